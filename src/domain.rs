@@ -1,0 +1,19 @@
+//! Pure values that every layer speaks: no tokio, no HTTP, no store, no clock of their own.
+//!
+//! A file holds one noun. Wire names are the canonical spelling of `docs/api.md`; reading is lenient there
+//! (`dialect::loose`), writing never is.
+
+pub mod alert;
+pub mod backend;
+pub mod chain;
+pub mod failure;
+pub mod hook;
+pub mod ids;
+pub mod intent;
+pub mod message;
+pub mod model;
+pub mod page;
+pub mod pool;
+pub mod provider;
+pub mod time;
+pub mod value;

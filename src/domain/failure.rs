@@ -1,0 +1,71 @@
+//! Why a model call, a hook or a run failed: one closed set of classes, decided from statuses and phases, never from
+//! the words of a message.
+
+use serde::Serialize;
+
+/// The class of a failure; chains will catch by it, the API maps it to a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The backend asked to slow down (429).
+    RateLimit,
+    /// The backend failed (5xx), or nothing could serve the call.
+    ServerError,
+    /// No connection, or it broke.
+    Connection,
+    /// A phase took too long.
+    Timeout,
+    /// The key was refused (401, 403).
+    Auth,
+    /// The prompt does not fit.
+    ContextLength,
+    /// The reply is not what the task needs.
+    InvalidOutput,
+    /// The call was wrong: bad input, unknown variable, 4xx.
+    InvalidInput,
+    /// A remote hook failed.
+    HookError,
+    /// A task ran too often.
+    MaxVisits,
+    /// The run took too many steps.
+    MaxSteps,
+    /// A budget is spent.
+    Budget,
+    /// Somebody stopped it.
+    Cancelled,
+    /// Our own fault.
+    Internal,
+}
+
+/// One failure, with words that may be shown to the caller: short, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind.
+    pub class: FailureClass,
+    /// For the caller.
+    pub message: String,
+    /// True when no usable backend, slot or store was the root cause: the request gets 503 instead of 500.
+    pub unavailable: bool,
+    /// The status an upstream answered with, if one did.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure of this class.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), unavailable: false, status: None }
+    }
+
+    /// "Nothing can serve this now."
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { unavailable: true, ..Self::new(FailureClass::ServerError, message) }
+    }
+
+    /// The same with the upstream's status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+}

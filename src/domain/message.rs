@@ -1,0 +1,124 @@
+//! What is said to a model and what comes back, in no provider's dialect.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{ids::BackendId, time::Timestamp};
+
+/// One message of a conversation (`docs/api.md`, ChatHistory).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// Free id, empty when the sender gave none.
+    #[serde(default)]
+    pub id: String,
+    /// `system`, `user`, `assistant` or what the backend said.
+    pub role: String,
+    /// The text.
+    pub content: String,
+    /// When it was said; the time of receipt when the sender gave none.
+    #[serde(default = "Timestamp::now")]
+    pub timestamp: Timestamp,
+}
+
+impl ChatMessage {
+    /// A message without an id.
+    pub fn new(role: impl Into<String>, content: impl Into<String>, timestamp: Timestamp) -> Self {
+        Self { id: String::new(), role: role.into(), content: content.into(), timestamp }
+    }
+}
+
+/// A conversation as chains carry it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatHistory {
+    /// Oldest first.
+    pub messages: Vec<ChatMessage>,
+    /// The model that spoke last, or empty.
+    #[serde(default)]
+    pub model: String,
+    /// Tokens of all messages sent with the last call.
+    #[serde(default)]
+    pub input_tokens: i64,
+    /// Tokens of the last reply.
+    #[serde(default)]
+    pub output_tokens: i64,
+}
+
+/// How a reply is drawn. `None` leaves the backend's own default.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sampling {
+    /// 0 = always the likeliest token.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling bound.
+    pub top_p: Option<f64>,
+    /// Tokens the reply may have.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the reply.
+    pub stop: Vec<String>,
+}
+
+/// A form the reply is forced into where the backend can (`docs/workflow-spec.md`, constrained replies).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Constraint {
+    /// Exactly one of these texts, as a JSON string.
+    OneOf(Vec<String>),
+}
+
+/// One call of a generating model, for every backend kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatCall {
+    /// System instruction first, if any; at least one message.
+    pub messages: Vec<ChatMessage>,
+    /// How the reply is drawn.
+    pub sampling: Sampling,
+    /// Form of the reply.
+    pub constraint: Option<Constraint>,
+    /// True when the messages are one prompt with an optional instruction: a backend with a route of its own for
+    /// that (Ollama's generate) uses it.
+    pub single_prompt: bool,
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// Cut at the bound of output tokens.
+    Length,
+}
+
+/// Tokens as the backend counted them; `None` where it does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Of the prompt.
+    pub input_tokens: Option<u64>,
+    /// Of the reply.
+    pub output_tokens: Option<u64>,
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The text as the backend sent it.
+    pub text: String,
+    /// Normally `assistant`.
+    pub role: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens spent.
+    pub usage: Usage,
+}
+
+/// Who answered a call and what it took; becomes the `X-Penstock-*` headers and parts of a state unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The backend that answered.
+    pub backend: BackendId,
+    /// The pool whose queue and policy chose it.
+    pub pool: crate::domain::ids::PoolId,
+    /// The model's name on that backend.
+    pub model: String,
+    /// Upstream attempts, 1 without failover.
+    pub attempts: u32,
+    /// Milliseconds spent waiting for a slot.
+    pub queue_ms: u64,
+}

@@ -1,0 +1,4 @@
+//! Penstock.
+
+pub mod domain;
+pub mod stores;

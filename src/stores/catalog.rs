@@ -1,0 +1,164 @@
+//! The configuration store: backends, models, pools, their associations, provider keys and hooks.
+//!
+//! Implementations keep the rules of uniqueness, cascades, strictly rising `created_at` per resource type and the cap
+//! on rows; who may change what (the default pools and models) is decided above, in `api`.
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    backend::{ApiKey, Backend, BackendSpec},
+    hook::{Hook, HookSpec},
+    ids::{BackendId, HookId, PoolId},
+    intent::Intent,
+    model::{Capabilities, Model, ModelPatch},
+    page::Page,
+    pool::{Pool, PoolPatch},
+    provider::{CloudProvider, ProviderConfig},
+};
+
+/// Rows one resource type may have (`docs/api.md`, errors: 429).
+pub const MAX_ROWS: u64 = 100_000;
+
+/// Why the store did not do it. Messages are fit for the caller; driver texts go to the log only.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The named thing is not there; the text contains "not found".
+    #[error("{0}")]
+    NotFound(String),
+    /// Something unique is taken, or an association exists already.
+    #[error("{0}")]
+    Conflict(String),
+    /// The resource type holds as many rows as it may.
+    #[error("the limit of {MAX_ROWS} {0} is reached; delete some first")]
+    Full(&'static str),
+    /// The well-formed request cannot be carried out on the stored record.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store did not answer in time or at all; trying again may work.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store answered something it should not; a fault of ours or a damaged file.
+    #[error("the store failed")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A model that is declared at start and assigned to a seeded pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedModel {
+    /// Its name, as configured.
+    pub name: String,
+    /// Configured tokens of context, 0 = unknown.
+    pub context_length: i64,
+    /// What the seed declares it can do.
+    pub capabilities: Capabilities,
+    /// The pool it is assigned to.
+    pub pool: PoolId,
+}
+
+/// A pool that exists from the first start on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedPool {
+    /// Its fixed id.
+    pub id: PoolId,
+    /// Its fixed name.
+    pub name: String,
+    /// Its fixed purpose.
+    pub purpose_type: String,
+}
+
+/// The configuration store. Every method is atomic; when it returns, the change is durable.
+#[async_trait]
+pub trait CatalogStore: Send + Sync + 'static {
+    /// Makes the pools and models that must exist, and the assignments between them; keeps what is there already.
+    /// Two seeds of one name become one model with the capabilities of both, in both pools. A model that exists
+    /// keeps its record (an undeclared context length is filled in) and is assigned.
+    async fn seed(&self, pools: Vec<SeedPool>, models: Vec<SeedModel>) -> Result<(), StoreError>;
+    /// Everything the runtime acts on, with keys decrypted.
+    async fn intent(&self) -> Result<Intent, StoreError>;
+
+    /// Stores a backend under a new UUID. `Conflict` when name or URL (without trailing `/`) is taken.
+    async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError>;
+    /// Replaces name, URL and kind, and the optional fields that are present.
+    async fn update_backend(&self, id: &BackendId, spec: BackendSpec) -> Result<Backend, StoreError>;
+    /// Removes a backend and its pool assignments.
+    async fn delete_backend(&self, id: &BackendId) -> Result<(), StoreError>;
+    /// One backend.
+    async fn backend(&self, id: &BackendId) -> Result<Backend, StoreError>;
+    /// A page of backends.
+    async fn backends(&self, page: Page) -> Result<Vec<Backend>, StoreError>;
+
+    /// Declares a model (`patch.model` is its name and becomes its id). `Conflict` when declared already.
+    async fn create_model(&self, patch: ModelPatch) -> Result<Model, StoreError>;
+    /// Changes the fields present, of the model with this id or name. `Invalid` when the result could do nothing at all.
+    async fn update_model(&self, id: &str, patch: ModelPatch) -> Result<Model, StoreError>;
+    /// Removes the model with this id or name and its pool assignments.
+    async fn delete_model(&self, id: &str) -> Result<Model, StoreError>;
+    /// The model with this id or name.
+    async fn model(&self, id: &str) -> Result<Model, StoreError>;
+    /// A page of models.
+    async fn models(&self, page: Page) -> Result<Vec<Model>, StoreError>;
+
+    /// Stores a pool under a new UUID (`patch.name` is required). `Conflict` when the name is taken.
+    async fn create_pool(&self, patch: PoolPatch) -> Result<Pool, StoreError>;
+    /// Changes the fields present.
+    async fn update_pool(&self, id: &PoolId, patch: PoolPatch) -> Result<Pool, StoreError>;
+    /// Removes a pool and its assignments.
+    async fn delete_pool(&self, id: &PoolId) -> Result<(), StoreError>;
+    /// One pool.
+    async fn pool(&self, id: &PoolId) -> Result<Pool, StoreError>;
+    /// The pool of this name.
+    async fn pool_by_name(&self, name: &str) -> Result<Pool, StoreError>;
+    /// All pools, newest first.
+    async fn pools(&self) -> Result<Vec<Pool>, StoreError>;
+    /// A page of the pools of exactly this purpose.
+    async fn pools_by_purpose(&self, purpose: &str, page: Page) -> Result<Vec<Pool>, StoreError>;
+
+    /// Puts a backend into a pool. `NotFound` when either is unknown, `Conflict` when it is in already.
+    async fn assign_backend(&self, pool: &PoolId, backend: &BackendId) -> Result<(), StoreError>;
+    /// Takes a backend out of a pool. `NotFound` when it is not in.
+    async fn unassign_backend(&self, pool: &PoolId, backend: &BackendId) -> Result<(), StoreError>;
+    /// Backends of a pool, latest assignment first; empty for an unknown pool.
+    async fn backends_of(&self, pool: &PoolId) -> Result<Vec<Backend>, StoreError>;
+    /// Pools of a backend, latest assignment first; empty for an unknown backend.
+    async fn pools_of_backend(&self, backend: &BackendId) -> Result<Vec<Pool>, StoreError>;
+    /// Puts the model with this id or name into a pool. Errors as for backends.
+    async fn assign_model(&self, pool: &PoolId, model: &str) -> Result<(), StoreError>;
+    /// Takes a model out of a pool. `NotFound` when it is not in.
+    async fn unassign_model(&self, pool: &PoolId, model: &str) -> Result<(), StoreError>;
+    /// Models of a pool, latest assignment first; empty for an unknown pool.
+    async fn models_of(&self, pool: &PoolId) -> Result<Vec<Model>, StoreError>;
+    /// Pools of the model with this id or name, latest assignment first; empty for an unknown model.
+    async fn pools_of_model(&self, model: &str) -> Result<Vec<Pool>, StoreError>;
+
+    /// Stores a provider's key and creates or refreshes its backend (id = name = the provider's name) in one
+    /// transaction. `Invalid` when a key is stored already and `upsert` is false; `Conflict` when another backend
+    /// has the provider's name or URL.
+    async fn configure_provider(
+        &self,
+        provider: CloudProvider,
+        key: ApiKey,
+        base_url: String,
+        upsert: bool,
+    ) -> Result<ProviderConfig, StoreError>;
+    /// What is stored for a provider; `NotFound` when nothing is.
+    async fn provider(&self, provider: CloudProvider) -> Result<ProviderConfig, StoreError>;
+    /// Removes the key, the provider's backend and its pool assignments in one transaction.
+    async fn delete_provider(&self, provider: CloudProvider) -> Result<(), StoreError>;
+    /// A page of the configured providers.
+    async fn providers(&self, page: Page) -> Result<Vec<ProviderConfig>, StoreError>;
+
+    /// Stores a hook under the given id or a new UUID. `Conflict` when name or id is taken.
+    async fn create_hook(&self, id: Option<HookId>, spec: HookSpec) -> Result<Hook, StoreError>;
+    /// Replaces a hook.
+    async fn update_hook(&self, id: &HookId, spec: HookSpec) -> Result<Hook, StoreError>;
+    /// Removes a hook.
+    async fn delete_hook(&self, id: &HookId) -> Result<(), StoreError>;
+    /// One hook.
+    async fn hook(&self, id: &HookId) -> Result<Hook, StoreError>;
+    /// The hook of this name; `NotFound` when there is none.
+    async fn hook_by_name(&self, name: &str) -> Result<Hook, StoreError>;
+    /// A page of hooks.
+    async fn hooks(&self, page: Page) -> Result<Vec<Hook>, StoreError>;
+    /// The names of all hooks, in order.
+    async fn hook_names(&self) -> Result<Vec<String>, StoreError>;
+}
