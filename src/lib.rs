@@ -1,4 +1,9 @@
 //! Penstock.
 
+pub mod config;
+pub mod dialect;
 pub mod domain;
+pub mod error;
+pub mod providers;
+pub mod runtime;
 pub mod stores;

@@ -1,0 +1,185 @@
+//! Everything the process is told from outside, read once at start and checked before any socket opens.
+//!
+//! Owned by `app`, which hands each component its own part; nothing below knows the whole.
+
+mod duration;
+mod env;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use crate::domain::provider::ProviderKind;
+pub use env::{ConfigError, from_env};
+
+/// The whole configuration (`README.md`, configuration table).
+#[derive(Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: ListenConfig,
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// Limits of a request and of the connection it comes on.
+    pub limits: LimitConfig,
+    /// The embedded store.
+    pub store: StoreConfig,
+    /// Default models and pools.
+    pub defaults: DefaultsConfig,
+    /// Calls to backends.
+    pub upstream: UpstreamConfig,
+    /// What the process writes about itself.
+    pub log: LogConfig,
+    /// Longest wait for running requests after a stop signal.
+    pub drain_timeout: Duration,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// `None`: all interfaces, IPv6 and IPv4.
+    pub address: Option<IpAddr>,
+    /// 0 takes a free one.
+    pub port: u16,
+}
+
+/// Who may call.
+#[derive(Clone, Default)]
+pub struct AuthConfig {
+    /// Required of every request but the health probes; `None`: everybody may.
+    pub token: Option<String>,
+}
+
+/// Limits of a request and of the connection it comes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitConfig {
+    /// Bytes of a request body.
+    pub max_body_bytes: usize,
+    /// Time for a request's headers, which is also the idle time of a kept connection.
+    pub header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+    /// Connections at once; more wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Chain runs at once; more are refused.
+    pub max_runs: usize,
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 10 * 1024 * 1024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            max_connections: 16_384,
+            max_runs: 4_096,
+        }
+    }
+}
+
+/// The embedded store.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// Folder of the database and the key file.
+    pub data_dir: PathBuf,
+    /// Encrypts stored keys; `None`: a key file in the folder.
+    pub secret_key: Option<String>,
+}
+
+/// Whether models that nobody declared are deleted from Ollama servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModelSync {
+    /// Only ever adds.
+    #[default]
+    Additive,
+    /// Deletes what is present but not declared.
+    Mirror,
+}
+
+/// Default models, what is asked of them, and how models are kept in sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultsConfig {
+    /// Default embedding model.
+    pub embed_model: String,
+    /// Default prompt and chat model.
+    pub task_model: String,
+    /// Only backends of this kind serve the default embedding model; `None`: local ones.
+    pub embed_provider: Option<ProviderKind>,
+    /// Only backends of this kind serve the default task model; `None`: local ones.
+    pub task_provider: Option<ProviderKind>,
+    /// Tokens of context of the default embedding model, 0 = discovered.
+    pub embed_context_length: i64,
+    /// Tokens of context of the default task model, 0 = discovered.
+    pub task_context_length: i64,
+    /// Bound on a reply's tokens where the caller gives none.
+    pub max_output_tokens: u32,
+    /// Sent with `/execute` and by tasks that parse replies; empty sends none.
+    pub system_instruction: String,
+    /// What the sync may delete.
+    pub model_sync: ModelSync,
+}
+
+/// Told to models when the caller is a program that wants the answer alone.
+const DEFAULT_SYSTEM_INSTRUCTION: &str =
+    "You are called by another program, not by a person. Reply with the answer only: no greeting, no explanation.";
+
+impl Default for DefaultsConfig {
+    fn default() -> Self {
+        Self {
+            embed_model: "nomic-embed-text:latest".to_owned(),
+            task_model: "qwen3:4b".to_owned(),
+            embed_provider: None,
+            task_provider: None,
+            embed_context_length: 0,
+            task_context_length: 0,
+            max_output_tokens: 512,
+            system_instruction: DEFAULT_SYSTEM_INSTRUCTION.to_owned(),
+            model_sync: ModelSync::Additive,
+        }
+    }
+}
+
+/// Calls to backends: a timeout for each phase, and where the cloud providers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Until the answer begins; for a call that does not stream this is the whole generation.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of an answer.
+    pub idle_timeout: Duration,
+    /// For everything.
+    pub request_timeout: Duration,
+    /// Base URL of the OpenAI provider's backend.
+    pub openai_base_url: String,
+    /// Base URL of the Gemini provider's backend.
+    pub gemini_base_url: String,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(600),
+            openai_base_url: "https://api.openai.com/v1".to_owned(),
+            gemini_base_url: "https://generativelanguage.googleapis.com".to_owned(),
+        }
+    }
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the process writes about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `None`: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
+    /// A level or a filter in the syntax of `tracing`.
+    pub filter: String,
+}

@@ -1,0 +1,287 @@
+//! The environment variables: their names, their checks, and the one-line message for each bad value.
+
+use std::{collections::BTreeMap, net::ToSocketAddrs, path::PathBuf, time::Duration};
+
+use super::{
+    AuthConfig, Config, DefaultsConfig, LimitConfig, ListenConfig, LogConfig, LogFormat, ModelSync, StoreConfig,
+    UpstreamConfig, duration,
+};
+use crate::domain::{backend::trim_url, provider::ProviderKind};
+
+/// A setting that cannot be used: the process prints this one line and exits with status 64.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct ConfigError {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong and what to do; never the value of a secret.
+    pub problem: String,
+}
+
+const PORT: &str = "PORT";
+const ADDR: &str = "ADDR";
+const DATA_DIR: &str = "DATA_DIR";
+const SECRET_KEY: &str = "SECRET_KEY";
+const TOKEN: &str = "TOKEN";
+const EMBED_MODEL: &str = "EMBED_MODEL";
+const TASK_MODEL: &str = "TASK_MODEL";
+const EMBED_PROVIDER: &str = "EMBED_PROVIDER";
+const TASK_PROVIDER: &str = "TASK_PROVIDER";
+const EMBED_MODEL_CONTEXT_LENGTH: &str = "EMBED_MODEL_CONTEXT_LENGTH";
+const TASK_MODEL_CONTEXT_LENGTH: &str = "TASK_MODEL_CONTEXT_LENGTH";
+const MODEL_SYNC: &str = "MODEL_SYNC";
+const MAX_OUTPUT_TOKENS: &str = "MAX_OUTPUT_TOKENS";
+const DEFAULT_SYSTEM_INSTRUCTION: &str = "DEFAULT_SYSTEM_INSTRUCTION";
+const MAX_BODY_BYTES: &str = "MAX_BODY_BYTES";
+const DRAIN_TIMEOUT: &str = "DRAIN_TIMEOUT";
+const CONNECT_TIMEOUT: &str = "CONNECT_TIMEOUT";
+const FIRST_BYTE_TIMEOUT: &str = "FIRST_BYTE_TIMEOUT";
+const IDLE_TIMEOUT: &str = "IDLE_TIMEOUT";
+const REQUEST_TIMEOUT: &str = "REQUEST_TIMEOUT";
+const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
+const GEMINI_BASE_URL: &str = "GEMINI_BASE_URL";
+const LOG_FORMAT: &str = "LOG_FORMAT";
+const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
+const NOT_YET: [(&str, &str); 7] = [
+    ("DATABASE_URL", "this version keeps everything in the embedded store; unset it and set DATA_DIR"),
+    ("KV_HOST", "this version has no shared state between instances; unset it"),
+    ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
+    ("NATS_URL", "this version has no event bus between instances; unset it"),
+    ("NATS_USER", "this version has no event bus between instances; unset it"),
+    ("TOKENIZER_SERVICE_URL", "this version counts tokens itself; unset it"),
+    ("METRICS_ADDR", "this version serves no metrics; unset it"),
+];
+
+/// Reads the configuration from variables (names in any case) and returns it with warnings to be logged.
+/// An empty value counts as unset.
+///
+/// # Errors
+/// The first setting that cannot be used.
+pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result<(Config, Vec<String>), ConfigError> {
+    let variables: Variables =
+        Variables(variables.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)).collect());
+    for (name, problem) in NOT_YET {
+        if variables.text(name).is_some() {
+            return Err(ConfigError { name, problem: problem.to_owned() });
+        }
+    }
+    let warnings = variables.0.keys().filter(|name| name.starts_with("PENSTOCK_"));
+    let warnings = warnings.map(|name| format!("{name} is not a setting of Penstock and has no effect")).collect();
+    let config = Config {
+        listen: listen(&variables)?,
+        auth: AuthConfig { token: variables.text(TOKEN).map(str::to_owned) },
+        limits: limits(&variables)?,
+        store: StoreConfig {
+            data_dir: variables.text(DATA_DIR).map_or_else(|| PathBuf::from("./data"), PathBuf::from),
+            secret_key: variables.text(SECRET_KEY).map(str::to_owned),
+        },
+        defaults: defaults(&variables)?,
+        upstream: upstream(&variables)?,
+        log: log(&variables)?,
+        drain_timeout: variables.duration(DRAIN_TIMEOUT)?.unwrap_or(Duration::from_secs(25)),
+    };
+    Ok((config, warnings))
+}
+
+fn listen(variables: &Variables) -> Result<ListenConfig, ConfigError> {
+    let port = variables.parsed(PORT, "is not a port number from 0 to 65535")?.unwrap_or(8081);
+    let address = match variables.text(ADDR) {
+        None => None,
+        Some(text) => Some(resolve(text).ok_or_else(|| ConfigError {
+            name: ADDR,
+            problem: format!("'{text}' is neither an IP address nor a host name of this machine"),
+        })?),
+    };
+    Ok(ListenConfig { address, port })
+}
+
+fn resolve(host: &str) -> Option<std::net::IpAddr> {
+    let bare = host.trim().trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| Some((bare, 0).to_socket_addrs().ok()?.next()?.ip()))
+}
+
+fn limits(variables: &Variables) -> Result<LimitConfig, ConfigError> {
+    let mut limits = LimitConfig::default();
+    if let Some(bytes) = variables.positive(MAX_BODY_BYTES)? {
+        limits.max_body_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    Ok(limits)
+}
+
+fn defaults(variables: &Variables) -> Result<DefaultsConfig, ConfigError> {
+    let standard = DefaultsConfig::default();
+    let model = |name, default| variables.text(name).map_or(default, |text: &str| text.trim().to_owned());
+    let max_output_tokens = match variables.positive(MAX_OUTPUT_TOKENS)? {
+        None => standard.max_output_tokens,
+        Some(tokens) => u32::try_from(tokens)
+            .map_err(|_| ConfigError { name: MAX_OUTPUT_TOKENS, problem: format!("{tokens} is too large") })?,
+    };
+    let model_sync = match variables.text(MODEL_SYNC).map(str::to_ascii_lowercase).as_deref() {
+        None | Some("additive") => ModelSync::Additive,
+        Some("mirror") => ModelSync::Mirror,
+        Some(other) => {
+            return Err(ConfigError { name: MODEL_SYNC, problem: format!("'{other}' is not additive or mirror") });
+        }
+    };
+    Ok(DefaultsConfig {
+        embed_model: model(EMBED_MODEL, standard.embed_model),
+        task_model: model(TASK_MODEL, standard.task_model),
+        embed_provider: variables.provider(EMBED_PROVIDER)?,
+        task_provider: variables.provider(TASK_PROVIDER)?,
+        embed_context_length: variables.positive(EMBED_MODEL_CONTEXT_LENGTH)?.unwrap_or(0),
+        task_context_length: variables.positive(TASK_MODEL_CONTEXT_LENGTH)?.unwrap_or(0),
+        max_output_tokens,
+        // Set to nothing it switches the instruction off, so here an empty value is a value.
+        system_instruction: variables
+            .0
+            .get(DEFAULT_SYSTEM_INSTRUCTION)
+            .map_or(standard.system_instruction, |text| text.trim().to_owned()),
+        model_sync,
+    })
+}
+
+fn upstream(variables: &Variables) -> Result<UpstreamConfig, ConfigError> {
+    let standard = UpstreamConfig::default();
+    Ok(UpstreamConfig {
+        connect_timeout: variables.duration(CONNECT_TIMEOUT)?.unwrap_or(standard.connect_timeout),
+        first_byte_timeout: variables.duration(FIRST_BYTE_TIMEOUT)?.unwrap_or(standard.first_byte_timeout),
+        idle_timeout: variables.duration(IDLE_TIMEOUT)?.unwrap_or(standard.idle_timeout),
+        request_timeout: variables.duration(REQUEST_TIMEOUT)?.unwrap_or(standard.request_timeout),
+        openai_base_url: variables.url(OPENAI_BASE_URL)?.unwrap_or(standard.openai_base_url),
+        gemini_base_url: variables.url(GEMINI_BASE_URL)?.unwrap_or(standard.gemini_base_url),
+    })
+}
+
+fn log(variables: &Variables) -> Result<LogConfig, ConfigError> {
+    let format = match variables.text(LOG_FORMAT).map(str::to_ascii_lowercase).as_deref() {
+        None => None,
+        Some("text") => Some(LogFormat::Text),
+        Some("json") => Some(LogFormat::Json),
+        Some(other) => {
+            return Err(ConfigError { name: LOG_FORMAT, problem: format!("'{other}' is not text or json") });
+        }
+    };
+    let filter = variables.text(LOG_LEVEL).unwrap_or("info").to_owned();
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+        return Err(ConfigError { name: LOG_LEVEL, problem: format!("'{filter}' is no level or filter: {error}") });
+    }
+    Ok(LogConfig { format, filter })
+}
+
+/// The environment with upper-case names.
+struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &'static str, complaint: &str) -> Result<Option<T>, ConfigError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let parsed = text.trim().parse();
+        parsed.map(Some).map_err(|_| ConfigError { name, problem: format!("'{text}' {complaint}") })
+    }
+
+    fn positive(&self, name: &'static str) -> Result<Option<i64>, ConfigError> {
+        const COMPLAINT: &str = "is not a whole number above 0";
+        let number = self.parsed(name, COMPLAINT)?;
+        match number {
+            Some(number) if number < 1 => Err(ConfigError { name, problem: format!("'{number}' {COMPLAINT}") }),
+            other => Ok(other),
+        }
+    }
+
+    fn duration(&self, name: &'static str) -> Result<Option<Duration>, ConfigError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        duration::parse(text)
+            .map(Some)
+            .ok_or_else(|| ConfigError { name, problem: format!("'{text}' is not a duration such as 25s or 1m30s") })
+    }
+
+    fn provider(&self, name: &'static str) -> Result<Option<ProviderKind>, ConfigError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        ProviderKind::parse(text)
+            .map(Some)
+            .ok_or_else(|| ConfigError { name, problem: format!("'{text}' is not ollama, vllm, openai or gemini") })
+    }
+
+    fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match url::Url::parse(text.trim()) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(Some(trim_url(text.trim()).to_owned()))
+            }
+            _ => Err(ConfigError { name, problem: "is not an absolute http or https URL".to_owned() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<(Config, Vec<String>), ConfigError> {
+        from_env(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn nothing_set_gives_the_documented_defaults() {
+        let (config, warnings) = read(&[]).unwrap();
+        assert_eq!((config.listen.port, config.listen.address), (8081, None));
+        assert_eq!(config.defaults, DefaultsConfig::default());
+        assert_eq!(config.upstream, UpstreamConfig::default());
+        assert_eq!(config.drain_timeout, Duration::from_secs(25));
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn names_match_in_any_case_and_empty_values_count_as_unset() {
+        let (config, _) = read(&[("port", "9000"), ("Task_Model", "m"), ("EMBED_MODEL", " ")]).unwrap();
+        assert_eq!(config.listen.port, 9000);
+        assert_eq!(config.defaults.task_model, "m");
+        assert_eq!(config.defaults.embed_model, "nomic-embed-text:latest");
+    }
+
+    #[test]
+    fn every_bad_value_names_its_variable() {
+        for (name, value) in [
+            (PORT, "http"),
+            (PORT, "70000"),
+            (ADDR, "no such host!"),
+            (EMBED_PROVIDER, "acme"),
+            (TASK_MODEL_CONTEXT_LENGTH, "0"),
+            (MODEL_SYNC, "both"),
+            (MAX_OUTPUT_TOKENS, "-1"),
+            (MAX_BODY_BYTES, "10MB"),
+            (DRAIN_TIMEOUT, "soon"),
+            (OPENAI_BASE_URL, "api.openai.com"),
+            (LOG_FORMAT, "xml"),
+            (LOG_LEVEL, "a=b=c"),
+        ] {
+            let Err(error) = read(&[(name, value)]) else { panic!("{name}={value} was taken") };
+            assert_eq!(error.name, name);
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_honoured_stop_the_start() {
+        for (name, _) in NOT_YET {
+            assert_eq!(read(&[(name, "anything")]).err().map(|error| error.name), Some(name));
+        }
+    }
+
+    #[test]
+    fn an_empty_system_instruction_switches_it_off() {
+        let (config, _) = read(&[(DEFAULT_SYSTEM_INSTRUCTION, "")]).unwrap();
+        assert_eq!(config.defaults.system_instruction, "");
+    }
+
+    #[test]
+    fn an_unknown_penstock_variable_warns() {
+        let (_, warnings) = read(&[("PENSTOCK_SPEED", "11")]).unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("PENSTOCK_SPEED"));
+    }
+}

@@ -1,0 +1,12 @@
+//! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
+//!
+//! `json`, `yaml`, `loose` and `document` read what our own clients send; `openai` and `ollama` write what those
+//! backends read and read what they answer; `ndjson` cuts a byte stream into lines.
+
+pub mod document;
+pub mod json;
+pub mod loose;
+pub mod ndjson;
+pub mod ollama;
+pub mod openai;
+pub mod yaml;

@@ -1,0 +1,294 @@
+//! Reads a struct from a JSON value whose field names may be spelled `baseURL`, `base_url` or `baseurl`
+//! (`docs/api.md`, field names).
+//!
+//! Names are compared in lower case without `_`. The canonical spelling wins over others, else the last one counts;
+//! `null` equals absent; unknown fields are ignored. Only fields of structs are matched this way: keys of maps and
+//! everything inside an untyped value are the user's data and stay as they are. Errors carry the path of the field.
+
+use std::fmt;
+
+use serde::{
+    Deserialize,
+    de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+/// What does not fit, and where: `chain.tasks[2].retry_on_failure`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LooseError {
+    /// Path of the field; empty for the whole document.
+    pub path: String,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl LooseError {
+    fn under(mut self, segment: &str) -> Self {
+        let glue = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{segment}{glue}{}", self.path);
+        self
+    }
+}
+
+impl fmt::Display for LooseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.message),
+            path => write!(f, "field '{path}': {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for LooseError {}
+
+impl de::Error for LooseError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { path: String::new(), message: message.to_string() }
+    }
+}
+
+/// Reads `T` from `value`.
+///
+/// # Errors
+/// The first field that is missing or of the wrong type.
+pub fn from_value<'de, T: Deserialize<'de>>(value: Value) -> Result<T, LooseError> {
+    T::deserialize(Loose(value))
+}
+
+/// Lower case without underscores: what two spellings of one field have in common.
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+}
+
+struct Loose(Value);
+
+impl Loose {
+    fn strict(error: &serde_json::Error) -> LooseError {
+        de::Error::custom(error)
+    }
+}
+
+/// Everything but structs and what may hold structs reads as plain JSON does.
+macro_rules! as_plain_json {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
+            de::Deserializer::$method(self.0, visitor).map_err(|error| Self::strict(&error))
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for Loose {
+    type Error = LooseError;
+
+    as_plain_json! {
+        deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
+        deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
+        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
+        deserialize_identifier deserialize_ignored_any
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, LooseError> {
+        de::Deserializer::deserialize_unit_struct(self.0, name, visitor).map_err(|error| Self::strict(&error))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, LooseError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
+        match self.0 {
+            Value::Array(items) => visitor.visit_seq(Items { items: items.into_iter(), next: 0 }),
+            other => de::Deserializer::deserialize_seq(other, visitor).map_err(|error| Self::strict(&error)),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, LooseError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, LooseError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
+        match self.0 {
+            Value::Object(object) => visitor.visit_map(Entries { entries: object.into_iter(), value: None }),
+            other => de::Deserializer::deserialize_map(other, visitor).map_err(|error| Self::strict(&error)),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, LooseError> {
+        match self.0 {
+            Value::Object(object) => {
+                visitor.visit_map(Fields { entries: matched(object, fields).into_iter(), value: None })
+            }
+            other => {
+                de::Deserializer::deserialize_struct(other, name, fields, visitor).map_err(|error| Self::strict(&error))
+            }
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, LooseError> {
+        de::Deserializer::deserialize_enum(self.0, name, variants, visitor).map_err(|error| Self::strict(&error))
+    }
+}
+
+/// Which of the sent members fills which field.
+fn matched(object: Map<String, Value>, fields: &'static [&'static str]) -> Vec<(&'static str, Value)> {
+    let folded_fields: Vec<String> = fields.iter().map(|field| folded(field)).collect();
+    let mut taken: Vec<Option<(bool, Value)>> = fields.iter().map(|_| None).collect();
+    for (name, value) in object {
+        if value.is_null() {
+            continue;
+        }
+        let wanted = folded(&name);
+        let Some(at) = folded_fields.iter().position(|field| *field == wanted) else { continue };
+        let canonical = fields[at] == name;
+        if canonical || !matches!(taken[at], Some((true, _))) {
+            taken[at] = Some((canonical, value));
+        }
+    }
+    fields.iter().zip(taken).filter_map(|(field, value)| Some((*field, value?.1))).collect()
+}
+
+struct Fields {
+    entries: std::vec::IntoIter<(&'static str, Value)>,
+    value: Option<(&'static str, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = LooseError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, LooseError> {
+        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some((name, value));
+        seed.deserialize(name.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, LooseError> {
+        let (name, value) = self.value.take().ok_or_else(|| de::Error::custom("value asked for before its key"))?;
+        seed.deserialize(Loose(value)).map_err(|error| error.under(name))
+    }
+}
+
+struct Entries {
+    entries: serde_json::map::IntoIter,
+    value: Option<(String, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Entries {
+    type Error = LooseError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, LooseError> {
+        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        let key = seed.deserialize(name.as_str().into_deserializer())?;
+        self.value = Some((name, value));
+        Ok(Some(key))
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, LooseError> {
+        let (name, value) = self.value.take().ok_or_else(|| de::Error::custom("value asked for before its key"))?;
+        seed.deserialize(Loose(value)).map_err(|error| error.under(&name))
+    }
+}
+
+struct Items {
+    items: std::vec::IntoIter<Value>,
+    next: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = LooseError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, LooseError> {
+        let Some(item) = self.items.next() else { return Ok(None) };
+        let at = self.next;
+        self.next += 1;
+        seed.deserialize(Loose(item)).map(Some).map_err(|error| error.under(&format!("[{at}]")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Inner {
+        on_failure: String,
+        valid_conditions: BTreeMap<String, bool>,
+        free: Value,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Outer {
+        base_url: String,
+        count: Option<i64>,
+        tasks: Vec<Inner>,
+    }
+
+    fn outer(value: Value) -> Result<Outer, LooseError> {
+        from_value(value)
+    }
+
+    #[test]
+    fn every_spelling_of_a_field_is_one_field() {
+        for name in ["baseUrl", "baseURL", "base_url", "BASEURL", "baseurl"] {
+            assert_eq!(outer(json!({ name: "x" })).unwrap().base_url, "x", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_spelling_wins_and_else_the_last_one() {
+        assert_eq!(outer(json!({"baseUrl": "canonical", "base_url": "other"})).unwrap().base_url, "canonical");
+        assert_eq!(outer(json!({"BASEURL": "first", "base_url": "last"})).unwrap().base_url, "last");
+    }
+
+    #[test]
+    fn null_equals_absent_and_unknown_fields_are_ignored() {
+        assert_eq!(outer(json!({"baseUrl": null, "count": null, "who": 1})).unwrap(), Outer::default());
+    }
+
+    #[test]
+    fn user_data_keeps_its_keys() {
+        let sent = json!({"tasks": [{
+            "onFailure": "a", "validConditions": {"Not_Valid": true}, "free": {"Some_Key": {"on_failure": null}}
+        }]});
+        let read = outer(sent).unwrap();
+        assert_eq!(read.tasks[0].on_failure, "a");
+        assert!(read.tasks[0].valid_conditions["Not_Valid"]);
+        assert_eq!(read.tasks[0].free, json!({"Some_Key": {"on_failure": null}}));
+    }
+
+    #[test]
+    fn an_error_names_the_path() {
+        let error = outer(json!({"tasks": [{}, {"valid_conditions": {"a": "yes"}}]})).unwrap_err();
+        assert_eq!(error.path, "tasks[1].valid_conditions.a");
+        assert!(error.to_string().contains("expected a boolean"), "{error}");
+        assert!(outer(json!({"count": "4"})).unwrap_err().to_string().starts_with("field 'count': "));
+    }
+}

@@ -1,0 +1,166 @@
+//! The error every layer above the domain speaks: a code from a closed set, words for the caller, details for the log.
+//!
+//! Only [`Error::message`] can reach a response body; `detail` goes to the log. The HTTP status of a code is decided in
+//! one place, `http/respond.rs`.
+
+use std::fmt;
+
+/// What went wrong, as far as a client needs to tell cases apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// Undecodable, incomplete or of the wrong type.
+    InvalidRequest,
+    /// Token missing or wrong.
+    Unauthorized,
+    /// The thing may not be changed.
+    Immutable,
+    /// No such resource or path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// Something unique is taken.
+    Conflict,
+    /// The body is larger than allowed.
+    BodyTooLarge,
+    /// The body's media type is not read here.
+    UnsupportedMediaType,
+    /// Well-formed, but no valid resource.
+    Unprocessable,
+    /// The resource type holds as many rows as it may.
+    TooManyRows,
+    /// The client did not send its request in time.
+    RequestTimeout,
+    /// A task, model call or hook failed.
+    ExecutionFailed,
+    /// A fault of ours.
+    Internal,
+    /// Nothing can serve the request now.
+    Unavailable,
+}
+
+/// Why a request was refused for load or state, a closed set: sent as `X-Penstock-Reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// The pool's wait queue is full.
+    QueueFull,
+    /// No slot came free within the longest wait.
+    QueueTimeout,
+    /// No backend can serve the request.
+    NoBackend,
+    /// More runs are active than allowed.
+    RunsFull,
+    /// The process is stopping.
+    Draining,
+}
+
+impl RefusalReason {
+    /// The header's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::NoBackend => "no_backend",
+            Self::RunsFull => "runs_full",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One failed request.
+#[derive(Debug)]
+pub struct Error {
+    code: ErrorCode,
+    message: String,
+    detail: Option<Box<dyn std::error::Error + Send + Sync>>,
+    reason: Option<RefusalReason>,
+    retry_after_seconds: Option<u32>,
+    fields: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Error {
+    /// An error with words for the caller: short, naming the field and the fix, never holding a secret.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            detail: None,
+            reason: None,
+            retry_after_seconds: None,
+            fields: Vec::new(),
+        }
+    }
+
+    /// 400.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message)
+    }
+
+    /// 422.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Unprocessable, message)
+    }
+
+    /// 503 with its reason and the seconds after which a retry makes sense.
+    pub fn refused(reason: RefusalReason, message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        let mut error = Self::new(ErrorCode::Unavailable, message);
+        error.reason = Some(reason);
+        error.retry_after_seconds = Some(retry_after_seconds);
+        error
+    }
+
+    /// Adds what only the log may see.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a member to the error body, beside `error`.
+    #[must_use]
+    pub fn with_field(mut self, name: &'static str, value: serde_json::Value) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// Which case it is.
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The words for the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What only the log may see.
+    pub fn detail(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
+        self.detail.as_deref()
+    }
+
+    /// Why it was refused, for 503.
+    pub const fn reason(&self) -> Option<RefusalReason> {
+        self.reason
+    }
+
+    /// Seconds after which a retry makes sense.
+    pub const fn retry_after_seconds(&self) -> Option<u32> {
+        self.retry_after_seconds
+    }
+
+    /// Further members of the error body.
+    pub fn fields(&self) -> &[(&'static str, serde_json::Value)] {
+        &self.fields
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.detail.as_deref().map(|detail| detail as &(dyn std::error::Error + 'static))
+    }
+}

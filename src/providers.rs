@@ -1,0 +1,63 @@
+//! The servers behind a backend: one file a kind, one trait they all implement, one transport they all use.
+//!
+//! A [`Provider`] is made for one backend when its configuration is adopted (`runtime::backend`) and called by
+//! `runtime::dispatch` in the request's own task. Dropping a call's future closes its upstream connection.
+
+mod catalog;
+mod error;
+mod ollama;
+mod openai;
+mod transport;
+
+use async_trait::async_trait;
+
+pub use self::{
+    catalog::connect,
+    error::{ProviderError, ProviderErrorKind},
+    transport::{Target, Transport, TransportConfig},
+};
+use crate::domain::{
+    message::{ChatCall, Completion},
+    model::ObservedModel,
+};
+
+/// One backend, as its calls see it.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// Asks what the backend serves now. The caller bounds the time.
+    async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError>;
+
+    /// Asks a model for a whole reply.
+    async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError>;
+
+    /// Asks a model for the vector of a text.
+    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError>;
+
+    /// The backend's own model store, where it can pull and delete models.
+    fn model_store(&self) -> Option<&dyn ModelStore> {
+        None
+    }
+}
+
+/// A backend that downloads and deletes models by itself.
+#[async_trait]
+pub trait ModelStore: Send + Sync {
+    /// Downloads a model, telling of every step until it is there.
+    async fn pull(&self, model: &str, on_progress: &mut (dyn FnMut(PullProgress) + Send)) -> Result<(), ProviderError>;
+
+    /// Deletes a model; one that is not there is deleted already.
+    async fn delete(&self, model: &str) -> Result<(), ProviderError>;
+}
+
+/// One step of a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullProgress {
+    /// The server's word for it, for example `pulling 970aa74c0a90`.
+    pub status: String,
+    /// The layer it is about, or empty.
+    pub digest: String,
+    /// Bytes of the layer, 0 = unknown.
+    pub total: u64,
+    /// Bytes of it already there.
+    pub completed: u64,
+}

@@ -1,0 +1,145 @@
+//! How a call to a backend fails, classified once by phase and status (`docs/backends.md`, failures).
+
+use std::time::Duration;
+
+use crate::{
+    dialect::openai::{ReplyError, parse_error},
+    domain::failure::{Failure, FailureClass},
+};
+
+/// What a failure means for whoever chooses the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProviderErrorKind {
+    /// The call itself was wrong (4xx); another backend would say the same.
+    Caller,
+    /// The backend asked to slow down (429).
+    RateLimited,
+    /// The prompt does not fit the model.
+    ContextLength,
+    /// The key was missing or refused (401, 403).
+    Auth,
+    /// Passing trouble (408, 502, 503, 504).
+    Transient,
+    /// The backend failed on this call (500 and other 5xx).
+    Server,
+    /// No connection.
+    Connect,
+    /// The connection broke, or the reply stopped, after it had begun.
+    Cut,
+    /// A phase took too long.
+    Timeout,
+    /// A reply that cannot be used: malformed, empty or withheld.
+    Reply,
+    /// This version has no adapter for what was asked.
+    Unsupported,
+}
+
+/// One failed call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What it means.
+    pub kind: ProviderErrorKind,
+    /// Short, for the caller: no key, no prompt, little of the upstream's words.
+    pub message: String,
+    /// The status the backend answered with, if it did.
+    pub status: Option<u16>,
+    /// How long the backend asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// Characters of a backend's own words that are shown to a caller.
+const SHOWN_WORDS: usize = 200;
+
+impl ProviderError {
+    /// A failure without a status.
+    pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None, retry_after: None }
+    }
+
+    /// From an answer that is no success.
+    pub(super) fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        let error = parse_error(body);
+        let too_long = ["context_length_exceeded", "exceed_context_size_error"];
+        let kind = match status {
+            _ if error.codes.iter().any(|code| too_long.contains(&code.as_str())) => ProviderErrorKind::ContextLength,
+            429 => ProviderErrorKind::RateLimited,
+            401 | 403 => ProviderErrorKind::Auth,
+            408 | 502 | 503 | 504 => ProviderErrorKind::Transient,
+            500.. => ProviderErrorKind::Server,
+            _ => ProviderErrorKind::Caller,
+        };
+        // Some servers repeat the key they refuse.
+        let words = if kind == ProviderErrorKind::Auth { "check the API key".to_owned() } else { error.message };
+        let words: String = words.chars().take(SHOWN_WORDS).collect();
+        let message = match words.trim() {
+            "" => format!("the backend answered {status}"),
+            words => format!("the backend answered {status}: {words}"),
+        };
+        Self { kind, message, status: Some(status), retry_after }
+    }
+
+    /// Whether another backend may be tried for the same call: nothing of it can have been answered yet.
+    pub const fn may_fail_over(&self) -> bool {
+        use ProviderErrorKind::{
+            Auth, Caller, Connect, ContextLength, Cut, RateLimited, Reply, Server, Timeout, Transient, Unsupported,
+        };
+        match self.kind {
+            RateLimited | Transient | Connect | Timeout => true,
+            Caller | ContextLength | Auth | Server | Cut | Reply | Unsupported => false,
+        }
+    }
+}
+
+impl From<ReplyError> for ProviderError {
+    fn from(error: ReplyError) -> Self {
+        let words: String = error.to_string().chars().take(SHOWN_WORDS).collect();
+        Self::new(ProviderErrorKind::Reply, words)
+    }
+}
+
+impl From<ProviderError> for Failure {
+    fn from(error: ProviderError) -> Self {
+        let class = match error.kind {
+            ProviderErrorKind::Caller | ProviderErrorKind::Unsupported => FailureClass::InvalidInput,
+            ProviderErrorKind::RateLimited => FailureClass::RateLimit,
+            ProviderErrorKind::ContextLength => FailureClass::ContextLength,
+            ProviderErrorKind::Auth => FailureClass::Auth,
+            ProviderErrorKind::Transient | ProviderErrorKind::Server => FailureClass::ServerError,
+            ProviderErrorKind::Connect | ProviderErrorKind::Cut => FailureClass::Connection,
+            ProviderErrorKind::Timeout => FailureClass::Timeout,
+            ProviderErrorKind::Reply => FailureClass::InvalidOutput,
+        };
+        Self { class, message: error.message, unavailable: false, status: error.status }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_decide_the_kind() {
+        for (status, kind) in [
+            (400, ProviderErrorKind::Caller),
+            (401, ProviderErrorKind::Auth),
+            (404, ProviderErrorKind::Caller),
+            (429, ProviderErrorKind::RateLimited),
+            (500, ProviderErrorKind::Server),
+            (501, ProviderErrorKind::Server),
+            (503, ProviderErrorKind::Transient),
+        ] {
+            assert_eq!(ProviderError::from_status(status, None, b"").kind, kind, "{status}");
+        }
+        let body = br#"{"error":{"code":400,"message":"request (3031 tokens)","type":"exceed_context_size_error"}}"#;
+        assert_eq!(ProviderError::from_status(400, None, body).kind, ProviderErrorKind::ContextLength);
+    }
+
+    #[test]
+    fn messages_are_short_and_never_repeat_a_refused_key() {
+        let long = format!("{{\"error\":\"{}\"}}", "x".repeat(9000));
+        assert!(ProviderError::from_status(500, None, long.as_bytes()).message.len() < 300);
+        let refused = ProviderError::from_status(401, None, br#"{"error":{"message":"bad key sk-secret"}}"#);
+        assert!(!refused.message.contains("sk-secret"));
+    }
+}

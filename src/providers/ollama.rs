@@ -1,0 +1,163 @@
+//! Ollama: prompts, chats, embeddings, and the model store that pulls and deletes.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use reqwest::{Method, Url};
+
+use super::{
+    ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress,
+    transport::{Call, Target, Transport, join, next_piece},
+};
+use crate::{
+    dialect::{
+        ndjson::Lines,
+        ollama::{self, Shown},
+    },
+    domain::{
+        message::{ChatCall, Completion},
+        model::ObservedModel,
+    },
+};
+
+/// A pull is silent for minutes while the server checks the digest of a large file.
+const PULL_IDLE: Duration = Duration::from_secs(600);
+
+pub(super) struct OllamaProvider {
+    transport: Transport,
+    target: Target,
+    tags: Url,
+    show: Url,
+    generate: Url,
+    chat: Url,
+    embed: Url,
+    old_embed: Url,
+    pull: Url,
+    delete: Url,
+    /// What `show` told, by name and digest: asked once for each file, not at every probe.
+    shown: Mutex<HashMap<(String, String), Shown>>,
+}
+
+impl OllamaProvider {
+    pub(super) fn new(target: Target, transport: Transport) -> Result<Self, ProviderError> {
+        let route = |path: &str| join(&target.base_url, path);
+        Ok(Self {
+            tags: route("/api/tags")?,
+            show: route("/api/show")?,
+            generate: route("/api/generate")?,
+            chat: route("/api/chat")?,
+            embed: route("/api/embed")?,
+            old_embed: route("/api/embeddings")?,
+            pull: route("/api/pull")?,
+            delete: route("/api/delete")?,
+            shown: Mutex::default(),
+            transport,
+            target,
+        })
+    }
+
+    fn post<'a>(&'a self, url: &'a Url, body: Vec<u8>) -> Call<'a> {
+        Call { method: Method::POST, url, api_key: self.target.api_key.as_ref(), body: Some(body) }
+    }
+
+    /// Capabilities and context of one model, from memory or from the server; servers that do not tell leave guesses.
+    async fn describe(&self, model: &ObservedModel) -> Shown {
+        let key = (model.name.clone(), model.digest.clone());
+        if let Some(known) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return *known;
+        }
+        let Ok(body) = self.transport.send(self.post(&self.show, ollama::model_body(&model.name))).await else {
+            return Shown::default();
+        };
+        let shown = ollama::parse_show(&body).unwrap_or_default();
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown);
+        shown
+    }
+}
+
+#[async_trait]
+impl Provider for OllamaProvider {
+    async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
+        let call = Call { method: Method::GET, url: &self.tags, api_key: self.target.api_key.as_ref(), body: None };
+        let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
+        for model in &mut models {
+            let shown = self.describe(model).await;
+            model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
+            model.context_length = shown.context_length.unwrap_or(model.context_length);
+        }
+        // Forget files that are gone, so that a long life of pulls and deletes does not grow the memory.
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(name, digest), _| models.iter().any(|model| model.name == *name && model.digest == *digest));
+        Ok(models)
+    }
+
+    async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
+        let (route, body) = ollama::generate_or_chat(model, call);
+        let url = if route == "/api/generate" { &self.generate } else { &self.chat };
+        let reply = self.transport.send(self.post(url, body)).await?;
+        Ok(ollama::parse_answer(&reply)?)
+    }
+
+    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
+        let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
+            // A server older than the route knows only the old one; one that knows the route says which model it lacks.
+            Err(error) if error.status == Some(404) && !error.message.contains("model") => {
+                self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
+            }
+            other => other?,
+        };
+        Ok(ollama::parse_embedding(&reply)?)
+    }
+
+    fn model_store(&self) -> Option<&dyn ModelStore> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ModelStore for OllamaProvider {
+    async fn pull(&self, model: &str, on_progress: &mut (dyn FnMut(PullProgress) + Send)) -> Result<(), ProviderError> {
+        let mut response = self.transport.open(self.post(&self.pull, ollama::model_body(model))).await?;
+        let mut lines = Lines::default();
+        let unusable = |message: String| ProviderError::new(ProviderErrorKind::Reply, message);
+        while let Some(piece) = next_piece(&mut response, PULL_IDLE).await? {
+            lines.push(&piece).map_err(|error| unusable(error.to_string()))?;
+            while let Some(line) = lines.next_line() {
+                let line = ollama::parse_pull_line(&line)?;
+                if let Some(error) = line.error {
+                    return Err(unusable(error.chars().take(200).collect()));
+                }
+                let done = line.status == "success";
+                on_progress(PullProgress {
+                    status: line.status,
+                    digest: line.digest,
+                    total: line.total,
+                    completed: line.completed,
+                });
+                if done {
+                    return Ok(());
+                }
+            }
+        }
+        Err(ProviderError::new(ProviderErrorKind::Cut, "the download ended before it was complete"))
+    }
+
+    async fn delete(&self, model: &str) -> Result<(), ProviderError> {
+        let call = Call {
+            method: Method::DELETE,
+            url: &self.delete,
+            api_key: self.target.api_key.as_ref(),
+            body: Some(ollama::model_body(model)),
+        };
+        match self.transport.send(call).await {
+            Err(error) if error.status == Some(404) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}

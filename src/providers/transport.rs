@@ -1,0 +1,173 @@
+//! HTTP to backends and hooks: one reqwest client, a timeout for each phase, answers of bounded size.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Client, Method, Response, Url, header};
+
+use super::{ProviderError, ProviderErrorKind};
+use crate::domain::backend::ApiKey;
+
+/// Longest reply that is collected in memory.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+/// Bytes of an error body that are looked at.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+/// Shorter than the five seconds after which uvicorn and llama.cpp close an idle connection, so that we never send
+/// into a connection the server is just closing.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+const POOL_IDLE_CONNECTIONS: usize = 256;
+
+/// Timeouts by phase (`docs/operations.md`, defaults).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportConfig {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From sending until the answer begins.
+    pub first_byte: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For everything.
+    pub total: Duration,
+}
+
+/// Where a backend is and what opens it.
+#[derive(Clone)]
+pub struct Target {
+    /// Without trailing slashes.
+    pub base_url: String,
+    /// Sent as a bearer token, or as the kind of backend wants it.
+    pub api_key: Option<ApiKey>,
+}
+
+/// The client all backends share; cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    client: Client,
+    config: TransportConfig,
+}
+
+/// One request to be sent.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: &'a Url,
+    pub(crate) api_key: Option<&'a ApiKey>,
+    /// JSON; none for GET.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Transport {
+    /// Builds the client. TLS needs a process-wide provider to be installed before (`main`, test set-up).
+    ///
+    /// # Errors
+    /// When the platform's certificate store or resolver cannot be set up.
+    pub fn new(config: TransportConfig) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .connect_timeout(config.connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS)
+            .tcp_nodelay(true)
+            // Retries are the runtime's decision, and a redirect could carry a prompt where nobody sent it.
+            .retry(reqwest::retry::never())
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, config })
+    }
+
+    /// The client itself, for callers with rules of their own (`hooks`).
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a request and collects the whole body of a successful answer.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Bytes, ProviderError> {
+        let exchange = async {
+            let mut response = self.open(call).await?;
+            collect(&mut response, self.config.idle, MAX_REPLY_BYTES).await
+        };
+        tokio::time::timeout(self.config.total, exchange)
+            .await
+            .unwrap_or_else(|_| Err(timeout(format!("the call took longer than {:?}", self.config.total))))
+    }
+
+    /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
+    pub(super) async fn open(&self, call: Call<'_>) -> Result<Response, ProviderError> {
+        let mut request = self.client.request(call.method, call.url.clone());
+        if let Some(key) = call.api_key {
+            request = request.bearer_auth(key.expose());
+        }
+        if let Some(body) = call.body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let mut response = tokio::time::timeout(self.config.first_byte, request.send())
+            .await
+            .map_err(|_| timeout(format!("the backend did not begin to answer within {:?}", self.config.first_byte)))?
+            .map_err(|error| send_error(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let retry_after = retry_after(response.headers());
+        let body = collect(&mut response, self.config.idle, MAX_ERROR_BYTES).await.unwrap_or_default();
+        Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
+    }
+}
+
+/// The next piece of an answer, `None` at its end.
+pub(super) async fn next_piece(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, ProviderError> {
+    tokio::time::timeout(idle, response.chunk())
+        .await
+        .map_err(|_| timeout(format!("the backend fell silent for {idle:?} in the middle of its answer")))?
+        .map_err(|_| ProviderError::new(ProviderErrorKind::Cut, "the backend broke off in the middle of its answer"))
+}
+
+async fn collect(response: &mut Response, idle: Duration, limit: usize) -> Result<Bytes, ProviderError> {
+    let Some(first) = next_piece(response, idle).await? else { return Ok(Bytes::new()) };
+    let mut whole = BytesMut::from(first);
+    while let Some(piece) = next_piece(response, idle).await? {
+        whole.extend_from_slice(&piece);
+        if whole.len() > limit {
+            let message = format!("the backend's answer is larger than {limit} bytes");
+            return Err(ProviderError::new(ProviderErrorKind::Reply, message));
+        }
+    }
+    Ok(whole.freeze())
+}
+
+fn timeout(message: String) -> ProviderError {
+    ProviderError::new(ProviderErrorKind::Timeout, message)
+}
+
+fn send_error(error: &reqwest::Error) -> ProviderError {
+    if error.is_timeout() {
+        timeout("the backend could not be reached in time".to_owned())
+    } else if error.is_connect() {
+        ProviderError::new(ProviderErrorKind::Connect, format!("the backend cannot be reached ({})", root_cause(error)))
+    } else if error.is_request() {
+        ProviderError::new(ProviderErrorKind::Connect, "the backend closed the connection before it answered")
+    } else {
+        ProviderError::new(ProviderErrorKind::Cut, "the call to the backend failed")
+    }
+}
+
+/// The innermost words, for example "Connection refused"; they hold no URL and no key.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// `retry-after-ms`, else `retry-after` in seconds; dates and nonsense count as absent.
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// A base URL with a path behind it.
+pub(super) fn join(base_url: &str, path: &str) -> Result<Url, ProviderError> {
+    Url::parse(&format!("{base_url}{path}"))
+        .map_err(|error| ProviderError::new(ProviderErrorKind::Connect, format!("the base URL is unusable: {error}")))
+}

@@ -1,0 +1,412 @@
+//! One LLM backend: probes it, keeps its models in sync, publishes what it knows.
+//!
+//! Owns: [`BackendState`]. Children: tracked tasks, at most one probe and one download, which end with the actor.
+//! Supervisor: `Fleet`.
+//! Mailbox: control messages only, 256 permits: reports of own tasks, one intent per reconcile, failures of calls (lossy).
+//! On crash: handed-out leases stay valid; the published view stays until the successor has probed; generation + 1.
+
+mod downloads;
+mod probe;
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use self::{
+    downloads::Downloads,
+    probe::{ProbeOutcome, probe},
+};
+use super::{
+    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    directory::{BackendCell, BackendView, Health},
+    events::EventsHandle,
+    mailbox::{Address, Bounds, Envelope, Lane},
+};
+use crate::{
+    config::ModelSync,
+    domain::{
+        backend::{ApiKey, Backend},
+        model::same_model,
+        provider::ProviderKind,
+        time::Timestamp,
+    },
+    providers::{Provider, Target, Transport, connect},
+};
+
+const BOUNDS: Bounds = Bounds { data: 1, control: 256 };
+/// Rest between the end of a probe and the next.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Failed calls start no probe within this time after the last.
+const PROBE_REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// A model declared for this backend through a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeclaredModel {
+    pub(super) name: String,
+    /// The latest of: declared, assigned to the pool, backend assigned to the pool. A cancelled download stays
+    /// cancelled until this moves.
+    pub(super) since: Timestamp,
+}
+
+/// What the store says of this backend.
+#[derive(Clone, PartialEq)]
+pub(super) struct BackendGoal {
+    pub(super) backend: Backend,
+    pub(super) api_key: Option<ApiKey>,
+    pub(super) in_pool: bool,
+    pub(super) declared: Vec<DeclaredModel>,
+}
+
+/// What every backend actor needs besides its goal.
+#[derive(Clone)]
+pub(super) struct BackendDeps {
+    pub(super) transport: Transport,
+    pub(super) events: EventsHandle,
+    pub(super) model_sync: ModelSync,
+    pub(super) tasks: TaskTracker,
+}
+
+/// Talks to the backend's actor, across its restarts.
+#[derive(Clone)]
+pub(super) struct BackendHandle {
+    address: Address<BackendMsg>,
+}
+
+impl BackendHandle {
+    pub(super) fn vacant() -> Self {
+        Self { address: Address::vacant() }
+    }
+
+    pub(super) fn attach(&self, actor: ActorRef<Envelope<BackendMsg>>) {
+        self.address.attach(actor, BOUNDS);
+    }
+
+    pub(super) fn detach(&self) {
+        self.address.detach();
+    }
+
+    pub(super) fn kill(&self) {
+        self.address.kill();
+    }
+
+    /// Hands over a new goal. A full mailbox loses it; the next reconcile brings it again.
+    pub(super) fn adopt(&self, goal: BackendGoal) {
+        if let Err(error) = self.address.try_send(Lane::Control, BackendMsg::Adopt(Box::new(goal))) {
+            tracing::warn!(%error, "a backend did not take its new configuration yet");
+        }
+    }
+
+    /// Reports that a call found the backend unreachable; loss is harmless, the next probe finds out too.
+    pub(super) fn call_failed(&self) {
+        if let Err(error) = self.address.try_send(Lane::Control, BackendMsg::CallFailed) {
+            tracing::debug!(%error, "a failed call was not reported");
+        }
+    }
+
+    /// Drops the waiting downloads of a model (all models when `None`) if `waiting`, and stops its running one.
+    pub(super) async fn cancel_download(&self, model: Option<String>, waiting: bool) -> Result<(), AskError> {
+        ask(&self.address, CONTROL_DEADLINE, |reply| BackendMsg::CancelDownload { model, waiting, reply }).await
+    }
+}
+
+/// What the actor is told.
+pub(super) enum BackendMsg {
+    /// From reconcile. Not answered; the next view shows it.
+    Adopt(Box<BackendGoal>),
+    /// From the timer behind the probe of this number. Only the latest probe's timer counts.
+    ProbeDue { probe_number: u64 },
+    /// From this actor's probe task. One of an older goal is used for nothing but the next probe.
+    ProbeFinished { goal_number: u64, outcome: ProbeOutcome },
+    /// From a call that could not reach the backend. May be lost.
+    CallFailed,
+    /// From this actor's download task.
+    DownloadFinished { model: String, result: Result<(), String> },
+    /// From the API. MUST be answered once the queue is changed and the running download told to stop.
+    CancelDownload { model: Option<String>, waiting: bool, reply: Reply<()> },
+}
+
+pub(super) struct BackendActor;
+
+pub(super) struct BackendArgs {
+    pub(super) cell: Arc<BackendCell>,
+    pub(super) goal: BackendGoal,
+    pub(super) generation: u64,
+    pub(super) deps: BackendDeps,
+}
+
+pub(super) struct BackendState {
+    cell: Arc<BackendCell>,
+    deps: BackendDeps,
+    goal: BackendGoal,
+    /// Counts the goals, so that a probe of an older one is recognised.
+    goal_number: u64,
+    /// Counts the probes, so that only the latest one's timer starts the next.
+    probe_number: u64,
+    probed_at: Option<Instant>,
+    generation: u64,
+    provider: Result<Arc<dyn Provider>, String>,
+    health: Health,
+    observed: Vec<crate::domain::model::ObservedModel>,
+    is_probing: bool,
+    probe_again: bool,
+    downloads: Downloads,
+    /// Ends every task of this actor, whichever way the actor ends.
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl BackendState {
+    fn new(args: BackendArgs) -> Self {
+        let stop = CancellationToken::new();
+        Self {
+            provider: provider_of(&args.goal, &args.deps.transport),
+            // Until the first probe of this life the predecessor's sight is the best there is.
+            observed: args.cell.view().observed.clone(),
+            cell: args.cell,
+            deps: args.deps,
+            goal: args.goal,
+            goal_number: 0,
+            probe_number: 0,
+            probed_at: None,
+            generation: args.generation,
+            health: Health::Unknown,
+            is_probing: false,
+            probe_again: false,
+            downloads: Downloads::default(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
+    fn handle(&self) -> &BackendHandle {
+        &self.cell.handle
+    }
+
+    /// Adopts a goal and looks at the backend at once.
+    fn adopt(&mut self, goal: BackendGoal) {
+        if goal == self.goal {
+            return;
+        }
+        let is_other_server = goal.backend.trimmed_url() != self.goal.backend.trimmed_url()
+            || goal.backend.kind != self.goal.backend.kind;
+        let is_other_call = is_other_server || goal.api_key != self.goal.api_key || goal.backend != self.goal.backend;
+        self.goal = goal;
+        self.goal_number += 1;
+        if is_other_call {
+            self.provider = provider_of(&self.goal, &self.deps.transport);
+        }
+        if is_other_server {
+            self.observed = Vec::new();
+            self.health = Health::Unknown;
+            self.downloads.stop_running();
+            self.cell.unconstrained.store(Arc::default());
+        }
+        self.downloads.keep_only(&self.goal.declared);
+        self.probe_soon();
+    }
+
+    /// Starts a probe, or notes that another must follow the running one. Backends outside all pools are left alone.
+    fn probe_soon(&mut self) {
+        if !self.goal.in_pool {
+            self.observed = Vec::new();
+            self.health = Health::Unknown;
+            self.downloads.clear();
+            self.publish();
+            return;
+        }
+        let provider = match &self.provider {
+            Ok(provider) => Arc::clone(provider),
+            Err(error) => {
+                self.health = Health::Failing(error.clone());
+                self.observed = Vec::new();
+                self.publish();
+                return;
+            }
+        };
+        self.publish();
+        if self.is_probing {
+            self.probe_again = true;
+            return;
+        }
+        self.is_probing = true;
+        self.probe_number += 1;
+        self.probed_at = Some(Instant::now());
+        let (goal, goal_number, probe_number) = (self.goal.clone(), self.goal_number, self.probe_number);
+        let (model_sync, busy) = (self.deps.model_sync, self.downloads.running_model().map(str::to_owned));
+        let (handle, stop) = (self.handle().clone(), self.stop.clone());
+        self.deps.tasks.spawn(async move {
+            let work = async {
+                let outcome = probe(provider, &goal, model_sync, busy.as_deref()).await;
+                report(&handle, BackendMsg::ProbeFinished { goal_number, outcome }).await;
+                tokio::time::sleep(PROBE_INTERVAL).await;
+                report(&handle, BackendMsg::ProbeDue { probe_number }).await;
+            };
+            stop.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Looks at once whether the backend is still there, but not more often than a storm of failures deserves.
+    fn on_call_failed(&mut self) {
+        let is_fresh = self.probed_at.is_some_and(|at| at.elapsed() < PROBE_REST_AFTER_FAILURE);
+        if !self.is_probing && !is_fresh {
+            self.probe_soon();
+        }
+    }
+
+    fn on_probe(&mut self, goal_number: u64, outcome: ProbeOutcome) {
+        self.is_probing = false;
+        if goal_number == self.goal_number {
+            self.adopt_outcome(outcome);
+        }
+        self.publish();
+        if std::mem::take(&mut self.probe_again) || goal_number != self.goal_number {
+            self.probe_soon();
+        }
+    }
+
+    fn adopt_outcome(&mut self, outcome: ProbeOutcome) {
+        match outcome {
+            Ok(observed) => {
+                if self.health != Health::Healthy {
+                    let (backend, models) = (&self.goal.backend, observed.len());
+                    tracing::info!(backend = %backend.id, name = %backend.name, models, "backend is healthy");
+                }
+                self.health = Health::Healthy;
+                self.observed = observed;
+                self.queue_missing();
+            }
+            Err(error) => {
+                if self.health != Health::Failing(error.clone()) {
+                    let backend = &self.goal.backend;
+                    tracing::warn!(backend = %backend.id, name = %backend.name, %error, "backend is not usable");
+                }
+                self.health = Health::Failing(error);
+                self.observed = Vec::new();
+            }
+        }
+    }
+
+    /// Queues what is declared and not there, where the backend can download.
+    fn queue_missing(&mut self) {
+        let Ok(provider) = &self.provider else { return };
+        if provider.model_store().is_none() {
+            return;
+        }
+        let missing = |declared: &&DeclaredModel| {
+            !self.observed.iter().any(|observed| same_model(&observed.name, &declared.name))
+        };
+        let missing: Vec<DeclaredModel> = self.goal.declared.iter().filter(missing).cloned().collect();
+        self.downloads.queue(missing, Timestamp::now(), Instant::now());
+        self.start_download();
+    }
+
+    fn start_download(&mut self) {
+        let Ok(provider) = &self.provider else { return };
+        let Some((model, cancelled)) = self.downloads.start_next() else { return };
+        let (provider, events) = (Arc::clone(provider), self.deps.events.clone());
+        let (handle, stop) = (self.handle().clone(), self.stop.clone());
+        let base_url = self.goal.backend.base_url.clone();
+        self.deps.tasks.spawn(async move {
+            let work = async {
+                let result = downloads::download(provider, &model, &base_url, &events, cancelled).await;
+                report(&handle, BackendMsg::DownloadFinished { model, result }).await;
+            };
+            stop.run_until_cancelled(work).await;
+        });
+    }
+
+    fn on_download(&mut self, model: &str, result: Result<(), String>) {
+        match &result {
+            Ok(()) => tracing::info!(backend = %self.goal.backend.id, model, "model is downloaded"),
+            Err(error) => tracing::warn!(backend = %self.goal.backend.id, model, %error, "model download failed"),
+        }
+        self.downloads.finished(model, result.is_ok(), Instant::now());
+        self.start_download();
+        self.probe_soon();
+    }
+
+    fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<()>) {
+        self.downloads.cancel(model, waiting, &self.goal.declared);
+        self.publish();
+        if reply.send(()).is_err() {
+            tracing::debug!("whoever cancelled a download has gone");
+        }
+    }
+
+    /// Shows the world the state as it is now.
+    fn publish(&self) {
+        let goal = &self.goal;
+        let mut view = BackendView::new(goal.backend.clone(), self.generation);
+        view.health = self.health.clone();
+        view.in_pool = goal.in_pool;
+        view.provider = self.provider.as_ref().ok().map(Arc::clone);
+        view.models = match goal.backend.kind {
+            // Before the first probe nothing is known, not even what ought to be there.
+            _ if self.health == Health::Unknown => Vec::new(),
+            ProviderKind::Ollama => goal.declared.iter().map(|declared| declared.name.clone()).collect(),
+            ProviderKind::Vllm | ProviderKind::Openai | ProviderKind::Gemini => {
+                self.observed.iter().map(|model| model.name.clone()).collect()
+            }
+        };
+        view.queue = self.downloads.waiting().to_vec();
+        view.downloading = self.downloads.running_model().map(str::to_owned);
+        view.observe(self.observed.clone());
+        self.cell.publish(view);
+    }
+}
+
+fn provider_of(goal: &BackendGoal, transport: &Transport) -> Result<Arc<dyn Provider>, String> {
+    let backend = &goal.backend;
+    let target = Target { base_url: backend.trimmed_url().to_owned(), api_key: goal.api_key.clone() };
+    let is_hosted = backend.cloud.is_none() && backend.is_cloud();
+    connect(backend.kind, is_hosted, target, transport).map_err(|error| error.to_string())
+}
+
+/// A task's message to its own actor; when that has gone, so has the need to tell it.
+async fn report(handle: &BackendHandle, message: BackendMsg) {
+    if let Err(error) = handle.address.send(Lane::Control, message).await {
+        tracing::debug!(%error, "a backend task outlived its actor");
+    }
+}
+
+impl Actor for BackendActor {
+    type Msg = Envelope<BackendMsg>;
+    type State = BackendState;
+    type Arguments = BackendArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        args: BackendArgs,
+    ) -> Result<BackendState, ActorProcessingErr> {
+        args.cell.handle.attach(myself);
+        let mut state = BackendState::new(args);
+        state.probe_soon();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Self::Msg>,
+        envelope: Self::Msg,
+        state: &mut BackendState,
+    ) -> Result<(), ActorProcessingErr> {
+        match envelope.message {
+            BackendMsg::Adopt(goal) => state.adopt(*goal),
+            BackendMsg::ProbeDue { probe_number } if probe_number == state.probe_number => state.probe_soon(),
+            BackendMsg::ProbeDue { .. } => {}
+            BackendMsg::ProbeFinished { goal_number, outcome } => state.on_probe(goal_number, outcome),
+            BackendMsg::CallFailed => state.on_call_failed(),
+            BackendMsg::DownloadFinished { model, result } => state.on_download(&model, result),
+            BackendMsg::CancelDownload { model, waiting, reply } => {
+                state.cancel_download(model.as_deref(), waiting, reply);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! One look at a backend: what it serves now, and in mirror mode the removal of what nobody declared.
+
+use std::{sync::Arc, time::Duration};
+
+use super::BackendGoal;
+use crate::{
+    config::ModelSync,
+    domain::model::{ObservedModel, same_model},
+    providers::{Provider, ProviderError},
+};
+
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOUD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The models seen, or the words shown as the backend's `error`.
+pub(crate) type ProbeOutcome = Result<Vec<ObservedModel>, String>;
+
+/// Probes within the time the kind of backend gets. `busy` is the model being downloaded, which is never deleted.
+pub(super) async fn probe(
+    provider: Arc<dyn Provider>,
+    goal: &BackendGoal,
+    model_sync: ModelSync,
+    busy: Option<&str>,
+) -> ProbeOutcome {
+    let limit = if goal.backend.is_cloud() { CLOUD_TIMEOUT } else { LOCAL_TIMEOUT };
+    let look = || async {
+        tokio::time::timeout(limit, provider.probe())
+            .await
+            .map_err(|_| format!("the backend did not answer within {limit:?}"))?
+            .map_err(|error: ProviderError| error.to_string())
+    };
+    let observed = look().await?;
+    let surplus = surplus(&observed, goal, model_sync, busy);
+    if surplus.is_empty() || !delete(provider.as_ref(), goal, surplus).await {
+        return Ok(observed);
+    }
+    look().await
+}
+
+/// What mirror mode removes. An empty declaration removes nothing: it is more likely a mistake than a wish.
+fn surplus(observed: &[ObservedModel], goal: &BackendGoal, model_sync: ModelSync, busy: Option<&str>) -> Vec<String> {
+    if model_sync == ModelSync::Additive || goal.declared.is_empty() {
+        return Vec::new();
+    }
+    let is_wanted = |name: &str| {
+        goal.declared.iter().any(|declared| same_model(&declared.name, name))
+            || busy.is_some_and(|busy| same_model(busy, name))
+    };
+    observed.iter().map(|model| model.name.clone()).filter(|name| !is_wanted(name)).collect()
+}
+
+/// Deletes models; true when one was.
+async fn delete(provider: &dyn Provider, goal: &BackendGoal, models: Vec<String>) -> bool {
+    let Some(store) = provider.model_store() else { return false };
+    let mut deleted = false;
+    for model in models {
+        let backend = &goal.backend.id;
+        match store.delete(&model).await {
+            Ok(()) => {
+                deleted = true;
+                tracing::warn!(%backend, %model, "model is not declared and was deleted (MODEL_SYNC=mirror)");
+            }
+            Err(error) => tracing::warn!(%backend, %model, %error, "model is not declared and could not be deleted"),
+        }
+    }
+    deleted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        domain::{backend::Backend, ids::BackendId, provider::ProviderKind, time::Timestamp},
+        runtime::backend::DeclaredModel,
+    };
+
+    fn goal(declared: &[&str]) -> BackendGoal {
+        BackendGoal {
+            backend: Backend {
+                id: BackendId::new("b"),
+                name: "b".to_owned(),
+                base_url: "http://127.0.0.1:1".to_owned(),
+                kind: ProviderKind::Ollama,
+                api_key_set: false,
+                max_concurrency: None,
+                weight: 1,
+                tier: 0,
+                cloud: None,
+                enabled: true,
+                labels: BTreeMap::new(),
+                created_at: Timestamp::ZERO,
+                updated_at: Timestamp::ZERO,
+            },
+            api_key: None,
+            in_pool: true,
+            declared: declared
+                .iter()
+                .map(|name| DeclaredModel { name: (*name).to_owned(), since: Timestamp::ZERO })
+                .collect(),
+        }
+    }
+
+    fn seen(names: &[&str]) -> Vec<ObservedModel> {
+        names.iter().map(|name| ObservedModel::named(*name)).collect()
+    }
+
+    #[test]
+    fn mirror_mode_removes_what_is_neither_declared_nor_being_downloaded() {
+        let observed = seen(&["nomic-embed-text:latest", "qwen3:4b", "new:1b"]);
+        let goal = goal(&["nomic-embed-text"]);
+        assert_eq!(surplus(&observed, &goal, ModelSync::Mirror, Some("new:1b")), ["qwen3:4b"]);
+        assert!(surplus(&observed, &goal, ModelSync::Additive, None).is_empty());
+    }
+
+    #[test]
+    fn an_empty_declaration_removes_nothing() {
+        assert!(surplus(&seen(&["a"]), &goal(&[]), ModelSync::Mirror, None).is_empty());
+    }
+}

@@ -1,0 +1,339 @@
+//! The road of one call: pick a pool and its candidates from published tables, take a lease, call, fail over.
+//!
+//! Runs in the request's own task and asks no actor anything unless every slot is taken; then the pool's queue holds the
+//! request until a freed slot is granted to it. Dropping the future anywhere gives back whatever it held.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    directory::{Directory, PoolCell},
+    lease::{Announced, Lease},
+    mailbox::SendError,
+    pool::{Candidate, Grant, Load, Matching, ModelQuery, Waiter, order, resolve},
+};
+use crate::{
+    domain::{
+        failure::Failure,
+        ids::{BackendId, PoolId},
+        message::{ChatCall, Completion, Served},
+        model::Capability,
+        pool::{EMBED_POOL, Policy, TASKS_POOL},
+        provider::ProviderKind,
+        route::{ModelRoute, RoutingStrategy},
+    },
+    error::RefusalReason,
+    providers::{Provider, ProviderError, ProviderErrorKind},
+};
+
+/// Backends one call may be tried on.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// Models of requests that name none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDefaults {
+    /// Default prompt and chat model.
+    pub task_model: String,
+    /// Default embedding model.
+    pub embed_model: String,
+    /// Only this kind serves the default task model; `None`: local backends.
+    pub task_provider: Option<ProviderKind>,
+    /// Only this kind serves the default embedding model; `None`: local backends.
+    pub embed_provider: Option<ProviderKind>,
+}
+
+impl RouteDefaults {
+    fn of(&self, capability: Capability) -> (&str, Option<ProviderKind>, &'static str) {
+        match capability {
+            Capability::Prompt | Capability::Chat => (&self.task_model, self.task_provider, TASKS_POOL),
+            Capability::Embed => (&self.embed_model, self.embed_provider, EMBED_POOL),
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct DispatchError {
+    /// What went wrong, in words for the caller.
+    pub failure: Failure,
+    /// Set when the call was refused before any backend was asked.
+    pub refusal: Option<RefusalReason>,
+    /// Who was asked last, if anybody was.
+    pub served: Option<Served>,
+}
+
+impl DispatchError {
+    fn refused(reason: RefusalReason, message: impl Into<String>) -> Self {
+        Self { failure: Failure::unavailable(message), refusal: Some(reason), served: None }
+    }
+}
+
+/// Runs calls on the fleet; cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    directory: Arc<Directory>,
+    defaults: Arc<RouteDefaults>,
+}
+
+/// Where a call may go now.
+struct Plan {
+    pool: Arc<PoolCell>,
+    candidates: Vec<Candidate>,
+}
+
+/// A slot, and how long the call waited for it.
+struct Admitted {
+    grant: Grant,
+    waited: Duration,
+}
+
+impl Dispatcher {
+    pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults) -> Self {
+        Self { directory, defaults: Arc::new(defaults) }
+    }
+
+    /// Asks a model for a reply.
+    ///
+    /// # Errors
+    /// No usable backend, a full queue, or the failure of the last backend that was tried.
+    pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
+        self.run(route, async |candidate: &Candidate| generate_on(candidate, call).await).await
+    }
+
+    /// Asks a model for the vector of a text.
+    ///
+    /// # Errors
+    /// As for [`Dispatcher::generate`].
+    pub async fn embed(&self, route: &ModelRoute, text: &str) -> Result<(Vec<f64>, Served), DispatchError> {
+        self.run(route, async |candidate: &Candidate| candidate.provider.embed(&candidate.model, text).await).await
+    }
+
+    async fn run<T>(
+        &self,
+        route: &ModelRoute,
+        call: impl AsyncFn(&Candidate) -> Result<T, ProviderError>,
+    ) -> Result<(T, Served), DispatchError> {
+        let mut tried: Vec<BackendId> = Vec::new();
+        let mut waited = Duration::ZERO;
+        let mut last: Option<DispatchError> = None;
+        loop {
+            let admission = match self.plan(route, &tried) {
+                Ok(plan) => self.admit(&plan, route.strategy).await.map(|admitted| (plan, admitted)),
+                Err(error) => Err(error),
+            };
+            let (plan, admitted) = match (admission, last) {
+                (Ok(admitted), _) => admitted,
+                // No further backend can take over: the failure of the one that was asked says more.
+                (Err(_), Some(failed)) => return Err(failed),
+                (Err(error), None) => return Err(error),
+            };
+            let Grant { candidate, lease } = admitted.grant;
+            waited += admitted.waited;
+            tried.push(candidate.backend.id.clone());
+            let outcome = call(&candidate).await;
+            drop(lease);
+            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let served = served(&candidate, &plan.pool.id, attempts, waited);
+            match outcome {
+                Ok(value) => return Ok((value, served)),
+                Err(error) => {
+                    note_failure(&candidate, &error);
+                    let may_try_another = error.may_fail_over() && attempts < MAX_ATTEMPTS;
+                    let failed = DispatchError { failure: error.into(), refusal: None, served: Some(served) };
+                    if !may_try_another {
+                        return Err(failed);
+                    }
+                    last = Some(failed);
+                }
+            }
+        }
+    }
+
+    /// The first name with a usable backend, in the pool the rules of `docs/api.md`, routing, give it.
+    fn plan(&self, route: &ModelRoute, tried: &[BackendId]) -> Result<Plan, DispatchError> {
+        let (default_model, default_provider, default_pool) = self.defaults.of(route.capability);
+        let is_default = route.names.is_empty() && route.providers.is_empty();
+        let fallback_provider: &[ProviderKind] = default_provider.as_slice();
+        let providers = if is_default { fallback_provider } else { &route.providers };
+        let pools = self.directory.pools();
+        let default_pool = PoolId::new(default_pool);
+        let eligible = || pools.iter().filter(|pool| !is_default || pool.id == default_pool);
+        let names: Vec<Option<&str>> = match route.names.as_slice() {
+            [] if is_default => vec![Some(default_model)],
+            // Providers only: their default model, else anything of theirs that can do it.
+            [] => vec![Some(default_model), None],
+            names => names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        for model in &names {
+            let query = ModelQuery { model: *model, capability: route.capability, providers, tokens: route.tokens };
+            for matching in [Matching::Exact, Matching::Normalised] {
+                for pool in eligible() {
+                    let mut candidates = resolve(&pool.table(), &query, matching);
+                    candidates.retain(|candidate| !tried.contains(&candidate.backend.id));
+                    if !candidates.is_empty() {
+                        return Ok(Plan { pool: Arc::clone(pool), candidates });
+                    }
+                }
+            }
+        }
+        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route.capability, &names, providers)))
+    }
+
+    /// What was wanted and what there is.
+    fn nobody(&self, capability: Capability, names: &[Option<&str>], providers: &[ProviderKind]) -> String {
+        let names: Vec<&str> = names.iter().copied().flatten().collect();
+        let kinds: Vec<&str> = providers.iter().map(|kind| kind.as_str()).collect();
+        let kinds = if kinds.is_empty() { "local".to_owned() } else { kinds.join(" or ") };
+        let backends = self.directory.backends();
+        let describe = |view: &super::directory::BackendView| {
+            let name = &view.backend.name;
+            match view.error() {
+                _ if !view.backend.enabled => format!("{name} is disabled"),
+                Some(_) => format!("{name} is failing"),
+                None if !view.in_pool => format!("{name} is in no pool"),
+                None if view.observed.is_empty() => format!("{name} has no models yet"),
+                None => {
+                    let models: Vec<&str> = view.observed.iter().map(|model| model.name.as_str()).take(5).collect();
+                    format!("{name} has {}", models.join(", "))
+                }
+            }
+        };
+        let known: Vec<String> = backends.values().take(5).map(|cell| describe(&cell.view())).collect();
+        let known = if known.is_empty() { "no backend is registered".to_owned() } else { known.join("; ") };
+        format!("no usable {kinds} backend for model {} ({}): {known}", names.join(" or "), capability.as_str())
+    }
+
+    /// A slot of one of the candidates: at once if one is free, else from the pool's queue.
+    async fn admit(&self, plan: &Plan, strategy: Option<RoutingStrategy>) -> Result<Admitted, DispatchError> {
+        let mut candidates = ranked(plan, strategy);
+        let free = candidates
+            .iter()
+            .enumerate()
+            .find_map(|(at, candidate)| Some((at, Lease::try_acquire(&candidate.backend)?)));
+        if let Some((at, lease)) = free {
+            let candidate = candidates.swap_remove(at);
+            return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
+        }
+        wait_for_slot(&plan.pool, candidates).await
+    }
+}
+
+/// Candidates in the order in which they should be tried.
+fn ranked(plan: &Plan, strategy: Option<RoutingStrategy>) -> Vec<Candidate> {
+    let load = |candidate: &Candidate| {
+        let counts = candidate.backend.slots.counts();
+        Load { tier: candidate.tier, in_use: counts.in_use, limit: counts.limit }
+    };
+    let loads: Vec<Load> = plan.candidates.iter().map(load).collect();
+    let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
+    let policy = match strategy.and_then(RoutingStrategy::policy) {
+        Some(policy) => policy,
+        None if by_context => Policy::Random,
+        None => plan.pool.policy(),
+    };
+    let turn = plan.pool.turn.fetch_add(1, Ordering::Relaxed);
+    let mut picked = order(policy, &loads, turn, |below| fastrand::usize(..below));
+    if by_context {
+        picked.sort_by_key(|at| std::cmp::Reverse(plan.candidates[*at].context_length));
+    }
+    picked.into_iter().map(|at| plan.candidates[at].clone()).collect()
+}
+
+/// Counts a waiting request against its pool's capacity for as long as it waits.
+struct WaitingPlace {
+    pool: Arc<PoolCell>,
+}
+
+impl WaitingPlace {
+    fn take(pool: &Arc<PoolCell>, capacity: u32) -> Option<Self> {
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
+        let taken = pool.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow);
+        taken.is_ok().then(|| Self { pool: Arc::clone(pool) })
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn wait_for_slot(pool: &Arc<PoolCell>, candidates: Vec<Candidate>) -> Result<Admitted, DispatchError> {
+    let limits = pool.table().pool.queue;
+    let full = || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
+    let _place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
+    let began = Instant::now();
+    // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
+    let _announced = Announced::to(candidates.iter().map(|candidate| Arc::clone(&candidate.backend)).collect());
+    let (grant, granted) = oneshot::channel();
+    pool.handle.enqueue(Waiter { candidates, grant }).map_err(|error| match error {
+        SendError::Full => full(),
+        SendError::Gone => lost(pool),
+    })?;
+    match tokio::time::timeout(Duration::from_millis(limits.max_wait_ms), granted).await {
+        Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
+        Ok(Err(_)) => Err(lost(pool)),
+        Err(_) => Err(DispatchError::refused(
+            RefusalReason::QueueTimeout,
+            format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
+        )),
+    }
+}
+
+/// The queue let go of the request: its backends failed, or its pool's actor did. Nothing was sent, a retry is safe.
+fn lost(pool: &PoolCell) -> DispatchError {
+    DispatchError::refused(
+        RefusalReason::NoBackend,
+        format!("the backends of pool '{}' became unusable while the request waited; it is safe to retry", pool.id),
+    )
+}
+
+/// Asks for a reply; a constrained one that the backend refuses is asked for again without the constraint, and the
+/// refusal remembered once the plain call has worked.
+async fn generate_on(candidate: &Candidate, call: &ChatCall) -> Result<Completion, ProviderError> {
+    let Candidate { provider, model, backend, .. } = candidate;
+    if call.constraint.is_none() {
+        return provider.generate(model, call).await;
+    }
+    let plain = || ChatCall { constraint: None, ..call.clone() };
+    if backend.unconstrained.load().contains(model) {
+        return provider.generate(model, &plain()).await;
+    }
+    match provider.generate(model, call).await {
+        Err(refused) if refused.kind == ProviderErrorKind::Caller && refused.status == Some(400) => {
+            let completion = provider.generate(model, &plain()).await?;
+            tracing::info!(backend = %backend.id, %model, "backend refuses constrained replies; asked without from now on");
+            backend.unconstrained.rcu(|known| {
+                let mut known = known.as_ref().clone();
+                known.insert(model.clone());
+                known
+            });
+            Ok(completion)
+        }
+        other => other,
+    }
+}
+
+fn note_failure(candidate: &Candidate, error: &ProviderError) {
+    let backend = &candidate.backend;
+    tracing::debug!(backend = %backend.id, model = %candidate.model, kind = ?error.kind, %error, "call failed");
+    if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
+        backend.handle.call_failed();
+    }
+}
+
+fn served(candidate: &Candidate, pool: &PoolId, attempts: u32, waited: Duration) -> Served {
+    Served {
+        backend: candidate.backend.id.clone(),
+        pool: pool.clone(),
+        model: candidate.model.clone(),
+        attempts,
+        queue_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,372 @@
+//! All backends and pools: makes, configures, restarts and removes their actors as the stored intent says.
+//!
+//! Owns: which of them are alive, what each was last told, how often each has crashed. Children: `BackendActor`,
+//! `PoolActor`. Supervisor: `Root`.
+//! Mailbox: control messages only, 1,024 permits: one intent per reconcile and one restart per crashed child.
+//! On crash: its children end with it; `Root` starts it again and reconcile makes them anew on their old cells, so that
+//! running calls keep their slots.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::time::Instant;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{
+    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    backend::{BackendActor, BackendArgs, BackendDeps, BackendGoal, DeclaredModel},
+    directory::{BackendCell, Directory, PoolCell, RouteTable},
+    mailbox::{Address, Bounds, Envelope, Lane},
+    pool::PoolActor,
+    restart::{CrashHistory, RestartPolicy, Verdict},
+};
+use crate::domain::{
+    ids::{BackendId, PoolId},
+    intent::Intent,
+    model::{Model, with_tag},
+};
+
+pub(super) const BOUNDS: Bounds = Bounds { data: 1, control: 1024 };
+
+/// Talks to the fleet, across its restarts.
+#[derive(Clone)]
+pub(super) struct FleetHandle {
+    pub(super) address: Address<FleetMsg>,
+}
+
+impl FleetHandle {
+    pub(super) fn vacant() -> Self {
+        Self { address: Address::vacant() }
+    }
+
+    /// Puts an intent in force; returns when every actor has been made, told or stopped.
+    pub(super) async fn apply(&self, intent: Intent) -> Result<(), AskError> {
+        ask(&self.address, CONTROL_DEADLINE, |reply| FleetMsg::Apply { intent: Box::new(intent), reply }).await
+    }
+}
+
+/// What the actor is told.
+pub(super) enum FleetMsg {
+    /// From reconcile. MUST be answered when the intent is in force.
+    Apply { intent: Box<Intent>, reply: Reply<()> },
+    /// From the timer behind a crash.
+    RestartDue { child: ActorId },
+}
+
+pub(super) struct FleetArgs {
+    pub(super) handle: FleetHandle,
+    pub(super) directory: Arc<Directory>,
+    pub(super) deps: BackendDeps,
+    pub(super) tasks: TaskTracker,
+}
+
+pub(super) struct FleetActor;
+
+struct BackendChild {
+    cell: Arc<BackendCell>,
+    goal: BackendGoal,
+    crashes: CrashHistory,
+}
+
+struct PoolChild {
+    cell: Arc<PoolCell>,
+    crashes: CrashHistory,
+}
+
+#[derive(Clone)]
+enum ChildKey {
+    Backend(BackendId),
+    Pool(PoolId),
+}
+
+pub(super) struct FleetState {
+    args: FleetArgs,
+    backends: BTreeMap<BackendId, BackendChild>,
+    pools: BTreeMap<PoolId, PoolChild>,
+    /// Living actors, and crashed ones until they are back.
+    actors: HashMap<ActorId, ChildKey>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl FleetState {
+    async fn apply(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, intent: Intent) -> Result<(), ActorProcessingErr> {
+        self.remove_absent(myself, &intent);
+        for goal in backend_goals(&intent) {
+            self.apply_backend(myself, goal).await?;
+        }
+        let tables = self.route_tables(&intent);
+        for table in tables {
+            self.apply_pool(myself, table).await?;
+        }
+        self.connect(&intent);
+        Ok(())
+    }
+
+    fn remove_absent(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, intent: &Intent) {
+        let backends: HashSet<&BackendId> = intent.backends.iter().map(|entry| &entry.backend.id).collect();
+        let pools: HashSet<&PoolId> = intent.pools.iter().map(|pool| &pool.id).collect();
+        self.backends.retain(|id, child| {
+            let stays = backends.contains(id);
+            if !stays {
+                child.cell.handle.detach();
+                tracing::info!(backend = %id, "backend removed");
+            }
+            stays
+        });
+        self.pools.retain(|id, child| {
+            let stays = pools.contains(id);
+            if !stays {
+                child.cell.handle.detach();
+                tracing::info!(pool = %id, "pool removed");
+            }
+            stays
+        });
+        let is_gone = |key: &ChildKey| match key {
+            ChildKey::Backend(id) => !self.backends.contains_key(id),
+            ChildKey::Pool(id) => !self.pools.contains_key(id),
+        };
+        let gone: HashSet<ActorId> = self.actors.iter().filter(|(_, key)| is_gone(key)).map(|(id, _)| *id).collect();
+        // Forgotten before they stop, so that their end is not taken for a crash.
+        self.actors.retain(|id, _| !gone.contains(id));
+        for child in myself.get_children().into_iter().filter(|child| gone.contains(&child.get_id())) {
+            child.stop(None);
+        }
+    }
+
+    async fn apply_backend(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        goal: BackendGoal,
+    ) -> Result<(), ActorProcessingErr> {
+        let id = goal.backend.id.clone();
+        if let Some(child) = self.backends.get_mut(&id) {
+            if child.goal != goal {
+                child.cell.handle.adopt(goal.clone());
+                child.goal = goal;
+            }
+            return Ok(());
+        }
+        // After a crash of the fleet the cell is still there, with the slots of running calls.
+        let cell = self.args.directory.backend(&id).unwrap_or_else(|| BackendCell::new(goal.backend.clone()));
+        let child = BackendChild { cell, goal, crashes: CrashHistory::default() };
+        self.backends.insert(id.clone(), child);
+        self.start_backend(myself, &id).await
+    }
+
+    async fn start_backend(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        id: &BackendId,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(child) = self.backends.get(id) else { return Ok(()) };
+        let generation = child.cell.next_generation();
+        let args = BackendArgs {
+            cell: Arc::clone(&child.cell),
+            goal: child.goal.clone(),
+            generation,
+            deps: self.args.deps.clone(),
+        };
+        // Starting an actor of ours waits for nothing outside: `pre_start` only fills memory.
+        let (actor, _) = Actor::spawn_linked(None, BackendActor, args, myself.get_cell()).await?;
+        self.actors.insert(actor.get_id(), ChildKey::Backend(id.clone()));
+        tracing::debug!(backend = %id, generation, "backend actor started");
+        Ok(())
+    }
+
+    async fn apply_pool(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        table: RouteTable,
+    ) -> Result<(), ActorProcessingErr> {
+        let id = table.pool.id.clone();
+        if let Some(child) = self.pools.get(&id) {
+            child.cell.handle.adopt(table);
+            return Ok(());
+        }
+        let cell = match self.args.directory.pool(&id) {
+            Some(cell) => {
+                cell.publish(table);
+                cell
+            }
+            None => PoolCell::new(table),
+        };
+        self.pools.insert(id.clone(), PoolChild { cell, crashes: CrashHistory::default() });
+        self.start_pool(myself, &id).await
+    }
+
+    async fn start_pool(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        id: &PoolId,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(child) = self.pools.get(id) else { return Ok(()) };
+        let (actor, _) = Actor::spawn_linked(None, PoolActor, Arc::clone(&child.cell), myself.get_cell()).await?;
+        self.actors.insert(actor.get_id(), ChildKey::Pool(id.clone()));
+        tracing::debug!(pool = %id, "pool actor started");
+        Ok(())
+    }
+
+    fn route_tables(&self, intent: &Intent) -> Vec<RouteTable> {
+        let declared: Arc<HashSet<String>> =
+            Arc::new(intent.models.iter().map(|model| with_tag(&model.name).into_owned()).collect());
+        let by_id: HashMap<&str, &Model> = intent.models.iter().map(|model| (model.id.as_str(), model)).collect();
+        let members = |pool: &PoolId| {
+            let here = intent.backend_members.iter().filter(|member| member.pool == *pool);
+            here.filter_map(|member| Some(Arc::clone(&self.backends.get(&member.backend)?.cell))).collect()
+        };
+        let models = |pool: &PoolId| {
+            let here = intent.model_members.iter().filter(|member| member.pool == *pool);
+            here.filter_map(|member| by_id.get(member.model.as_str()))
+                .map(|model| (with_tag(&model.name).into_owned(), Model::clone(model)))
+                .collect()
+        };
+        let table = |pool: &crate::domain::pool::Pool| RouteTable {
+            members: members(&pool.id),
+            models: models(&pool.id),
+            declared: Arc::clone(&declared),
+            pool: pool.clone(),
+        };
+        intent.pools.iter().map(table).collect()
+    }
+
+    /// Tells backends which pools wait on them, and publishes who exists.
+    fn connect(&self, intent: &Intent) {
+        for (id, child) in &self.backends {
+            let pools = intent.backend_members.iter().filter(|member| member.backend == *id);
+            let pools = pools.filter_map(|member| Some(Arc::downgrade(&self.pools.get(&member.pool)?.cell)));
+            child.cell.set_pools(pools.collect());
+        }
+        let backends = self.backends.iter().map(|(id, child)| (id.clone(), Arc::clone(&child.cell))).collect();
+        let pools = intent.pools.iter().filter_map(|pool| Some(Arc::clone(&self.pools.get(&pool.id)?.cell)));
+        self.args.directory.replace(backends, pools.collect());
+    }
+
+    /// A child has ended. One we stopped ourselves is not known any more; all others have crashed.
+    fn on_child_ended(&mut self, child: ActorId, why: &str) -> Result<(), ActorProcessingErr> {
+        let Some(key) = self.actors.get(&child).cloned() else { return Ok(()) };
+        let crashes = match &key {
+            ChildKey::Backend(id) => self.backends.get_mut(id).map(|child| {
+                child.cell.handle.detach();
+                &mut child.crashes
+            }),
+            ChildKey::Pool(id) => self.pools.get_mut(id).map(|child| {
+                child.cell.handle.detach();
+                &mut child.crashes
+            }),
+        };
+        let Some(crashes) = crashes else { return Ok(()) };
+        let name = match &key {
+            ChildKey::Backend(id) => format!("backend {id}"),
+            ChildKey::Pool(id) => format!("pool {id}"),
+        };
+        match crashes.on_crash(RestartPolicy::STANDARD, Instant::now(), fastrand::f64()) {
+            Verdict::Escalate => Err(format!("the actor of {name} crashes again and again: {why}").into()),
+            Verdict::RestartAfter(delay) => {
+                tracing::error!(actor = %name, error = why, ?delay, "actor crashed and will be restarted");
+                let (handle, stop) = (self.args.handle.clone(), self.stop.clone());
+                self.args.tasks.spawn(async move {
+                    let work = async {
+                        tokio::time::sleep(delay).await;
+                        if let Err(error) = handle.address.send(Lane::Control, FleetMsg::RestartDue { child }).await {
+                            tracing::debug!(%error, "a restart outlived the fleet");
+                        }
+                    };
+                    stop.run_until_cancelled(work).await;
+                });
+                Ok(())
+            }
+        }
+    }
+
+    async fn restart(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        child: ActorId,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.actors.remove(&child) {
+            Some(ChildKey::Backend(id)) => self.start_backend(myself, &id).await,
+            Some(ChildKey::Pool(id)) => self.start_pool(myself, &id).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What each backend should be and do.
+fn backend_goals(intent: &Intent) -> Vec<BackendGoal> {
+    let by_id: HashMap<&str, &Model> = intent.models.iter().map(|model| (model.id.as_str(), model)).collect();
+    let goal = |entry: &crate::domain::intent::BackendIntent| {
+        let mut declared: Vec<DeclaredModel> = Vec::new();
+        let mut in_pool = false;
+        for membership in intent.backend_members.iter().filter(|member| member.backend == entry.backend.id) {
+            in_pool = true;
+            for assigned in intent.model_members.iter().filter(|member| member.pool == membership.pool) {
+                let Some(model) = by_id.get(assigned.model.as_str()) else { continue };
+                let since = model.created_at.max(assigned.created_at).max(membership.created_at);
+                match declared.iter_mut().find(|known| known.name == model.name) {
+                    Some(known) => known.since = known.since.max(since),
+                    None => declared.push(DeclaredModel { name: model.name.clone(), since }),
+                }
+            }
+        }
+        BackendGoal { backend: entry.backend.clone(), api_key: entry.api_key.clone(), in_pool, declared }
+    };
+    intent.backends.iter().map(goal).collect()
+}
+
+impl Actor for FleetActor {
+    type Msg = Envelope<FleetMsg>;
+    type State = FleetState;
+    type Arguments = FleetArgs;
+
+    async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: FleetArgs) -> Result<FleetState, ActorProcessingErr> {
+        args.handle.address.attach(myself, BOUNDS);
+        let stop = CancellationToken::new();
+        Ok(FleetState {
+            args,
+            backends: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            actors: HashMap::new(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        envelope: Self::Msg,
+        state: &mut FleetState,
+    ) -> Result<(), ActorProcessingErr> {
+        match envelope.message {
+            FleetMsg::Apply { intent, reply } => {
+                state.apply(&myself, *intent).await?;
+                // Reconcile may have given up waiting; the intent is in force all the same.
+                drop(reply.send(()));
+            }
+            FleetMsg::RestartDue { child } => state.restart(&myself, child).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut FleetState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) => state.on_child_ended(who.get_id(), &error.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, reason) => {
+                state.on_child_ended(who.get_id(), reason.as_deref().unwrap_or("stopped"))
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! When a crashed actor comes back: a delay that doubles, a meltdown window, then escalation to the supervisor above.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// How patient a supervisor is with one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RestartPolicy {
+    /// Before the first restart.
+    pub(super) first_delay: Duration,
+    /// The doubling stops here.
+    pub(super) max_delay: Duration,
+    /// More crashes than this within `window` escalate.
+    pub(super) max_crashes: usize,
+    /// How far back crashes are counted; a child that lives this long starts over.
+    pub(super) window: Duration,
+}
+
+impl RestartPolicy {
+    /// For children that hold little and whose trouble is usually their own.
+    pub(super) const STANDARD: Self = Self {
+        first_delay: Duration::from_millis(20),
+        max_delay: Duration::from_secs(5),
+        max_crashes: 20,
+        window: Duration::from_secs(60),
+    };
+}
+
+/// What to do about a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Start it again after this delay.
+    RestartAfter(Duration),
+    /// It cannot live; the supervisor itself should fail.
+    Escalate,
+}
+
+/// The crashes of one child.
+#[derive(Debug, Default)]
+pub(super) struct CrashHistory {
+    crashes: VecDeque<Instant>,
+}
+
+impl CrashHistory {
+    /// Notes a crash and decides. `jitter` in 0..1 spreads the restarts of children that crashed together.
+    pub(super) fn on_crash(&mut self, policy: RestartPolicy, now: Instant, jitter: f64) -> Verdict {
+        while self.crashes.front().is_some_and(|at| now.duration_since(*at) >= policy.window) {
+            self.crashes.pop_front();
+        }
+        self.crashes.push_back(now);
+        if self.crashes.len() > policy.max_crashes {
+            return Verdict::Escalate;
+        }
+        let doublings = u32::try_from(self.crashes.len() - 1).unwrap_or(u32::MAX).min(16);
+        let delay = policy.first_delay.saturating_mul(1 << doublings).min(policy.max_delay);
+        Verdict::RestartAfter(delay.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RestartPolicy = RestartPolicy {
+        first_delay: Duration::from_millis(100),
+        max_delay: Duration::from_millis(350),
+        max_crashes: 4,
+        window: Duration::from_secs(60),
+    };
+
+    #[test]
+    fn delays_double_up_to_the_cap_and_then_it_escalates() {
+        let (mut history, now) = (CrashHistory::default(), Instant::now());
+        for millis in [100, 200, 350, 350] {
+            assert_eq!(history.on_crash(POLICY, now, 1.0), Verdict::RestartAfter(Duration::from_millis(millis)));
+        }
+        assert_eq!(history.on_crash(POLICY, now, 1.0), Verdict::Escalate);
+    }
+
+    #[test]
+    fn a_child_that_lived_for_the_window_starts_over() {
+        let (mut history, start) = (CrashHistory::default(), Instant::now());
+        for _ in 0..4 {
+            history.on_crash(POLICY, start, 1.0);
+        }
+        let later = start + POLICY.window;
+        assert_eq!(history.on_crash(POLICY, later, 1.0), Verdict::RestartAfter(POLICY.first_delay));
+    }
+
+    #[test]
+    fn jitter_halves_a_delay_at_most() {
+        let now = Instant::now();
+        let low = CrashHistory::default().on_crash(POLICY, now, 0.0);
+        assert_eq!(low, Verdict::RestartAfter(Duration::from_millis(50)));
+    }
+}
