@@ -1,5 +1,8 @@
-//! The live side: supervised actors for backends and pools, and the data plane that reads what they publish.
+//! The live side: supervised actors for backends, pools and chain runs, and the data plane that reads what they publish.
+//!
+//! The only place that names ractor. Callers get a [`Runtime`] and the handles in it.
 
+pub mod alerts;
 pub mod ask;
 mod backend;
 pub mod directory;
@@ -11,4 +14,151 @@ mod mailbox;
 mod pool;
 pub mod reconcile;
 mod restart;
+mod root;
+pub mod run;
+pub mod runs;
 mod slots;
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::Actor;
+use tokio_util::task::TaskTracker;
+
+pub use self::mailbox::SendError;
+use self::{
+    alerts::AlertLog,
+    backend::BackendDeps,
+    directory::Directory,
+    dispatch::{Dispatcher, RouteDefaults},
+    events::EventsHandle,
+    fleet::FleetHandle,
+    mailbox::{Address, Envelope},
+    reconcile::ReconcileHandle,
+    root::{RootActor, RootArgs, RootMsg},
+    run::RunDeps,
+    runs::RunsHandle,
+};
+use crate::{
+    config::ModelSync, domain::ids::BackendId, engine::EngineSettings, hooks::HookClient, providers::Transport,
+    stores::catalog::CatalogStore,
+};
+
+/// What the runtime is made of.
+pub struct RuntimeDeps {
+    /// Stored intent.
+    pub store: Arc<dyn CatalogStore>,
+    /// HTTP to backends and hooks.
+    pub transport: Transport,
+    /// Models of requests that name none.
+    pub defaults: RouteDefaults,
+    /// What the sync may delete.
+    pub model_sync: ModelSync,
+    /// What all chain runs have in common.
+    pub engine: EngineSettings,
+    /// Chain runs at once.
+    pub max_runs: usize,
+}
+
+/// The running actors, and the handles through which everybody reaches them. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    /// What the actors publish.
+    pub directory: Arc<Directory>,
+    /// Runs calls on the fleet.
+    pub dispatcher: Dispatcher,
+    /// Puts stored changes in force.
+    pub reconcile: ReconcileHandle,
+    /// Live events of downloads.
+    pub events: EventsHandle,
+    /// Starts chain runs.
+    pub runs: RunsHandle,
+    /// The latest alerts.
+    pub alerts: AlertLog,
+    root: Address<RootMsg>,
+    tasks: TaskTracker,
+}
+
+/// The actors could not be started, or have ended by themselves.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime's root actor ended: {0}")]
+pub struct RootEnded(String);
+
+impl Runtime {
+    /// Starts all actors. The future that comes with them resolves when the root ends.
+    ///
+    /// # Errors
+    /// When an actor cannot be started.
+    pub async fn start(deps: RuntimeDeps) -> Result<(Self, impl Future<Output = RootEnded> + Send), RootEnded> {
+        let tasks = TaskTracker::new();
+        let directory = Arc::new(Directory::default());
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults);
+        let (events, alerts) = (EventsHandle::vacant(), AlertLog::default());
+        let runtime = Self {
+            directory: Arc::clone(&directory),
+            dispatcher: dispatcher.clone(),
+            reconcile: ReconcileHandle::vacant(),
+            events: events.clone(),
+            runs: RunsHandle::vacant(),
+            alerts: alerts.clone(),
+            root: Address::vacant(),
+            tasks: tasks.clone(),
+        };
+        let args = RootArgs {
+            address: runtime.root.clone(),
+            events: events.clone(),
+            fleet: FleetHandle::vacant(),
+            reconcile: runtime.reconcile.clone(),
+            runs: runtime.runs.clone(),
+            store: Arc::clone(&deps.store),
+            directory,
+            backend_deps: BackendDeps {
+                transport: deps.transport.clone(),
+                events,
+                model_sync: deps.model_sync,
+                tasks: tasks.clone(),
+            },
+            run_deps: RunDeps {
+                dispatcher,
+                hooks: HookClient::new(deps.store, deps.transport),
+                alerts,
+                settings: deps.engine,
+                tasks: tasks.clone(),
+            },
+            max_runs: deps.max_runs,
+            tasks,
+        };
+        let (_root, ended) = Actor::spawn(None, RootActor, args).await.map_err(|error| RootEnded(error.to_string()))?;
+        let ended =
+            async move { RootEnded(ended.await.map_or_else(|error| error.to_string(), |()| "it stopped".to_owned())) };
+        Ok((runtime, ended))
+    }
+
+    /// Drops the waiting downloads (if `waiting`) and stops the running ones of a model on all backends, or with
+    /// `model` absent everything on the given backends. Backends whose actor is just being restarted have none.
+    pub async fn cancel_downloads(&self, backends: Option<Vec<BackendId>>, model: Option<&str>, waiting: bool) {
+        for (id, cell) in self.directory.backends().iter() {
+            if backends.as_ref().is_some_and(|wanted| !wanted.contains(id)) {
+                continue;
+            }
+            if let Err(error) = cell.handle.cancel_download(model.map(str::to_owned), waiting).await {
+                tracing::warn!(backend = %id, %error, "a download could not be cancelled");
+            }
+        }
+    }
+
+    /// Stops all actors and waits for their tasks, at most this long.
+    pub async fn stop(&self, limit: Duration) {
+        self.root.stop();
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "some tasks did not end in time");
+        }
+    }
+}
+
+/// Checked at compile time: what is shared by all requests can be.
+const _: fn() = || {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Runtime>();
+    shared::<Envelope<RootMsg>>();
+};

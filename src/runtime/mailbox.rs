@@ -108,6 +108,13 @@ where
         mailbox.actor.cast(Envelope { message, _permit: permit }).map_err(|_| SendError::Gone)
     }
 
+    /// Ends the actor after the message it is handling, and its children with it.
+    pub(super) fn stop(&self) {
+        if let Some(mailbox) = self.mailbox.load().as_ref() {
+            mailbox.actor.stop(None);
+        }
+    }
+
     /// Ends the actor as a crash would; its supervisor brings it back.
     pub(super) fn kill(&self) {
         if let Some(mailbox) = self.mailbox.load().as_ref() {

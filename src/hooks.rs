@@ -1,0 +1,102 @@
+//! Calls of remote hooks (`docs/hooks.md`): finds the hook by name, sends the body, reads a bounded reply.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use reqwest::{Method, Response, header};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    dialect::json,
+    domain::{
+        failure::{Failure, FailureClass},
+        hook::Hook,
+        ids::RequestId,
+    },
+    providers::Transport,
+    stores::catalog::{CatalogStore, StoreError},
+};
+
+/// Longest reply of a hook.
+const MAX_REPLY_BYTES: usize = 10 << 20;
+/// Characters of a hook's own error text that are shown.
+const SHOWN_WORDS: usize = 200;
+
+/// Calls hooks by name; cheap to clone.
+#[derive(Clone)]
+pub struct HookClient {
+    store: Arc<dyn CatalogStore>,
+    transport: Transport,
+}
+
+impl HookClient {
+    /// Looks hooks up in `store` and calls them through the client all upstream calls share.
+    pub fn new(store: Arc<dyn CatalogStore>, transport: Transport) -> Self {
+        Self { store, transport }
+    }
+
+    /// Sends `body` to the hook registered as `name` and returns the decoded reply of a 2xx answer.
+    ///
+    /// # Errors
+    /// An unknown hook, a timeout, a broken connection, another status (carried along), or an unusable reply.
+    pub async fn call(&self, name: &str, body: &impl Serialize, request_id: &RequestId) -> Result<Value, Failure> {
+        let hook = self.store.hook_by_name(name).await.map_err(|error| match error {
+            StoreError::NotFound(_) => failure(format!("hook '{name}' is not registered")),
+            _ => Failure::unavailable("the store of hooks is unavailable"),
+        })?;
+        let limit = Duration::from_millis(u64::try_from(hook.timeout_ms).unwrap_or(1));
+        let late = || {
+            let message = format!("hook '{name}' did not answer within {} ms", hook.timeout_ms);
+            Failure::new(FailureClass::Timeout, message)
+        };
+        let body = serde_json::to_vec(body).map_err(|error| failure(format!("the hook's input: {error}")))?;
+        tokio::time::timeout(limit, self.exchange(&hook, body, request_id)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn exchange(&self, hook: &Hook, body: Vec<u8>, request_id: &RequestId) -> Result<Value, Failure> {
+        let name = &hook.name;
+        let method: Method = hook.method.parse().map_err(|_| failure(format!("hook '{name}' has no valid method")))?;
+        let request = self
+            .transport
+            .client()
+            .request(method, &hook.endpoint_url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-request-id", request_id.as_str())
+            .body(body);
+        let response =
+            request.send().await.map_err(|_| failure(format!("hook '{name}' cannot be reached or broke off")))?;
+        let status = response.status();
+        let reply = collect(response, name).await;
+        if !status.is_success() {
+            let words = reply.ok().and_then(|body| own_words(&body)).map_or(String::new(), |text| format!(": {text}"));
+            return Err(failure(format!("hook '{name}' answered {}{words}", status.as_u16()))
+                .with_status(status.as_u16()));
+        }
+        json::decode(&reply?).map_err(|error| failure(format!("hook '{name}' answered no valid JSON: {error}")))
+    }
+}
+
+async fn collect(mut response: Response, name: &str) -> Result<BytesMut, Failure> {
+    let mut whole = BytesMut::new();
+    while let Some(piece) =
+        response.chunk().await.map_err(|_| failure(format!("hook '{name}' broke off in the middle of its answer")))?
+    {
+        whole.extend_from_slice(&piece);
+        if whole.len() > MAX_REPLY_BYTES {
+            return Err(failure(format!("the answer of hook '{name}' is larger than {MAX_REPLY_BYTES} bytes")));
+        }
+    }
+    Ok(whole)
+}
+
+/// The `error` member of a failed hook's body.
+fn own_words(body: &[u8]) -> Option<String> {
+    let value: Value = json::decode(body).ok()?;
+    let words = value.get("error")?.as_str()?.trim();
+    (!words.is_empty()).then(|| words.chars().take(SHOWN_WORDS).collect())
+}
+
+fn failure(message: impl Into<String>) -> Failure {
+    Failure::new(FailureClass::HookError, message)
+}

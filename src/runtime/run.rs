@@ -1,0 +1,284 @@
+//! One chain run: drives the engine's machine and carries out its effects.
+//!
+//! Owns: the [`Machine`], the tasks that carry out its effects. Children: one tracked task at a time.
+//! Supervisor: `RunSupervisor`.
+//! Mailbox: control messages only, 16 permits: the start, one event for the effect that runs, a cancellation, snapshots.
+//! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::Serialize;
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{
+    alerts::AlertLog,
+    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    dispatch::Dispatcher,
+    mailbox::{Address, Bounds, Envelope, Lane},
+};
+use crate::{
+    domain::{
+        alert::Alert,
+        failure::{Failure, FailureClass},
+        ids::RunId,
+        time::Timestamp,
+        value::Value,
+    },
+    engine::{Effect, EngineSettings, Event, Machine, Program, RunInfo, RunOutcome, StepId},
+    hooks::HookClient,
+};
+
+const BOUNDS: Bounds = Bounds { data: 1, control: 16 };
+
+/// What a run needs to carry out its effects.
+#[derive(Clone)]
+pub(super) struct RunDeps {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) hooks: HookClient,
+    pub(super) alerts: AlertLog,
+    pub(super) settings: EngineSettings,
+    pub(super) tasks: TaskTracker,
+}
+
+/// What is to be run.
+pub struct RunSpec {
+    /// The compiled chain.
+    pub program: Arc<Program>,
+    /// Its input.
+    pub input: Value,
+    /// The request it belongs to.
+    pub info: RunInfo,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSnapshot {
+    /// Which run.
+    pub id: RunId,
+    /// Attempts recorded so far.
+    pub attempts: usize,
+}
+
+/// A running chain. Dropping it cancels the run: nobody waits for its answer any more.
+pub struct RunHandle {
+    /// Which run.
+    pub id: RunId,
+    address: Address<RunMsg>,
+    outcome: oneshot::Receiver<RunOutcome>,
+}
+
+impl RunHandle {
+    /// Waits for the end of the run; `None` when its actor failed.
+    pub async fn outcome(&mut self) -> Option<RunOutcome> {
+        (&mut self.outcome).await.ok()
+    }
+
+    /// Where the run stands.
+    ///
+    /// # Errors
+    /// When the run is over.
+    pub async fn snapshot(&self) -> Result<RunSnapshot, AskError> {
+        ask(&self.address, CONTROL_DEADLINE, |reply| RunMsg::GetSnapshot { reply }).await
+    }
+}
+
+impl Drop for RunHandle {
+    fn drop(&mut self) {
+        // A run that is over has no mailbox; the message is for one whose caller has left.
+        if let Err(error) = self.address.try_send(Lane::Control, RunMsg::Cancel) {
+            tracing::trace!(run = %self.id, %error, "nothing to cancel");
+        }
+    }
+}
+
+/// What the actor is told.
+pub(super) enum RunMsg {
+    /// From its own start, so that the first step runs in the run's own task and not in the supervisor's.
+    Begin,
+    /// From the task that carried out an effect.
+    Happened(Box<Event>),
+    /// From the caller's handle when it is dropped. The run stops, its effect is aborted.
+    Cancel,
+    /// From whoever watches. MUST be answered at once.
+    GetSnapshot { reply: Reply<RunSnapshot> },
+}
+
+pub(super) struct RunActor;
+
+pub(super) struct RunArgs {
+    pub(super) id: RunId,
+    pub(super) spec: RunSpec,
+    pub(super) deps: RunDeps,
+    pub(super) address: Address<RunMsg>,
+    pub(super) outcome: oneshot::Sender<RunOutcome>,
+}
+
+impl RunArgs {
+    /// The arguments of a new run's actor, and the handle its caller gets.
+    pub(super) fn new(spec: RunSpec, deps: RunDeps) -> (Self, RunHandle) {
+        let (id, address, (sender, receiver)) = (RunId::random(), Address::vacant(), oneshot::channel());
+        let handle = RunHandle { id: id.clone(), address: address.clone(), outcome: receiver };
+        (Self { id, spec, deps, address, outcome: sender }, handle)
+    }
+}
+
+pub(super) struct RunState {
+    id: RunId,
+    machine: Machine,
+    deps: RunDeps,
+    address: Address<RunMsg>,
+    outcome: Option<oneshot::Sender<RunOutcome>>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl RunState {
+    /// Carries out effects; true when the run is over.
+    fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        for effect in effects {
+            match effect {
+                Effect::AskModel { step, call, route, timeout } => {
+                    let dispatcher = self.deps.dispatcher.clone();
+                    self.spawn(step, timeout, async move {
+                        match dispatcher.generate(&route, &call).await {
+                            Ok((completion, served)) => Outcome::Answered(completion, served),
+                            Err(error) => Outcome::Failed(error.failure, error.served),
+                        }
+                    });
+                }
+                Effect::Embed { step, text, route, timeout } => {
+                    let dispatcher = self.deps.dispatcher.clone();
+                    self.spawn(step, timeout, async move {
+                        match dispatcher.embed(&route, &text).await {
+                            Ok((vector, served)) => Outcome::Embedded(vector, served),
+                            Err(error) => Outcome::Failed(error.failure, error.served),
+                        }
+                    });
+                }
+                Effect::CallHook { step, hook, timeout } => {
+                    let hooks = self.deps.hooks.clone();
+                    self.spawn(step, timeout, async move {
+                        match hooks.call(hook.name(), &hook, &hook.request_id).await {
+                            Ok(reply) => Outcome::HookReplied(reply),
+                            Err(failure) => Outcome::Failed(failure, None),
+                        }
+                    });
+                }
+                Effect::RaiseAlert(raised) => self.deps.alerts.raise(Alert {
+                    id: uuid::Uuid::new_v4().to_string(),
+                    message: raised.message,
+                    request_id: raised.request_id,
+                    metadata: raised.metadata,
+                    timestamp: raised.timestamp,
+                }),
+                Effect::Print { task, text: Ok(text) } => tracing::info!(run = %self.id, %task, "{text}"),
+                Effect::Print { task, text: Err(error) } => {
+                    tracing::warn!(run = %self.id, %task, %error, "a task's print could not be rendered");
+                }
+                Effect::Finish(outcome) => {
+                    if let Some(sender) = self.outcome.take() {
+                        // The caller may have gone in this very moment.
+                        drop(sender.send(*outcome));
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Runs one effect in a task of its own, whose result comes back as a message.
+    fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
+        let (address, stop) = (self.address.clone(), self.stop.clone());
+        self.deps.tasks.spawn(async move {
+            let began = Instant::now();
+            let work = async {
+                let outcome = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+                    let message = format!("the attempt took longer than {timeout:?}");
+                    Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
+                });
+                let event = Box::new(outcome.into_event(step, began.elapsed()));
+                if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
+                    tracing::debug!(%error, "an effect outlived its run");
+                }
+            };
+            stop.run_until_cancelled(work).await;
+        });
+    }
+}
+
+/// What came of an effect, before it is an event of a step.
+enum Outcome {
+    Answered(crate::domain::message::Completion, crate::domain::message::Served),
+    Embedded(Vec<f64>, crate::domain::message::Served),
+    HookReplied(serde_json::Value),
+    Failed(Failure, Option<crate::domain::message::Served>),
+}
+
+impl Outcome {
+    fn into_event(self, step: StepId, elapsed: Duration) -> Event {
+        match self {
+            Self::Answered(completion, served) => Event::Answered { step, completion, served: Some(served), elapsed },
+            Self::Embedded(vector, served) => Event::Embedded { step, vector, served: Some(served), elapsed },
+            Self::HookReplied(reply) => Event::HookReplied { step, reply, elapsed },
+            Self::Failed(failure, served) => Event::Failed { step, failure, served, elapsed },
+        }
+    }
+}
+
+impl Actor for RunActor {
+    type Msg = Envelope<RunMsg>;
+    type State = RunState;
+    type Arguments = RunArgs;
+
+    async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunArgs) -> Result<RunState, ActorProcessingErr> {
+        args.address.attach(myself, BOUNDS);
+        args.address.try_send(Lane::Control, RunMsg::Begin)?;
+        let RunSpec { program, input, info } = args.spec;
+        let stop = CancellationToken::new();
+        Ok(RunState {
+            id: args.id,
+            machine: Machine::new(program, input, info, args.deps.settings.clone()),
+            deps: args.deps,
+            address: args.address,
+            outcome: Some(args.outcome),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        envelope: Self::Msg,
+        state: &mut RunState,
+    ) -> Result<(), ActorProcessingErr> {
+        let is_over = match envelope.message {
+            RunMsg::Begin => {
+                let effects = state.machine.start(Timestamp::now());
+                state.carry_out(effects)
+            }
+            RunMsg::Happened(event) => {
+                let effects = state.machine.on_event(*event, Timestamp::now());
+                state.carry_out(effects)
+            }
+            RunMsg::Cancel => true,
+            RunMsg::GetSnapshot { reply } => {
+                let snapshot = RunSnapshot { id: state.id.clone(), attempts: state.machine.state().len() };
+                drop(reply.send(snapshot));
+                false
+            }
+        };
+        if is_over {
+            state.address.detach();
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}

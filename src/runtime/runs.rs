@@ -1,0 +1,150 @@
+//! All chain runs of this process: how many there may be, and what becomes of one that crashes.
+//!
+//! Owns: the number of live runs. Children: `RunActor`. Supervisor: `Root`.
+//! Mailbox: 4,096 data permits, one a request that wants to start a run, so that a burst is refused rather than piled up;
+//! 16 control permits.
+//! On crash: its runs end with it and their callers get an internal error; `Root` starts it again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::{
+    mailbox::{Address, Bounds, Envelope, Lane},
+    run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec},
+};
+
+pub(super) const BOUNDS: Bounds = Bounds { data: 4096, control: 16 };
+
+/// Why a run was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// As many runs are active as may be.
+    #[error("too many chain runs are active")]
+    Full,
+    /// The supervisor is being restarted.
+    #[error("chain runs cannot be started right now")]
+    Gone,
+}
+
+/// Starts runs.
+#[derive(Clone)]
+pub struct RunsHandle {
+    pub(super) address: Address<RunsMsg>,
+    active: Arc<AtomicUsize>,
+}
+
+impl RunsHandle {
+    pub(super) fn vacant() -> Self {
+        Self { address: Address::vacant(), active: Arc::default() }
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// When too many are active.
+    pub async fn start(&self, spec: RunSpec) -> Result<RunHandle, StartError> {
+        let (reply, answer) = oneshot::channel();
+        let message = RunsMsg::Start { spec: Box::new(spec), reply };
+        self.address.try_send(Lane::Data, message).map_err(|error| match error {
+            super::mailbox::SendError::Full => StartError::Full,
+            super::mailbox::SendError::Gone => StartError::Gone,
+        })?;
+        answer.await.unwrap_or(Err(StartError::Gone))
+    }
+
+    /// Runs that are active now.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    /// Ends the supervisor as a crash would; for fault tests.
+    pub fn crash(&self) {
+        self.address.kill();
+    }
+}
+
+/// What the actor is told.
+pub(super) enum RunsMsg {
+    /// From a request. MUST be answered with the run's handle or a refusal.
+    Start { spec: Box<RunSpec>, reply: oneshot::Sender<Result<RunHandle, StartError>> },
+}
+
+pub(super) struct RunsArgs {
+    pub(super) handle: RunsHandle,
+    pub(super) deps: RunDeps,
+    pub(super) max_runs: usize,
+}
+
+pub(super) struct RunSupervisor;
+
+pub(super) struct RunsState {
+    args: RunsArgs,
+}
+
+impl RunsState {
+    async fn start(&self, myself: &ActorRef<Envelope<RunsMsg>>, spec: RunSpec) -> Result<RunHandle, StartError> {
+        if self.args.handle.active() >= self.args.max_runs {
+            return Err(StartError::Full);
+        }
+        let (args, handle) = RunArgs::new(spec, self.args.deps.clone());
+        // Starting an actor of ours waits for nothing outside: the first step runs in the run's own task.
+        Actor::spawn_linked(None, RunActor, args, myself.get_cell()).await.map_err(|_| StartError::Gone)?;
+        self.args.handle.active.fetch_add(1, Ordering::AcqRel);
+        Ok(handle)
+    }
+
+    fn ended(&self) {
+        self.args.handle.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Actor for RunSupervisor {
+    type Msg = Envelope<RunsMsg>;
+    type State = RunsState;
+    type Arguments = RunsArgs;
+
+    async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunsArgs) -> Result<RunsState, ActorProcessingErr> {
+        args.handle.active.store(0, Ordering::Release);
+        args.handle.address.attach(myself, BOUNDS);
+        Ok(RunsState { args })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        envelope: Self::Msg,
+        state: &mut RunsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match envelope.message {
+            // Nobody waits for it any more.
+            RunsMsg::Start { reply, .. } if reply.is_closed() => {}
+            RunsMsg::Start { spec, reply } => {
+                // A caller that has gone drops the handle, which cancels the run.
+                drop(reply.send(state.start(&myself, *spec).await));
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut RunsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, error) => {
+                tracing::error!(%error, "a chain run crashed");
+                state.ended();
+            }
+            SupervisionEvent::ActorTerminated(..) => state.ended(),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
