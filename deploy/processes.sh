@@ -61,7 +61,8 @@ process_identity() {
 process_start() {
     local record=$1 out=$2 err=$3
     shift 3
-    : >"$out" >"$err"
+    : >"$out"
+    : >"$err"
     (
         # Nothing of this script stays open in it, above all no lock.
         for fd in /proc/"$BASHPID"/fd/*; do
