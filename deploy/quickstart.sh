@@ -297,11 +297,12 @@ start_penstock() {
     STARTED+=("$record")
     printf '%s\n' "$URL" >"$RUN/penstock.url"
     printf '%s %s\n' "$TASK_MODEL" "$EMBED_MODEL" >"$RUN/models"
-    process_start "$record" "$RUN/penstock.log" "$RUN/penstock.log" "$BINARY" serve
+    process_start "$record" "$RUN/penstock.log" "$RUN/penstock.log" \
+        env -u PENSTOCK_PROFILE -u PENSTOCK_BIN "$BINARY" serve
     until curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$URL/health" 2>/dev/null; do
         if ! process_alive "$record"; then
             tail -n 8 "$RUN/penstock.log" | sed 's/^/    | /' >&2
-            fail "Penstock ended while starting: its last lines stand above" "The log: $RUN/penstock.log"
+            fail "Penstock ended while starting; its last lines, if it wrote any, stand above" "The log: $RUN/penstock.log"
         fi
         ((SECONDS - began < 60)) || fail "Penstock did not become healthy within 60 seconds" "Its log: $RUN/penstock.log"
         progress $((SECONDS - began)) "starting Penstock"

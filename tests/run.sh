@@ -40,7 +40,10 @@ done
 
 # A developer's own settings must not decide what the tests see.
 unset TOKEN PORT ADDR DATA_DIR OLLAMA_URL TASK_MODEL EMBED_MODEL PENSTOCK_BIN PENSTOCK_PROFILE QUICKSTART_DIR \
-    DATABASE_URL KV_HOST NATS_URL TOKENIZER_SERVICE_URL METRICS_ADDR SECRET_KEY MODEL_SYNC
+    DATABASE_URL KV_HOST KV_PASSWORD NATS_URL NATS_USER TOKENIZER_SERVICE_URL METRICS_ADDR SECRET_KEY MODEL_SYNC \
+    TASK_PROVIDER EMBED_PROVIDER TASK_MODEL_CONTEXT_LENGTH EMBED_MODEL_CONTEXT_LENGTH MAX_OUTPUT_TOKENS \
+    DEFAULT_SYSTEM_INSTRUCTION MAX_BODY_BYTES DRAIN_TIMEOUT CONNECT_TIMEOUT FIRST_BYTE_TIMEOUT IDLE_TIMEOUT \
+    REQUEST_TIMEOUT OPENAI_BASE_URL GEMINI_BASE_URL LOG_FORMAT LOG_LEVEL
 BACKENDS_DIR=${BACKENDS_DIR:-$ROOT/.backends}
 export BACKENDS_DIR
 
@@ -86,11 +89,18 @@ leave() {
     local status=$?
     trap - EXIT
     trap '' INT TERM HUP
-    local pid name
-    for pid in $CHILD $BACKENDS_STEP_PID; do
-        kill -TERM "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true # it cleans up after itself
-    done
+    local name
+    if [[ -n $BACKENDS_STEP_PID ]]; then
+        kill -TERM "$BACKENDS_STEP_PID" 2>/dev/null || true
+    fi
+    if [[ -n $CHILD ]]; then
+        # The stage is a process group of its own. The scripts in it stop what they started before they end.
+        kill -TERM -- "-$CHILD" 2>/dev/null || true
+        local deadline=$((SECONDS + 60))
+        while kill -0 -- "-$CHILD" 2>/dev/null && ((SECONDS < deadline)); do
+            sleep 0.1
+        done
+    fi
     for name in chat embed; do
         process_stop "$SCRATCH/backends/$name.pid" 10
     done
@@ -107,8 +117,13 @@ stage() {
     local name=$1 began=$SECONDS outcome=ok
     shift
     step "$name"
-    "$@" &
+    set -m
+    (
+        set +m
+        "$@"
+    ) </dev/null &
     CHILD=$!
+    set +m
     wait "$CHILD" || outcome=FAILED
     CHILD=
     [[ $outcome == ok ]] || FAILED=yes
