@@ -360,7 +360,7 @@ register() {
 # wait_for_model BACKEND-ID BACKEND-NAME MODEL
 WAIT_BEGAN=
 wait_for_model() {
-    local id=$1 name=$2 model=$3 answer detail
+    local id=$1 name=$2 model=$3 answer detail pull
     local limit=${MODEL_WAIT:-$([[ -n $OLLAMA_URL ]] && echo 3600 || echo 120)}
     : "${WAIT_BEGAN:=$SECONDS}"
     while :; do
@@ -368,17 +368,18 @@ wait_for_model() {
         expect "asking for $name" 200
         answer=$(read_answer has "$model")
         [[ $answer != yes ]] || break
-        detail=${answer#no }
+        detail="$name, $model: ${answer#no }"
         if [[ -s $SCRATCH/pulls ]]; then
-            detail=$(python3 "$READ" pulling <"$SCRATCH/pulls")
+            pull=$(python3 "$READ" pulling <"$SCRATCH/pulls")
+            detail=${pull:-$detail}
         fi
         if ((SECONDS - WAIT_BEGAN >= limit)); then
-            fail "$name does not serve $model after $((SECONDS - WAIT_BEGAN)) seconds: $detail" \
+            fail "$name does not serve $model after $((SECONDS - WAIT_BEGAN)) seconds" "Last seen: $detail" \
                 "Penstock's log: $RUN/penstock.log" \
                 "$([[ -n $OLLAMA_URL ]] && echo "A slow download only needs more time: MODEL_WAIT=7200 deploy/quickstart.sh" ||
                     echo "The model servers' logs: $RUN/chat.log, $RUN/embed.log")"
         fi
-        progress $((SECONDS - WAIT_BEGAN)) "$name, $model: $detail"
+        progress $((SECONDS - WAIT_BEGAN)) "$detail"
         sleep 0.5
     done
     clear_progress

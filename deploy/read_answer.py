@@ -6,7 +6,7 @@
   has MODEL             in one backend: `yes`, or `no` and why
   dimension             the length of `vector`
   steps                 the steps of a chain's run as a table
-  pulling               the newest progress of each download, from server-sent events instead of JSON
+  pulling               the newest progress of downloads, from server-sent events instead of JSON
 """
 
 import json
@@ -62,23 +62,20 @@ def steps(run: dict) -> None:
 
 
 def pulling(stream) -> None:
-    newest = {}
+    newest = None
     for line in stream:
-        if not line.startswith("data:"):
-            continue
-        try:
-            event = json.loads(line[5:])
-        except ValueError:
-            continue  # the last line may still be growing
-        newest[event.get("model", "?")] = event
-    parts = []
-    for model, event in newest.items():
-        total, done = event.get("total", 0), event.get("completed", 0)
-        if total:
-            parts.append(f"{model}: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({100 * done // total}%)")
-        else:
-            parts.append(f"{model}: {event.get('status', '')}")
-    print("; ".join(parts))
+        if line.startswith("data:"):
+            try:
+                newest = json.loads(line[5:])
+            except ValueError:
+                pass  # the last line may still be growing
+    if newest is None:
+        return
+    total, done = newest.get("total", 0), newest.get("completed", 0)
+    if total:
+        print(f"{newest['model']}: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({100 * done // total}%)")
+    else:
+        print(f"{newest['model']}: {newest.get('status', '')}")
 
 
 def main() -> None:
