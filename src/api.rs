@@ -1,0 +1,77 @@
+//! What each route does, free of HTTP: typed input in, a [`Reply`] or an [`Error`](crate::error::Error) out.
+//!
+//! One file a resource. Writes go to the store and then poke reconcile; reads of live state come from what the actors
+//! publish. `http::router` is the only caller.
+
+pub mod associations;
+pub mod backends;
+pub mod embed;
+pub mod execute;
+mod failure;
+mod fields;
+pub mod hooks;
+pub mod models;
+pub mod pools;
+pub mod providers;
+pub mod queue;
+pub mod reply;
+pub mod service;
+pub mod tasks;
+
+use std::sync::Arc;
+
+use crate::{
+    config::{DefaultsConfig, UpstreamConfig},
+    domain::{
+        ids::PoolId,
+        model::same_model,
+        pool::{EMBED_POOL, TASKS_POOL},
+    },
+    runtime::Runtime,
+    stores::catalog::CatalogStore,
+};
+
+pub use self::reply::{Reply, ReplyBody};
+
+/// What handlers work with; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// Stored configuration.
+    pub store: Arc<dyn CatalogStore>,
+    /// The live side.
+    pub runtime: Runtime,
+    /// Default models and what is asked of them.
+    pub defaults: Arc<DefaultsConfig>,
+    /// Where the cloud providers are.
+    pub upstream: Arc<UpstreamConfig>,
+    /// This process: eight characters, new at every start.
+    pub instance: Arc<str>,
+}
+
+impl Api {
+    /// Whether a pool was seeded and so may not be renamed or deleted.
+    fn is_default_pool(id: &PoolId) -> bool {
+        matches!(id.as_str(), EMBED_POOL | TASKS_POOL)
+    }
+
+    /// Whether a model is one of the two defaults.
+    fn is_default_model(&self, name: &str) -> bool {
+        same_model(name, &self.defaults.task_model) || same_model(name, &self.defaults.embed_model)
+    }
+
+    /// Whether the model is the default of this seeded pool.
+    fn is_default_model_of(&self, pool: &PoolId, name: &str) -> bool {
+        match pool.as_str() {
+            EMBED_POOL => same_model(name, &self.defaults.embed_model),
+            TASKS_POOL => same_model(name, &self.defaults.task_model),
+            _ => false,
+        }
+    }
+
+    /// A stored change that callers see in force by the time they get their answer.
+    async fn put_in_force(&self) {
+        if let Err(error) = self.runtime.reconcile.apply().await {
+            tracing::warn!(%error, "a stored change is not in force yet");
+        }
+    }
+}

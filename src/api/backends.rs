@@ -1,0 +1,232 @@
+//! `/backends` and what the probes say of them (`docs/api.md`, backends and state).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Api, Reply, fields};
+use crate::{
+    domain::{
+        backend::{ApiKey, Backend, BackendSpec},
+        ids::BackendId,
+        model::{ModelDetails, ObservedModel},
+        page::Page,
+        provider::ProviderKind,
+        time::Timestamp,
+    },
+    error::Error,
+    runtime::directory::{BackendView, SlotSnapshot},
+};
+
+/// Body of POST and PUT.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BackendInput {
+    name: String,
+    base_url: String,
+    #[serde(rename = "type")]
+    kind: String,
+    api_key: Option<String>,
+    max_concurrency: Option<i64>,
+    weight: Option<i64>,
+    tier: Option<i64>,
+    cloud: Option<bool>,
+    enabled: Option<bool>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl BackendInput {
+    fn check(self) -> Result<BackendSpec, Error> {
+        let kind = fields::required("type", &self.kind)?;
+        let kind = ProviderKind::parse(&kind).ok_or_else(|| {
+            Error::unprocessable(format!("field 'type' must be ollama, vllm, openai or gemini, not '{kind}'"))
+        })?;
+        let number = |field, value: Option<i64>, least, most| {
+            value.map(|value| fields::number(field, value, least, most)).transpose()
+        };
+        Ok(BackendSpec {
+            name: fields::required("name", &self.name)?,
+            base_url: fields::url("baseUrl", &self.base_url)?,
+            kind,
+            api_key: self.api_key.filter(|key| !key.trim().is_empty()).map(|key| ApiKey::new(key.trim())),
+            max_concurrency: number("maxConcurrency", self.max_concurrency, 1, u32::from(u16::MAX))?,
+            weight: number("weight", self.weight, 1, 1000)?,
+            tier: number("tier", self.tier, 0, 9)?,
+            cloud: self.cloud,
+            enabled: self.enabled,
+            labels: self.labels,
+        })
+    }
+}
+
+/// A backend with what is known of it now.
+#[derive(Serialize)]
+struct BackendWithModels {
+    #[serde(flatten)]
+    backend: Backend,
+    models: Vec<String>,
+    #[serde(rename = "pulledModels")]
+    pulled_models: Vec<PulledModel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// One entry of `GET /state`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BackendState {
+    id: BackendId,
+    name: String,
+    models: Vec<String>,
+    pulled_models: Vec<PulledModel>,
+    backend: Backend,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    generation: u64,
+    slots: SlotSnapshot,
+}
+
+/// A model seen on a backend, every field in the spellings of both API generations.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PulledModel {
+    name: String,
+    model: String,
+    #[serde(rename = "modified_at")]
+    modified_at_old: Timestamp,
+    modified_at: Timestamp,
+    size: u64,
+    digest: String,
+    details: PulledDetails,
+    context_length: i64,
+    can_chat: bool,
+    can_embed: bool,
+    can_prompt: bool,
+    can_stream: bool,
+}
+
+#[derive(Serialize)]
+struct PulledDetails {
+    #[serde(flatten)]
+    details: ModelDetails,
+    #[serde(rename = "parentModel")]
+    parent_model: String,
+    #[serde(rename = "parameterSize")]
+    parameter_size: String,
+    #[serde(rename = "quantizationLevel")]
+    quantization_level: String,
+}
+
+impl From<&ObservedModel> for PulledModel {
+    fn from(model: &ObservedModel) -> Self {
+        let details = model.details.clone();
+        Self {
+            name: model.name.clone(),
+            model: model.name.clone(),
+            modified_at_old: model.modified_at,
+            modified_at: model.modified_at,
+            size: model.size,
+            digest: model.digest.clone(),
+            details: PulledDetails {
+                parent_model: details.parent_model.clone(),
+                parameter_size: details.parameter_size.clone(),
+                quantization_level: details.quantization_level.clone(),
+                details,
+            },
+            context_length: model.context_length,
+            can_chat: model.capabilities.can_chat,
+            can_embed: model.capabilities.can_embed,
+            can_prompt: model.capabilities.can_prompt,
+            can_stream: model.capabilities.can_stream,
+        }
+    }
+}
+
+fn pulled(view: &BackendView) -> Vec<PulledModel> {
+    view.observed.iter().map(PulledModel::from).collect()
+}
+
+/// `POST /backends`.
+///
+/// # Errors
+/// 422, 409, 429.
+pub async fn create(api: &Api, input: BackendInput) -> Result<Reply, Error> {
+    let backend = api.store.create_backend(input.check()?).await?;
+    api.runtime.reconcile.poke();
+    Reply::created(&backend)
+}
+
+/// `GET /backends`.
+///
+/// # Errors
+/// Of the store only.
+pub async fn list(api: &Api, page: Page) -> Result<Reply, Error> {
+    let backends = api.store.backends(page).await?;
+    Reply::json(&backends.into_iter().map(|backend| with_models(api, backend)).collect::<Vec<_>>())
+}
+
+/// `GET /backends/{id}`.
+///
+/// # Errors
+/// 404.
+pub async fn get(api: &Api, id: &str) -> Result<Reply, Error> {
+    let backend = api.store.backend(&BackendId::new(id)).await?;
+    Reply::json(&with_models(api, backend))
+}
+
+/// `PUT /backends/{id}`.
+///
+/// # Errors
+/// 404, 409, 422.
+pub async fn update(api: &Api, id: &str, input: BackendInput) -> Result<Reply, Error> {
+    let backend = api.store.update_backend(&BackendId::new(id), input.check()?).await?;
+    api.runtime.reconcile.poke();
+    Reply::json(&backend)
+}
+
+/// `DELETE /backends/{id}`.
+///
+/// # Errors
+/// 404.
+pub async fn delete(api: &Api, id: &str) -> Result<Reply, Error> {
+    api.store.delete_backend(&BackendId::new(id)).await?;
+    api.put_in_force().await;
+    Reply::json(&"backend removed")
+}
+
+/// `GET /state`: every backend that is in a pool, by name.
+///
+/// # Errors
+/// None but faults of ours.
+pub fn state(api: &Api) -> Result<Reply, Error> {
+    let backends = api.runtime.directory.backends();
+    let mut entries: Vec<BackendState> = backends
+        .values()
+        .map(|cell| (cell.view(), cell.slots()))
+        .filter(|(view, _)| view.in_pool)
+        .map(|(view, slots)| BackendState {
+            id: view.backend.id.clone(),
+            name: view.backend.name.clone(),
+            models: view.models.clone(),
+            pulled_models: pulled(&view),
+            error: view.error().map(str::to_owned),
+            generation: view.generation,
+            slots,
+            backend: view.backend.clone(),
+        })
+        .collect();
+    entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Reply::json(&entries)
+}
+
+fn with_models(api: &Api, backend: Backend) -> BackendWithModels {
+    match api.runtime.directory.backend(&backend.id).map(|cell| cell.view()) {
+        Some(view) => BackendWithModels {
+            models: view.models.clone(),
+            pulled_models: pulled(&view),
+            error: view.error().map(str::to_owned),
+            backend,
+        },
+        None => BackendWithModels { backend, models: Vec::new(), pulled_models: Vec::new(), error: None },
+    }
+}

@@ -1,0 +1,75 @@
+//! `POST /execute`: one prompt (`docs/api.md`, execution).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Api, Reply};
+use crate::{
+    domain::{
+        message::{ChatCall, ChatMessage, Finish, Sampling},
+        model::Capability,
+        provider::ProviderKind,
+        route::ModelRoute,
+        time::Timestamp,
+    },
+    engine,
+    error::Error,
+};
+
+/// Body of the request.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct ExecuteInput {
+    prompt: String,
+    model_name: String,
+    model_provider: String,
+}
+
+#[derive(Serialize)]
+struct ExecuteReply<'a> {
+    id: String,
+    response: &'a str,
+}
+
+/// Asks the default or the named model for an answer.
+///
+/// # Errors
+/// 400, 500 when the call failed, 503 when nothing can serve it.
+pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
+    if input.prompt.trim().is_empty() {
+        return Err(Error::invalid("field 'prompt' is required and must not be empty"));
+    }
+    let providers = match input.model_provider.trim() {
+        "" => Vec::new(),
+        name => vec![ProviderKind::parse(name).ok_or_else(|| {
+            Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not '{name}'"))
+        })?],
+    };
+    let names = [input.model_name.trim()].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let route = ModelRoute { names, providers, ..ModelRoute::default_model(Capability::Prompt) };
+    let call = prompt_call(api, input.prompt);
+    let (completion, served) = api.runtime.dispatcher.generate(&route, &call).await?;
+    let reply = ExecuteReply { id: uuid::Uuid::new_v4().to_string(), response: engine::clean_reply(&completion.text) };
+    let is_cut = completion.finish == Finish::Length;
+    let warning = is_cut.then(|| {
+        let bound = api.defaults.max_output_tokens;
+        format!("the reply was cut at {bound} tokens (MAX_OUTPUT_TOKENS)")
+    });
+    Ok(Reply::json(&reply)?.served_by(Some(served)).warning(warning))
+}
+
+/// The prompt behind the instruction that only the answer is wanted.
+fn prompt_call(api: &Api, prompt: String) -> ChatCall {
+    let now = Timestamp::now();
+    let instruction = api.defaults.system_instruction.as_str();
+    let system = (!instruction.is_empty()).then(|| ChatMessage::new("system", instruction, now));
+    ChatCall {
+        messages: system.into_iter().chain([ChatMessage::new("user", prompt, now)]).collect(),
+        sampling: Sampling {
+            temperature: Some(0.0),
+            max_tokens: Some(api.defaults.max_output_tokens),
+            ..Sampling::default()
+        },
+        constraint: None,
+        single_prompt: true,
+    }
+}

@@ -1,0 +1,82 @@
+//! Checks that several resources share. A missing or impossible value is 422, one longer than its column 400
+//! (`docs/api.md`, errors and length limits).
+
+use url::Url;
+
+use crate::{domain::ids::MAX_ID_BYTES, error::Error};
+
+/// Longest name, purpose, type or URL, in bytes.
+const MAX_TEXT_BYTES: usize = 512;
+
+/// A required text of at most 512 bytes.
+pub(super) fn required(field: &str, value: &str) -> Result<String, Error> {
+    if value.trim().is_empty() {
+        return Err(Error::unprocessable(format!("field '{field}' is required and must not be empty")));
+    }
+    text(field, value)
+}
+
+/// A text of at most 512 bytes.
+pub(super) fn text(field: &str, value: &str) -> Result<String, Error> {
+    at_most(field, value, MAX_TEXT_BYTES)
+}
+
+/// A required id or hook name of at most 255 bytes.
+pub(super) fn short(field: &str, value: &str) -> Result<String, Error> {
+    if value.trim().is_empty() {
+        return Err(Error::unprocessable(format!("field '{field}' is required and must not be empty")));
+    }
+    at_most(field, value, MAX_ID_BYTES)
+}
+
+/// A text of at most this many bytes.
+pub(super) fn at_most(field: &str, value: &str, limit: usize) -> Result<String, Error> {
+    if value.len() > limit {
+        return Err(Error::invalid(format!("field '{field}' is longer than {limit} bytes")));
+    }
+    Ok(value.to_owned())
+}
+
+/// An absolute http or https URL without credentials, of at most 512 bytes.
+pub(super) fn url(field: &str, value: &str) -> Result<String, Error> {
+    let value = required(field, value)?;
+    let malformed = || {
+        Error::unprocessable(format!("field '{field}' must be an absolute http or https URL such as http://host:11434"))
+    };
+    let url = Url::parse(value.trim()).map_err(|_| malformed())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(malformed());
+    }
+    // It is stored and shown as sent.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::unprocessable(format!("field '{field}' must not hold credentials; use an API key instead")));
+    }
+    Ok(value.trim().to_owned())
+}
+
+/// A whole number within bounds.
+pub(super) fn number(field: &str, value: i64, least: u32, most: u32) -> Result<u32, Error> {
+    let fits = u32::try_from(value).ok().filter(|number| (least..=most).contains(number));
+    fits.ok_or_else(|| Error::unprocessable(format!("field '{field}' must be from {least} to {most}, not {value}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[test]
+    fn urls_must_be_absolute_http_and_hold_no_credentials() {
+        assert_eq!(url("u", " http://h:1/v1/ ").ok().as_deref(), Some("http://h:1/v1/"));
+        for bad in ["", "h:11434", "/path", "ftp://h", "http://", "http://me:pass@h"] {
+            assert_eq!(url("u", bad).err().map(|error| error.code()), Some(ErrorCode::Unprocessable), "{bad}");
+        }
+    }
+
+    #[test]
+    fn too_long_is_another_case_than_missing() {
+        assert_eq!(required("f", &"x".repeat(513)).err().map(|error| error.code()), Some(ErrorCode::InvalidRequest));
+        assert_eq!(required("f", " ").err().map(|error| error.code()), Some(ErrorCode::Unprocessable));
+        assert!(required("f", &"x".repeat(512)).is_ok());
+    }
+}

@@ -1,0 +1,78 @@
+//! What a handler answers, before it is HTTP.
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    domain::message::Served,
+    error::{Error, ErrorCode},
+    runtime::events::DownloadEvent,
+};
+
+/// A successful answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// True: 201, else 200.
+    pub created: bool,
+    /// What is sent.
+    pub body: ReplyBody,
+    /// Who answered, where a backend did.
+    pub served: Option<Served>,
+    /// What the caller should know beside the answer.
+    pub warnings: Vec<String>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// Nothing.
+    Empty,
+    /// Encoded JSON.
+    Json(Vec<u8>),
+    /// Live events until the client leaves.
+    Events(mpsc::Receiver<DownloadEvent>),
+}
+
+impl Reply {
+    /// 200 with a JSON body.
+    ///
+    /// # Errors
+    /// A value that cannot be encoded, which is a fault of ours.
+    pub fn json(value: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_vec(value)
+            .map_err(|error| Error::new(ErrorCode::Internal, "the answer could not be encoded").with_detail(error))?;
+        Ok(Self { created: false, body: ReplyBody::Json(body), served: None, warnings: Vec::new() })
+    }
+
+    /// 201 with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Reply::json`].
+    pub fn created(value: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self { created: true, ..Self::json(value)? })
+    }
+
+    /// 200 without a body.
+    pub fn empty() -> Self {
+        Self { created: false, body: ReplyBody::Empty, served: None, warnings: Vec::new() }
+    }
+
+    /// 200 with a stream of events.
+    pub fn events(events: mpsc::Receiver<DownloadEvent>) -> Self {
+        Self { body: ReplyBody::Events(events), ..Self::empty() }
+    }
+
+    /// Names who answered.
+    #[must_use]
+    pub fn served_by(mut self, served: Option<Served>) -> Self {
+        self.served = served;
+        self
+    }
+
+    /// Adds warnings.
+    #[must_use]
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+}

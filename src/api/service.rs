@@ -1,0 +1,49 @@
+//! What the service says of itself (`docs/api.md`, service).
+
+use serde::Serialize;
+
+use super::{Api, Reply};
+use crate::error::Error;
+
+/// This service knows no tenants; clients of the interface expect a fixed UUID.
+const TENANCY: &str = "54882f1d-3788-44f9-aed6-19a793c4568f";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version<'a> {
+    version: &'static str,
+    #[serde(rename = "nodeInstanceID")]
+    node_instance_id: &'a str,
+    tenancy: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DefaultModel<'a> {
+    model_name: &'a str,
+}
+
+/// `GET /version`.
+///
+/// # Errors
+/// None but faults of ours.
+pub fn version(api: &Api) -> Result<Reply, Error> {
+    let version = env!("CARGO_PKG_VERSION");
+    Reply::json(&Version { version, node_instance_id: &api.instance, tenancy: TENANCY })
+}
+
+/// `GET /defaultmodel`: the embedding default, from configuration.
+///
+/// # Errors
+/// None but faults of ours.
+pub fn default_model(api: &Api) -> Result<Reply, Error> {
+    Reply::json(&DefaultModel { model_name: &api.defaults.embed_model })
+}
+
+/// `GET /alerts`: the latest alerts of chains, newest first.
+///
+/// # Errors
+/// None but faults of ours.
+pub fn alerts(api: &Api) -> Result<Reply, Error> {
+    Reply::json(&api.runtime.alerts.latest())
+}
