@@ -42,7 +42,11 @@ pub(crate) struct SimBody {
 
 enum Content {
     Plain(Bytes),
-    Stream { frames: BoxStream<'static, Result<Bytes, CutShort>>, length: Option<u64> },
+    /// `left` is what `content-length` still promises, where there is one.
+    Stream {
+        frames: BoxStream<'static, Result<Bytes, CutShort>>,
+        left: Option<u64>,
+    },
 }
 
 impl SimBody {
@@ -58,7 +62,7 @@ impl SimBody {
     /// A body in pieces; `length` is what `content-length` promises, chunked encoding without it.
     pub(crate) fn played(player: Player, length: Option<u64>, status: u16, ticket: Ticket) -> Self {
         let frames = unfold(player, |mut player| async move { Some((player.next().await?, player)) });
-        Self { content: Content::Stream { frames: Box::pin(frames), length }, status, ticket }
+        Self { content: Content::Stream { frames: Box::pin(frames), left: length }, status, ticket }
     }
 }
 
@@ -77,12 +81,16 @@ impl Body for SimBody {
                 self.ticket.end(Outcome::Answered { status });
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(HttpFrame::data(bytes))))
             }
-            Content::Stream { frames, .. } => {
+            Content::Stream { frames, left } => {
                 let next = ready!(frames.as_mut().poll_next(context));
+                if let (Some(left), Some(Ok(bytes))) = (left.as_mut(), &next) {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
                 match &next {
-                    Some(Ok(_)) => {}
                     Some(Err(CutShort)) => self.ticket.end(Outcome::Broken),
-                    None => self.ticket.end(Outcome::Answered { status }),
+                    // With its length reached, hyper drops the body without asking for more.
+                    Some(Ok(_)) if *left != Some(0) => {}
+                    Some(Ok(_)) | None => self.ticket.end(Outcome::Answered { status }),
                 }
                 Poll::Ready(next.map(|frame| frame.map(HttpFrame::data)))
             }
@@ -96,7 +104,7 @@ impl Body for SimBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Plain(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream { length, .. } => length.map(SizeHint::with_exact).unwrap_or_default(),
+            Content::Stream { left, .. } => left.map(SizeHint::with_exact).unwrap_or_default(),
         }
     }
 }

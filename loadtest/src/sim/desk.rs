@@ -153,7 +153,7 @@ impl Desk {
         let error = effect.and_then(|effect| effect.error_after.as_ref());
         let error = error.map(|(chunks, message)| (*chunks, self.dialect.error_frame(&call, message)));
         let (source, length) = match answer.payload {
-            Payload::Plain(bytes) if effect.is_none_or(|effect| !effect.shapes_body()) => {
+            Payload::Plain(bytes) if bytes.is_empty() || effect.is_none_or(|effect| !effect.shapes_body()) => {
                 return SimBody::plain(bytes, status, ticket);
             }
             Payload::Plain(bytes) => {

@@ -62,6 +62,7 @@ impl Ollama {
             Route::List => return Ok(models::tags(&self.library)),
             Route::Running => return Ok(models::running(&self.library)),
             Route::WrongMethod => return Ok(Answer::text(405, "405 method not allowed")),
+            Route::Unknown => return Ok(Answer::text(404, "404 page not found")),
             _ => {}
         }
         let fields = fields(call)?;
@@ -72,8 +73,7 @@ impl Ollama {
             Route::Chat => chat::chat(&self.library, fields, effect),
             Route::Generate => chat::generate(&self.library, fields, effect),
             Route::Embed if call.path == "/api/embeddings" => embed::old(&self.library, fields),
-            Route::Embed => embed::embed(&self.library, fields),
-            _ => Ok(Answer::text(404, "404 page not found")),
+            _ => embed::embed(&self.library, fields),
         }
     }
 }
