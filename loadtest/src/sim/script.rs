@@ -61,7 +61,7 @@ pub(crate) enum Cut {
 }
 
 impl Rule {
-    /// A rule for these routes: a [`Route`], an array of them, or a set such as [`Routes::CALLS`].
+    /// A rule for these routes: a [`Route`](crate::sim::Route), an array of them, or a set such as [`Routes::CALLS`].
     pub fn on(routes: impl Into<Routes>) -> Self {
         Self { routes: routes.into(), model: None, containing: None, times: None, effect: Effect::default() }
     }
