@@ -1,0 +1,201 @@
+//! One request as a dialect sees it: where it goes and the few body fields that answers depend on.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Method};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+
+use crate::sim::route::Route;
+
+/// A request, read to its end.
+pub(crate) struct Call {
+    pub(crate) route: Route,
+    pub(crate) method: Method,
+    /// Path without the query.
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The body's fields; the decoder's words when it is not what the dialects take. An empty body has no fields.
+    pub(crate) fields: Result<Fields, String>,
+}
+
+impl Call {
+    pub(crate) fn new(route: Route, head: hyper::http::request::Parts, body: Bytes) -> Self {
+        let fields = match body.is_empty() {
+            true => Ok(Fields::default()),
+            false => serde_json::from_slice(&body).map_err(|error| error.to_string()),
+        };
+        Self { route, method: head.method, path: head.uri.path().to_owned(), headers: head.headers, body, fields }
+    }
+
+    /// The model asked for, if the body names one.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.fields.as_ref().ok()?.model()
+    }
+
+    /// Whether a text that reaches the model contains the needle; for hooks and bodies of another shape, the body itself.
+    pub(crate) fn says(&self, needle: &str) -> bool {
+        match &self.fields {
+            Ok(fields) if self.route != Route::Hook && fields.has_text() => {
+                fields.texts().any(|text| text.contains(needle))
+            }
+            _ => String::from_utf8_lossy(&self.body).contains(needle),
+        }
+    }
+}
+
+/// The fields of both dialects that change an answer. All others are skipped by the decoder.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Fields {
+    model: Option<String>,
+    /// Ollama's old name of `model`.
+    name: Option<String>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) messages: Option<Vec<Message>>,
+    pub(crate) prompt: Option<Input>,
+    pub(crate) system: Option<String>,
+    pub(crate) input: Option<Input>,
+    /// Ollama: `"json"` or a schema.
+    pub(crate) format: Option<Value>,
+    /// Ollama: true, false or a level.
+    pub(crate) think: Option<Value>,
+    /// Ollama: a number of seconds or a duration.
+    pub(crate) keep_alive: Option<Value>,
+    pub(crate) options: Option<Options>,
+    pub(crate) raw: Option<bool>,
+    pub(crate) truncate: Option<bool>,
+    pub(crate) tools: Option<Vec<IgnoredAny>>,
+    pub(crate) dimensions: Option<usize>,
+    pub(crate) encoding_format: Option<String>,
+    /// OpenAI: `{"type":"json_schema","json_schema":{"schema":…}}` or `{"type":"json_object"}`.
+    pub(crate) response_format: Option<Value>,
+    pub(crate) stream_options: Option<StreamOptions>,
+    max_tokens: Option<i64>,
+    max_completion_tokens: Option<i64>,
+}
+
+/// One message of a chat.
+#[derive(Deserialize)]
+pub(crate) struct Message {
+    #[serde(default)]
+    pub(crate) role: String,
+    #[serde(default)]
+    content: Option<Content>,
+}
+
+/// Ollama's `options`, of which only the bound of the answer matters here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Options {
+    num_predict: Option<i64>,
+}
+
+/// OpenAI's `stream_options`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StreamOptions {
+    pub(crate) include_usage: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A part of a message; pictures and sound have no text.
+#[derive(Deserialize)]
+struct Part {
+    #[serde(default)]
+    text: String,
+}
+
+/// What `input` and `prompt` may be: a text, texts, or token numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Input {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+impl Input {
+    /// One entry for every answer wanted; token numbers are written out, which is as good as a text here.
+    pub(crate) fn entries(&self) -> Vec<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => vec![Cow::Borrowed(text)],
+            Self::Texts(texts) => texts.iter().map(|text| Cow::Borrowed(text.as_str())).collect(),
+            Self::Tokens(tokens) => vec![Cow::Owned(format!("{tokens:?}"))],
+            Self::TokenLists(lists) => lists.iter().map(|tokens| Cow::Owned(format!("{tokens:?}"))).collect(),
+        }
+    }
+
+    fn texts(&self) -> &[String] {
+        match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::Texts(texts) => texts,
+            Self::Tokens(_) | Self::TokenLists(_) => &[],
+        }
+    }
+}
+
+impl Message {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let (whole, parts) = match &self.content {
+            Some(Content::Text(text)) => (Some(text.as_str()), None),
+            Some(Content::Parts(parts)) => (None, Some(parts)),
+            None => (None, None),
+        };
+        whole.into_iter().chain(parts.into_iter().flatten().map(|part| part.text.as_str()))
+    }
+}
+
+impl Fields {
+    /// The model asked for.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.as_deref().or(self.name.as_deref()).filter(|name| !name.is_empty())
+    }
+
+    /// Every text that reaches the model.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let messages = self.messages.iter().flatten().flat_map(Message::texts);
+        let inputs = self.prompt.iter().chain(&self.input).flat_map(Input::texts).map(String::as_str);
+        self.system.as_deref().into_iter().chain(messages).chain(inputs)
+    }
+
+    /// What the user said last: the text an answer repeats.
+    pub(crate) fn last_said(&self) -> String {
+        let messages = self.messages.as_deref().unwrap_or_default();
+        let last = messages.iter().rfind(|message| message.role == "user").or(messages.last());
+        match last {
+            Some(message) => message.texts().collect(),
+            None => self.prompt.iter().flat_map(Input::texts).map(String::as_str).collect(),
+        }
+    }
+
+    /// Tokens of everything that reaches the model: about four bytes each, as with real tokenizers, and free to count.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.texts().map(token_count).sum()
+    }
+
+    /// The bound of the answer in tokens under any of its names; negative means none.
+    pub(crate) fn answer_limit(&self) -> Option<usize> {
+        let ollama = self.options.as_ref().and_then(|options| options.num_predict);
+        let limit = self.max_completion_tokens.or(self.max_tokens).or(ollama)?;
+        usize::try_from(limit).ok()
+    }
+
+    fn has_text(&self) -> bool {
+        self.messages.is_some() || self.prompt.is_some() || self.input.is_some()
+    }
+}
+
+/// See [`Fields::prompt_tokens`].
+pub(crate) fn token_count(text: &str) -> usize {
+    text.len().div_ceil(4)
+}

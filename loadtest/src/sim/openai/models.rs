@@ -1,0 +1,68 @@
+//! What an OpenAI-compatible server says of its models and of itself.
+
+use serde_json::{Value, json as value};
+
+use crate::sim::{answer::Answer, clock::unix_seconds, library::Library, model::SimModel, openai::flavour::Flavour};
+
+/// `GET /v1/models`.
+pub(crate) fn list(library: &Library, flavour: Flavour) -> Answer {
+    let installed = library.installed();
+    let data: Vec<Value> = installed.iter().map(|model| entry(model, flavour)).collect();
+    let mut list = value!({ "object": "list", "data": data });
+    if flavour == Flavour::LlamaCpp {
+        // A trap that real servers set: it looks like Ollama's list.
+        let looks_like_ollama = |model: &SimModel| {
+            value!({ "name": model.name, "model": model.name, "modified_at": "", "size": "", "digest": "", "type": "model",
+                     "capabilities": ["completion"] })
+        };
+        list["models"] = installed.iter().map(|model| looks_like_ollama(model)).collect();
+    }
+    Answer::json(200, &list)
+}
+
+/// `GET /v1/models/NAME`.
+pub(crate) fn one(library: &Library, flavour: Flavour, path: &str) -> Result<Answer, Answer> {
+    let name = path.strip_prefix("/v1/models/").unwrap_or_default();
+    let model = library.find(name).ok_or_else(|| flavour.unknown_model(name))?;
+    Ok(Answer::json(200, &entry(&model, flavour)))
+}
+
+/// `GET /version` of vLLM.
+pub(crate) fn version() -> Answer {
+    Answer::json(200, &value!({ "version": "0.32.0" }))
+}
+
+/// `GET /props` of llama.cpp.
+pub(crate) fn props(library: &Library) -> Answer {
+    let (name, n_ctx) = library.find("").map(|model| (model.name.clone(), model.context_length)).unwrap_or_default();
+    let props = value!({
+        "default_generation_settings": { "n_ctx": n_ctx }, "total_slots": 1, "model_alias": name,
+        "model_path": format!("/models/{name}.gguf"), "chat_template": "{{ messages }}",
+        "modalities": { "vision": false, "audio": false },
+    });
+    Answer::json(200, &props)
+}
+
+fn entry(model: &SimModel, flavour: Flavour) -> Value {
+    let mut entry = value!({
+        "id": model.name, "object": "model", "created": unix_seconds(model.modified), "owned_by": flavour.owner(),
+    });
+    match flavour {
+        Flavour::OpenAi | Flavour::Ollama => {}
+        Flavour::LlamaCpp => {
+            entry["aliases"] = value!([model.name]);
+            entry["meta"] = value!({
+                "vocab_type": 2, "n_vocab": 49_152, "n_ctx": model.context_length, "n_ctx_train": model.context_length * 4,
+                "n_embd": model.dimension, "n_params": model.size * 4 / 3, "size": model.size, "ftype": "Q4_1",
+            });
+            entry["architecture"] = value!({ "input_modalities": ["text"] });
+        }
+        Flavour::Vllm => {
+            entry["root"] = value!(model.name);
+            entry["parent"] = Value::Null;
+            entry["max_model_len"] = value!(model.context_length);
+            entry["permission"] = value!([{ "id": "modelperm-1", "object": "model_permission", "organization": "*" }]);
+        }
+    }
+    entry
+}

@@ -1,0 +1,76 @@
+//! The listener of a simulated server: accepts on 127.0.0.1, serves HTTP/1 keep-alive connections, stops at once.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::sim::desk::Desk;
+
+/// An open listener and its connections; dropping it closes them all.
+pub(crate) struct Listening {
+    addr: SocketAddr,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Listening {
+    /// Starts to listen; port 0 takes a free one.
+    pub(crate) async fn open(addr: SocketAddr, desk: Arc<Desk>) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
+        let listening =
+            Self { addr: listener.local_addr()?, closing: CancellationToken::new(), tasks: TaskTracker::new() };
+        let (closing, tasks) = (listening.closing.clone(), listening.tasks.clone());
+        listening.tasks.spawn(accept(listener, desk, closing, tasks));
+        Ok(listening)
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Closes the listener and every connection, requests in flight included; resolves when the port is free.
+    pub(crate) async fn close(self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>, closing: CancellationToken, tasks: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            () = closing.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tasks.spawn(connection(stream, Arc::clone(&desk), closing.clone()));
+            }
+            // Out of file descriptors, most likely: connections that end will free some.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, desk: Arc<Desk>, closing: CancellationToken) {
+    // Small frames must not wait for one another; a socket that refuses the option is closed already.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(|request| desk.serve(request, closing.clone()));
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        () = closing.cancelled() => {}
+        // A connection ends in an error whenever a client hangs up or a script cuts: the record tells which.
+        ended = served => drop(ended),
+    }
+}

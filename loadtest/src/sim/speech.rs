@@ -1,0 +1,134 @@
+//! What the simulated model says: the scripted reply, a value that fits a schema, or the user's own words.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::sim::{
+    call::{Fields, token_count},
+    schema,
+    script::Effect,
+};
+
+/// The longest piece of the user's words that is repeated, in bytes: large prompts must not make large answers.
+const ECHO_BYTES: usize = 1_000;
+
+/// What the request demands of the answer's form.
+pub(crate) enum Form<'a> {
+    Free,
+    /// Any JSON object.
+    Json,
+    /// JSON of this schema.
+    Schema(&'a Value),
+}
+
+/// An answer in the model's own units, before any dialect frames it.
+pub(crate) struct Speech {
+    /// What it thought first; empty for none.
+    pub(crate) thinking: String,
+    /// The tokens of the answer: streamed one by one.
+    pub(crate) chunks: Vec<String>,
+    /// `stop` or `length`, or what the script says; none when it is to be left out.
+    pub(crate) finish: Option<String>,
+    pub(crate) prompt_tokens: usize,
+}
+
+impl Speech {
+    /// Speaks under the request's form and bound, and the script's wishes.
+    pub(crate) fn compose(fields: &Fields, form: &Form<'_>, effect: &Effect) -> Self {
+        let mut chunks = match (&effect.reply, form) {
+            (Some(reply), form) => fitted(reply, form),
+            (None, Form::Schema(schema)) => words(&schema::sample(schema).to_string()),
+            (None, Form::Json) => words(r#"{"answer": "ok"}"#),
+            (None, Form::Free) => words(&echo(&fields.last_said())),
+        };
+        let limit = fields.answer_limit().unwrap_or(usize::MAX);
+        let natural = if chunks.len() > limit { "length" } else { "stop" };
+        chunks.truncate(limit);
+        let finish = effect.finish.clone().unwrap_or_else(|| natural.to_owned());
+        Self {
+            thinking: effect.thinking.clone().unwrap_or_default(),
+            chunks,
+            finish: (!effect.no_finish).then_some(finish),
+            prompt_tokens: fields.prompt_tokens(),
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn text(&self) -> String {
+        self.chunks.concat()
+    }
+
+    /// Tokens made, thoughts included.
+    pub(crate) fn answer_tokens(&self) -> usize {
+        self.chunks.len() + token_count(&self.thinking)
+    }
+}
+
+/// Splits a text into words that keep the white space before them, so that they join to the same text.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut start = 0;
+    let mut in_word = false;
+    for (at, character) in text.char_indices() {
+        if character.is_whitespace() && in_word {
+            words.push(text[start..at].to_owned());
+            start = at;
+        }
+        in_word = !character.is_whitespace();
+    }
+    if start < text.len() {
+        words.push(text[start..].to_owned());
+    }
+    words
+}
+
+/// A held model cannot say a bare word where the schema wants that word as a JSON string.
+fn fitted(reply: &[String], form: &Form<'_>) -> Vec<String> {
+    let text: Cow<'_, str> = match reply {
+        [only] => Cow::Borrowed(only),
+        several => Cow::Owned(several.concat()),
+    };
+    match form {
+        Form::Schema(schema) if schema::allows(schema, &text) => words(&Value::from(text).to_string()),
+        _ => reply.to_vec(),
+    }
+}
+
+fn echo(said: &str) -> String {
+    format!("You said: {}", &said[..said.floor_char_boundary(ECHO_BYTES)])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(body: Value) -> Fields {
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn words_join_to_the_same_text() {
+        assert_eq!(words("You said: hi\n there "), ["You", " said:", " hi", "\n there", " "]);
+        assert!(words("").is_empty());
+    }
+
+    #[test]
+    fn repeats_the_user_and_keeps_the_bound() {
+        let asked = fields(json!({"messages": [{"role": "user", "content": "a b"}], "max_tokens": 3}));
+        let speech = Speech::compose(&asked, &Form::Free, &Effect::default());
+        assert_eq!((speech.text().as_str(), speech.finish.as_deref()), ("You said: a", Some("length")));
+        assert_eq!((speech.prompt_tokens, speech.answer_tokens()), (1, 3));
+    }
+
+    #[test]
+    fn a_schema_quotes_a_scripted_word() {
+        let schema = json!({"type": "string", "enum": ["yes", "no"]});
+        let effect = Effect { reply: Some(vec!["no".into()]), ..Effect::default() };
+        let speak = |effect: &Effect| Speech::compose(&Fields::default(), &Form::Schema(&schema), effect).text();
+        assert_eq!(speak(&effect), r#""no""#);
+        assert_eq!(speak(&Effect::default()), r#""yes""#);
+    }
+}

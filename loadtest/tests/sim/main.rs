@@ -1,0 +1,11 @@
+//! What the simulated servers promise, seen through a bare HTTP client: a file a behaviour.
+
+mod aborts;
+mod client;
+mod control;
+mod gates;
+mod hooks;
+mod ollama;
+mod openai;
+mod pulls;
+mod scripts;
