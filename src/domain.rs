@@ -15,5 +15,6 @@ pub mod model;
 pub mod page;
 pub mod pool;
 pub mod provider;
+pub mod route;
 pub mod time;
 pub mod value;

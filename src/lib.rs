@@ -1,4 +1,5 @@
 //! Penstock.
 
 pub mod domain;
+pub mod engine;
 pub mod stores;

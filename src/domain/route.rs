@@ -1,0 +1,112 @@
+//! Which models may serve a call: what a chain, a request or the defaults ask of the fleet (`docs/workflow-spec.md`,
+//! which model). Made by the engine and by `api`, read by the dispatch.
+
+use crate::domain::{pool::Policy, provider::ProviderKind};
+
+/// What the wanted model must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Capability {
+    /// Answer a single prompt: prompt or chat will do.
+    Prompt,
+    /// Answer a conversation.
+    Chat,
+    /// Embed a text.
+    Embed,
+}
+
+/// A chain's `routing_strategy`: how one of several usable backends is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoutingStrategy {
+    /// Uniformly at random.
+    Random,
+    /// In turn.
+    RoundRobin,
+    /// Fewest running calls.
+    LeastLoaded,
+    /// Largest context first.
+    Auto,
+    /// Largest context first.
+    LowLatency,
+    /// By the backends' weights.
+    Weighted,
+    /// The backend that saw the same beginning before.
+    PrefixAffinity,
+    /// Where the model is in memory already.
+    WarmFirst,
+}
+
+impl RoutingStrategy {
+    /// Every strategy that a chain may name.
+    pub const ALL: [Self; 8] = [
+        Self::Random,
+        Self::RoundRobin,
+        Self::LeastLoaded,
+        Self::Auto,
+        Self::LowLatency,
+        Self::Weighted,
+        Self::PrefixAffinity,
+        Self::WarmFirst,
+    ];
+
+    /// Its name in a chain.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::LeastLoaded => "least-loaded",
+            Self::Auto => "auto",
+            Self::LowLatency => "low-latency",
+            Self::Weighted => "weighted",
+            Self::PrefixAffinity => "prefix-affinity",
+            Self::WarmFirst => "warm-first",
+        }
+    }
+
+    /// Reads a name in any case; `None` for an unknown one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.as_str().eq_ignore_ascii_case(text.trim()))
+    }
+
+    /// The pool policy of the same name, where this version has it.
+    pub fn policy(self) -> Option<Policy> {
+        Policy::parse(self.as_str())
+    }
+}
+
+/// The models and backends that may serve one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRoute {
+    /// What the model must be able to do.
+    pub capability: Capability,
+    /// Wanted models, the preferred one first; empty = the default model.
+    pub names: Vec<String>,
+    /// Wanted kinds of backend; empty = the local ones.
+    pub providers: Vec<ProviderKind>,
+    /// How one of the usable backends is chosen; `None` = as the pool says.
+    pub strategy: Option<RoutingStrategy>,
+    /// Tokens of the call, where they were counted: models with a smaller known context are skipped.
+    pub tokens: Option<u64>,
+}
+
+impl ModelRoute {
+    /// The default model of this capability.
+    pub const fn default_model(capability: Capability) -> Self {
+        Self { capability, names: Vec::new(), providers: Vec::new(), strategy: None, tokens: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strategies_are_read_in_any_case_and_every_policy_is_one() {
+        for strategy in RoutingStrategy::ALL {
+            assert_eq!(RoutingStrategy::parse(&strategy.as_str().to_uppercase()), Some(strategy));
+        }
+        for policy in Policy::ALL {
+            assert_eq!(RoutingStrategy::parse(policy.as_str()).and_then(RoutingStrategy::policy), Some(policy));
+        }
+        assert_eq!(RoutingStrategy::parse("fastest"), None);
+    }
+}
