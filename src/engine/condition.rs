@@ -50,7 +50,7 @@ impl Conditions {
 
     /// Ignoring case; every stage of the peeling is tried, for a key may itself end in a full stop.
     fn close(&self, text: &str) -> Option<&Condition> {
-        const LAYERS: usize = 8;
+        const LAYERS: usize = 32;
         std::iter::successors(Some(text), |text| peeled(text)).take(LAYERS).find_map(|text| {
             let folded = text.to_lowercase();
             self.conditions.iter().find(|condition| condition.key.to_lowercase() == folded)
@@ -62,8 +62,7 @@ impl Conditions {
 fn peeled(text: &str) -> Option<&str> {
     const QUOTES: [char; 11] = ['"', '\'', '`', '*', '“', '”', '‘', '’', '„', '«', '»'];
     const STOPS: [char; 6] = ['.', ',', '!', '?', ':', ';'];
-    let stopped = text.trim_end_matches(STOPS).trim();
-    let bare = if stopped == text { text.trim_matches(QUOTES).trim() } else { stopped };
+    let bare = text.strip_suffix(STOPS).unwrap_or_else(|| text.trim_matches(QUOTES)).trim();
     (bare.len() < text.len() && !bare.is_empty()).then_some(bare)
 }
 
