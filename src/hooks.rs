@@ -70,8 +70,9 @@ impl HookClient {
         let reply = collect(response, name).await;
         if !status.is_success() {
             let words = reply.ok().and_then(|body| own_words(&body)).map_or(String::new(), |text| format!(": {text}"));
-            return Err(failure(format!("hook '{name}' answered {}{words}", status.as_u16()))
-                .with_status(status.as_u16()));
+            return Err(
+                failure(format!("hook '{name}' answered {}{words}", status.as_u16())).with_status(status.as_u16())
+            );
         }
         json::decode(&reply?).map_err(|error| failure(format!("hook '{name}' answered no valid JSON: {error}")))
     }

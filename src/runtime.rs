@@ -121,7 +121,7 @@ impl Runtime {
                 dispatcher,
                 hooks: HookClient::new(deps.store, deps.transport),
                 alerts,
-                settings: deps.engine,
+                settings: Arc::new(deps.engine),
                 tasks: tasks.clone(),
             },
             max_runs: deps.max_runs,

@@ -46,7 +46,8 @@ impl From<ProviderConfig> for ProviderConfigView {
 }
 
 fn parse(name: &str) -> Result<CloudProvider, Error> {
-    let unknown = || Error::new(ErrorCode::NotFound, format!("provider '{name}' not found; there are openai and gemini"));
+    let unknown =
+        || Error::new(ErrorCode::NotFound, format!("provider '{name}' not found; there are openai and gemini"));
     CloudProvider::parse(name).ok_or_else(unknown)
 }
 
@@ -64,8 +65,7 @@ pub async fn configure(api: &Api, provider: &str, input: ProviderInput) -> Resul
         CloudProvider::Openai => &api.upstream.openai_base_url,
         CloudProvider::Gemini => &api.upstream.gemini_base_url,
     };
-    let config =
-        api.store.configure_provider(provider, ApiKey::new(key), base_url.clone(), input.upsert).await?;
+    let config = api.store.configure_provider(provider, ApiKey::new(key), base_url.clone(), input.upsert).await?;
     api.runtime.reconcile.poke();
     Reply::json(&ProviderStatus { configured: true, updated_at: config.updated_at, provider: provider.as_str() })
 }

@@ -42,10 +42,7 @@ struct TasksReply<'a> {
 pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
-    let program = engine::compile(&chain).map_err(|findings| {
-        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        Error::invalid(format!("the chain is invalid: {}", texts.join("; ")))
-    })?;
+    let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
     let value = typed_input(input.input, input.input_type.as_deref(), now)?;
     let info = RunInfo { request_id: request_id.clone(), started_at: now };
     let mut run = api.runtime.runs.start(RunSpec { program: Arc::new(program), input: value, info }).await?;

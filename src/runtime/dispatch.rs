@@ -27,7 +27,7 @@ use crate::{
         route::{ModelRoute, RoutingStrategy},
     },
     error::RefusalReason,
-    providers::{Provider, ProviderError, ProviderErrorKind},
+    providers::{ProviderError, ProviderErrorKind},
 };
 
 /// Backends one call may be tried on.
@@ -102,7 +102,7 @@ impl Dispatcher {
     /// # Errors
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
-        self.run(route, async |candidate: &Candidate| generate_on(candidate, call).await).await
+        self.run(route, Generate(call)).await
     }
 
     /// Asks a model for the vector of a text.
@@ -110,14 +110,10 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, text: &str) -> Result<(Vec<f64>, Served), DispatchError> {
-        self.run(route, async |candidate: &Candidate| candidate.provider.embed(&candidate.model, text).await).await
+        self.run(route, Embed(text)).await
     }
 
-    async fn run<T>(
-        &self,
-        route: &ModelRoute,
-        call: impl AsyncFn(&Candidate) -> Result<T, ProviderError>,
-    ) -> Result<(T, Served), DispatchError> {
+    async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(C::Answer, Served), DispatchError> {
         let mut tried: Vec<BackendId> = Vec::new();
         let mut waited = Duration::ZERO;
         let mut last: Option<DispatchError> = None;
@@ -135,7 +131,7 @@ impl Dispatcher {
             let Grant { candidate, lease } = admitted.grant;
             waited += admitted.waited;
             tried.push(candidate.backend.id.clone());
-            let outcome = call(&candidate).await;
+            let outcome = call.on(&candidate).await;
             drop(lease);
             let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
             let served = served(&candidate, &plan.pool.id, attempts, waited);
@@ -294,29 +290,52 @@ fn lost(pool: &PoolCell) -> DispatchError {
     )
 }
 
-/// Asks for a reply; a constrained one that the backend refuses is asked for again without the constraint, and the
-/// refusal remembered once the plain call has worked.
-async fn generate_on(candidate: &Candidate, call: &ChatCall) -> Result<Completion, ProviderError> {
-    let Candidate { provider, model, backend, .. } = candidate;
-    if call.constraint.is_none() {
-        return provider.generate(model, call).await;
+/// One kind of call, as it is made on whichever candidate gets it.
+trait Call: Sync {
+    type Answer;
+
+    fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
+}
+
+struct Embed<'a>(&'a str);
+
+impl Call for Embed<'_> {
+    type Answer = Vec<f64>;
+
+    async fn on(&self, candidate: &Candidate) -> Result<Vec<f64>, ProviderError> {
+        candidate.provider.embed(&candidate.model, self.0).await
     }
-    let plain = || ChatCall { constraint: None, ..call.clone() };
-    if backend.unconstrained.load().contains(model) {
-        return provider.generate(model, &plain()).await;
-    }
-    match provider.generate(model, call).await {
-        Err(refused) if refused.kind == ProviderErrorKind::Caller && refused.status == Some(400) => {
-            let completion = provider.generate(model, &plain()).await?;
-            tracing::info!(backend = %backend.id, %model, "backend refuses constrained replies; asked without from now on");
-            backend.unconstrained.rcu(|known| {
-                let mut known = known.as_ref().clone();
-                known.insert(model.clone());
-                known
-            });
-            Ok(completion)
+}
+
+struct Generate<'a>(&'a ChatCall);
+
+impl Call for Generate<'_> {
+    type Answer = Completion;
+
+    /// A constrained reply that the backend refuses is asked for again without the constraint, and the refusal
+    /// remembered once the plain call has worked.
+    async fn on(&self, candidate: &Candidate) -> Result<Completion, ProviderError> {
+        let (call, Candidate { provider, model, backend, .. }) = (self.0, candidate);
+        if call.constraint.is_none() {
+            return provider.generate(model, call).await;
         }
-        other => other,
+        let plain = ChatCall { constraint: None, ..call.clone() };
+        if backend.unconstrained.load().contains(model) {
+            return provider.generate(model, &plain).await;
+        }
+        match provider.generate(model, call).await {
+            Err(refused) if refused.kind == ProviderErrorKind::Caller && refused.status == Some(400) => {
+                let completion = provider.generate(model, &plain).await?;
+                tracing::info!(backend = %backend.id, %model, "backend refuses constrained replies; asked without now");
+                backend.unconstrained.rcu(|known| {
+                    let mut known = known.as_ref().clone();
+                    known.insert(model.clone());
+                    known
+                });
+                Ok(completion)
+            }
+            other => other,
+        }
     }
 }
 

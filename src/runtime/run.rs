@@ -41,7 +41,7 @@ pub(super) struct RunDeps {
     pub(super) dispatcher: Dispatcher,
     pub(super) hooks: HookClient,
     pub(super) alerts: AlertLog,
-    pub(super) settings: EngineSettings,
+    pub(super) settings: Arc<EngineSettings>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -244,7 +244,7 @@ impl Actor for RunActor {
         let stop = CancellationToken::new();
         Ok(RunState {
             id: args.id,
-            machine: Machine::new(program, input, info, args.deps.settings.clone()),
+            machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)),
             deps: args.deps,
             address: args.address,
             outcome: Some(args.outcome),

@@ -1,0 +1,190 @@
+//! The composition root: opens what a server is made of, from the store up to the socket, and closes it the other way.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::Api,
+    config::{Config, DefaultsConfig},
+    domain::{
+        ids::PoolId,
+        model::Capabilities,
+        pool::{EMBED_POOL, TASKS_POOL},
+    },
+    engine::EngineSettings,
+    http::{HttpConfig, Service, listener},
+    providers::{Transport, TransportConfig},
+    runtime::{RootEnded, Runtime, RuntimeDeps, dispatch::RouteDefaults},
+    stores::{
+        catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
+        embedded::{EmbeddedSettings, EmbeddedStore, OpenError},
+    },
+};
+
+/// Longest time of one chain attempt whose task sets no timeout.
+const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(300);
+/// What actors and their tasks get after the last request.
+const ACTOR_STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The embedded store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The pools and models that must exist.
+    #[error("the default pools and models could not be stored: {0}")]
+    Seed(#[source] StoreError),
+    /// The HTTP client.
+    #[error("the HTTP client could not be set up: {0}")]
+    Transport(#[source] reqwest::Error),
+    /// The actors.
+    #[error(transparent)]
+    Runtime(#[from] RootEnded),
+    /// The listening socket.
+    #[error("cannot listen on port {port}: {source}; set PORT or ADDR, or stop what uses it")]
+    Listen {
+        /// The wanted port.
+        port: u16,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was told to, every request answered.
+    Drained,
+    /// As it was told to, with this many connections cut at the drain timeout.
+    Cut(usize),
+    /// By itself: an actor at the top could not live.
+    Failed,
+}
+
+/// A running server.
+pub struct App {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The live side, for tests and for those who embed the server.
+    pub runtime: Runtime,
+    store: Arc<EmbeddedStore>,
+    stopping: CancellationToken,
+    server: JoinHandle<usize>,
+    root: JoinHandle<RootEnded>,
+}
+
+impl App {
+    /// Starts a server; when this returns, it answers.
+    ///
+    /// # Errors
+    /// The first part that cannot be opened, in one line that says what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        // The socket is opened early, so that a taken port is told before anything is written, and served last.
+        let listener = listener::bind(&config.listen)
+            .map_err(|source| StartError::Listen { port: config.listen.port, source })?;
+        let settings = EmbeddedSettings { secret_key: config.store.secret_key, ..EmbeddedSettings::new(config.store.data_dir) };
+        let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings))
+            .await
+            .map_err(|error| OpenError::from(std::io::Error::other(error)))??;
+        let (pools, models) = seeds(&config.defaults);
+        store.seed(pools, models).await.map_err(StartError::Seed)?;
+        let transport = Transport::new(TransportConfig {
+            connect: config.upstream.connect_timeout,
+            first_byte: config.upstream.first_byte_timeout,
+            idle: config.upstream.idle_timeout,
+            total: config.upstream.request_timeout,
+        })
+        .map_err(StartError::Transport)?;
+        let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
+        let (runtime, root) = Runtime::start(RuntimeDeps {
+            store: Arc::clone(&catalog),
+            transport,
+            defaults: RouteDefaults {
+                task_model: config.defaults.task_model.clone(),
+                embed_model: config.defaults.embed_model.clone(),
+                task_provider: config.defaults.task_provider,
+                embed_provider: config.defaults.embed_provider,
+            },
+            model_sync: config.defaults.model_sync,
+            engine: EngineSettings {
+                default_system_instruction: config.defaults.system_instruction.clone(),
+                max_output_tokens: config.defaults.max_output_tokens,
+                default_step_timeout: DEFAULT_STEP_TIMEOUT,
+            },
+            max_runs: config.limits.max_runs,
+        })
+        .await?;
+        let api = Api {
+            store: catalog,
+            runtime: runtime.clone(),
+            defaults: Arc::new(config.defaults),
+            upstream: Arc::new(config.upstream),
+            instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
+        };
+        let stopping = CancellationToken::new();
+        let http = HttpConfig { auth: config.auth, limits: config.limits };
+        let service = Service::new(api, http, stopping.clone());
+        let addr = listener.local_addr().map_err(|source| StartError::Listen { port: config.listen.port, source })?;
+        let tasks = TaskTracker::new();
+        let server = tasks.spawn(listener::serve(listener, service, config.drain_timeout));
+        let root = tasks.spawn(root);
+        Ok(Self { addr, runtime, store, stopping, server, root })
+    }
+
+    /// Tells the server to stop: no new connections, running requests finish.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Waits until the server has ended, and closes everything in order: requests, actors, store.
+    pub async fn ended(mut self) -> Ended {
+        let served = tokio::select! {
+            served = &mut self.server => Some(served.unwrap_or(0)),
+            ended = &mut self.root => {
+                if let Ok(ended) = ended {
+                    tracing::error!(error = %ended, "the server cannot go on");
+                }
+                None
+            }
+        };
+        self.runtime.stop(ACTOR_STOP_TIME).await;
+        self.store.close().await;
+        match served {
+            None => Ended::Failed,
+            Some(0) => Ended::Drained,
+            Some(cut) => Ended::Cut(cut),
+        }
+    }
+}
+
+/// The pools and models that exist from the first start on (`docs/api.md`, defaults).
+fn seeds(defaults: &DefaultsConfig) -> (Vec<SeedPool>, Vec<SeedModel>) {
+    let pool = |id: &str, name: &str, purpose: &str| SeedPool {
+        id: PoolId::new(id),
+        name: name.to_owned(),
+        purpose_type: purpose.to_owned(),
+    };
+    let pools = vec![
+        pool(EMBED_POOL, "Embedder", "Internal Embeddings"),
+        pool(TASKS_POOL, "Tasks", "Internal Tasks"),
+    ];
+    let models = vec![
+        SeedModel {
+            name: defaults.embed_model.clone(),
+            context_length: defaults.embed_context_length,
+            capabilities: Capabilities::EMBED,
+            pool: PoolId::new(EMBED_POOL),
+        },
+        SeedModel {
+            name: defaults.task_model.clone(),
+            context_length: defaults.task_context_length,
+            capabilities: Capabilities::GENERATE,
+            pool: PoolId::new(TASKS_POOL),
+        },
+    ];
+    (pools, models)
+}

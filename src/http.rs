@@ -1,0 +1,14 @@
+//! hyper, and nothing but hyper: connections in, [`api`](crate::api) called, answers out.
+//!
+//! `listener` accepts and serves connections, `service` is the road of one request, `router` knows all routes, `request`
+//! reads, `respond` writes, `events` streams, `auth` checks tokens.
+
+mod auth;
+mod events;
+pub mod listener;
+mod request;
+mod respond;
+mod router;
+mod service;
+
+pub use self::service::{HttpConfig, Service};

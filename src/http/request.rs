@@ -1,0 +1,256 @@
+//! What comes in: path, query and body of one request as typed values, within limits.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, body::Body, header, http::request::Parts};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use url::form_urlencoded;
+
+use crate::{
+    dialect::{
+        document::{self, DocumentError},
+        loose,
+    },
+    domain::{
+        ids::RequestId,
+        page::{MAX_LIMIT, Page},
+        time::Timestamp,
+    },
+    error::{Error, ErrorCode},
+};
+
+/// How long a refused body is still read and thrown away, so that the client gets to see the refusal.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// Limits of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    pub(super) bytes: usize,
+    pub(super) time: Duration,
+}
+
+/// One request. `B` is hyper's body, or a test's.
+pub(super) struct Request<B> {
+    pub(super) id: RequestId,
+    pub(super) head: Parts,
+    body: Option<B>,
+    limits: BodyLimits,
+    /// Decoded segments of the path.
+    pub(super) path: Vec<String>,
+    query: Vec<(String, String)>,
+    /// What was read differently from how it was written.
+    pub(super) warnings: Vec<String>,
+}
+
+impl<B> Request<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    /// Takes a request apart. The path is decoded exactly once, segment by segment.
+    pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Result<Self, Error> {
+        let (head, body) = request.into_parts();
+        let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(std::borrow::Cow::into_owned);
+        let path: Result<Vec<String>, _> = head.uri.path().split('/').skip(1).map(decode).collect();
+        let path = path.map_err(|_| Error::invalid("the path is not valid UTF-8 after percent-decoding"))?;
+        let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        Ok(Self { id, head, body: Some(body), limits, path, query, warnings: Vec::new() })
+    }
+
+    /// The method, with `HEAD` read as `GET`.
+    pub(super) fn method(&self) -> Method {
+        if self.head.method == Method::HEAD { Method::GET } else { self.head.method.clone() }
+    }
+
+    /// A segment of the path; the router only asks for those its pattern has.
+    pub(super) fn segment(&self, at: usize) -> &str {
+        self.path.get(at).map_or("", String::as_str)
+    }
+
+    /// A query parameter.
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A query parameter that is `true` in any case.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.query(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// `limit` and `cursor` (`docs/api.md`, pagination).
+    pub(super) fn page(&self) -> Result<Page, Error> {
+        let mut page = Page::default();
+        if let Some(text) = self.query("limit") {
+            let limit: i64 = text
+                .parse()
+                .map_err(|_| Error::unprocessable(format!("query parameter 'limit' must be a number, not '{text}'")))?;
+            page.limit = match usize::try_from(limit) {
+                Ok(limit @ 1..=MAX_LIMIT) => limit,
+                Ok(limit) if limit > MAX_LIMIT => {
+                    let message = format!("query parameter 'limit' must not be above {MAX_LIMIT}, it is {limit}");
+                    return Err(Error::invalid(message));
+                }
+                _ => return Err(Error::unprocessable("query parameter 'limit' must be at least 1")),
+            };
+        }
+        if let Some(text) = self.query("cursor") {
+            // An offset's `+` that was not percent-encoded arrives as a space.
+            let cursor: Result<Timestamp, _> = text.replace(' ', "+").parse();
+            page.before = Some(cursor.map_err(|error| {
+                Error::unprocessable(format!("query parameter 'cursor': {error}"))
+            })?);
+        }
+        Ok(page)
+    }
+
+    /// The body as a typed value, whatever its format and its spelling of field names.
+    pub(super) async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let content_type = match self.head.headers.get(header::CONTENT_TYPE) {
+            None => None,
+            Some(value) => {
+                let text = value.to_str().map_err(|_| Error::invalid("the Content-Type header is not plain ASCII"))?;
+                Some(text.to_owned())
+            }
+        };
+        let body = self.collect().await?;
+        let document = document::read(content_type.as_deref(), &body).map_err(|error| match error {
+            DocumentError::UnsupportedMediaType(_) => Error::new(ErrorCode::UnsupportedMediaType, error.to_string()),
+            DocumentError::Malformed(message) => Error::invalid(message),
+        })?;
+        self.warnings.extend(document.warnings);
+        loose::from_value(document.value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+    }
+
+    async fn collect(&mut self) -> Result<Bytes, Error> {
+        let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let limit = self.limits.bytes;
+        let too_large = || {
+            let message = format!("the request body is larger than {limit} bytes (MAX_BODY_BYTES)");
+            Error::new(ErrorCode::BodyTooLarge, message)
+        };
+        if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            discard(body, limit).await;
+            return Err(too_large());
+        }
+        let mut whole = BytesMut::new();
+        let read = async {
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| {
+                    Error::invalid("the request body broke off before its end").with_detail(error)
+                })?;
+                if let Ok(data) = frame.into_data() {
+                    if whole.len() + data.len() > limit {
+                        return Err(too_large());
+                    }
+                    whole.extend_from_slice(&data);
+                }
+            }
+            Ok(())
+        };
+        let outcome = tokio::time::timeout(self.limits.time, read).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time"))
+        });
+        if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
+            discard(body, limit).await;
+        }
+        outcome.map(|()| whole.freeze())
+    }
+}
+
+/// Reads at most `limit` further bytes and throws them away: a client that is still sending would otherwise see a reset
+/// connection instead of the refusal.
+async fn discard<B>(body: B, limit: usize)
+where
+    B: Body<Data = Bytes> + Unpin + Send,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let mut rest = Limited::new(body, limit.saturating_mul(2));
+    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+    if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
+        tracing::debug!("a refused body was given up on");
+    }
+}
+
+/// The client's own id if it is printable and short, else a new one (`docs/api.md`, request identity).
+pub(super) fn request_id(headers: &header::HeaderMap) -> RequestId {
+    let sent = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let is_usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    sent.filter(is_usable).map_or_else(RequestId::random, RequestId::new)
+}
+
+/// The trace and span ids of a W3C `traceparent` header, for the log.
+pub(super) fn trace_parent(headers: &header::HeaderMap) -> Option<(&str, &str)> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = text.split('-').skip(1);
+    let (trace, span) = (parts.next()?, parts.next()?);
+    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hex(trace, 32) && is_hex(span, 16)).then_some((trace, span))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type TestBody = http_body_util::Full<Bytes>;
+
+    const LIMITS: BodyLimits = BodyLimits { bytes: 100, time: Duration::from_secs(1) };
+
+    fn request(uri: &str) -> Request<TestBody> {
+        let request = hyper::Request::builder().uri(uri).body(TestBody::default()).unwrap();
+        Request::new(RequestId::new("r"), request, LIMITS).unwrap()
+    }
+
+    fn page_code(query: &str) -> Option<ErrorCode> {
+        request(&format!("/backends?{query}")).page().err().map(|error| error.code())
+    }
+
+    #[test]
+    fn path_segments_are_decoded_once_and_may_hold_slashes() {
+        assert_eq!(request("/models/hf.co%2Forg%2Fname:tag").path, ["models", "hf.co/org/name:tag"]);
+        assert_eq!(request("/pool-by-purpose/Internal%20Tasks").path[1], "Internal Tasks");
+        assert_eq!(request("/x/100%2525").path[1], "100%25");
+        assert_eq!(request("/backends/").path, ["backends", ""]);
+    }
+
+    #[test]
+    fn page_parameters_are_checked_as_documented() {
+        assert_eq!(request("/backends").page().unwrap(), Page::default());
+        assert_eq!(request("/backends?limit=1000").page().unwrap().limit, 1000);
+        assert_eq!(page_code("limit=1001"), Some(ErrorCode::InvalidRequest));
+        for bad in ["limit=0", "limit=-1", "limit=ten", "limit=", "cursor=yesterday"] {
+            assert_eq!(page_code(bad), Some(ErrorCode::Unprocessable), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unencoded_plus_in_a_cursor_is_understood() {
+        let page = request("/backends?cursor=2025-08-08T14:00:00.5+02:00").page().unwrap();
+        assert_eq!(page.before.unwrap().to_string(), "2025-08-08T12:00:00.500000Z");
+    }
+
+    #[test]
+    fn request_ids_are_kept_when_printable_and_short() {
+        let id = |text: &str| {
+            let mut headers = header::HeaderMap::new();
+            headers.insert("x-request-id", header::HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            request_id(&headers)
+        };
+        assert_eq!(id("my-id 7").as_str(), "my-id 7");
+        assert_ne!(id("ünprintable").as_str(), "ünprintable");
+        let long = "x".repeat(129);
+        assert_ne!(id(&long).as_str(), long);
+    }
+
+    #[test]
+    fn a_traceparent_is_read_only_when_it_is_well_formed() {
+        let mut headers = header::HeaderMap::new();
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        headers.insert("traceparent", header::HeaderValue::from_static(text));
+        assert_eq!(trace_parent(&headers), Some(("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")));
+        headers.insert("traceparent", header::HeaderValue::from_static("00-zz-01"));
+        assert_eq!(trace_parent(&headers), None);
+    }
+}

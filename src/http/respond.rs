@@ -1,0 +1,133 @@
+//! What goes out: replies and errors as HTTP. The only place that knows a status code.
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::events::EventBody;
+use crate::{
+    api::{Reply, ReplyBody},
+    domain::{ids::RequestId, message::Served},
+    error::{Error, ErrorCode},
+};
+
+/// A whole body, or live events.
+pub(super) type Outgoing = Either<Full<Bytes>, EventBody>;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_WARNING: HeaderName = HeaderName::from_static("x-penstock-warning");
+const X_REASON: HeaderName = HeaderName::from_static("x-penstock-reason");
+const X_BACKEND: HeaderName = HeaderName::from_static("x-penstock-backend");
+const X_POOL: HeaderName = HeaderName::from_static("x-penstock-pool");
+const X_MODEL: HeaderName = HeaderName::from_static("x-penstock-model");
+const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+
+/// Warnings of one answer, and the characters of each.
+const MAX_WARNINGS: usize = 10;
+const MAX_HEADER_CHARS: usize = 500;
+
+/// The status of an error (`docs/api.md`, errors).
+const fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Immutable => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::Conflict => StatusCode::CONFLICT,
+        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::TooManyRows => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::ExecutionFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The answer of a handler. Events end when `stopping` is cancelled.
+pub(super) fn reply(reply: Reply, warnings: Vec<String>, id: &RequestId, stopping: &CancellationToken) -> Response<Outgoing> {
+    let (content_type, body) = match reply.body {
+        ReplyBody::Empty => (None, Either::Left(Full::default())),
+        ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
+        ReplyBody::Events(events) => {
+            (Some("text/event-stream"), Either::Right(EventBody::new(events, stopping.clone())))
+        }
+    };
+    let is_stream = matches!(body, Either::Right(_));
+    let mut response = Response::new(body);
+    *response.status_mut() = if reply.created { StatusCode::CREATED } else { StatusCode::OK };
+    let headers = response.headers_mut();
+    if let Some(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if is_stream {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // Proxies of the nginx family hold events back otherwise.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
+    if let Some(served) = &reply.served {
+        name_server(headers, served);
+    }
+    for warning in warnings.iter().chain(&reply.warnings).take(MAX_WARNINGS) {
+        headers.append(X_WARNING, printable(warning));
+    }
+    headers.insert(X_REQUEST_ID, printable(id.as_str()));
+    response
+}
+
+/// The answer to a failed request.
+pub(super) fn error(error: &Error, id: &RequestId) -> Response<Outgoing> {
+    let mut body = Map::new();
+    body.insert("error".to_owned(), json!(error.message()));
+    body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(Value::Object(body).to_string()))));
+    *response.status_mut() = status(error.code());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_REQUEST_ID, printable(id.as_str()));
+    if let Some(reason) = error.reason() {
+        headers.insert(X_REASON, HeaderValue::from_static(reason.as_str()));
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match error.code() {
+        ErrorCode::Unauthorized => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // The rest of the body is still on its way; nothing sensible can follow it on this connection.
+        ErrorCode::BodyTooLarge | ErrorCode::RequestTimeout => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The 405 for a path that knows only these methods.
+pub(super) fn method_not_allowed(allow: &str, id: &RequestId) -> Response<Outgoing> {
+    let wrong = Error::new(ErrorCode::MethodNotAllowed, format!("method not allowed here; the path takes {allow}"));
+    let mut response = error(&wrong, id);
+    response.headers_mut().insert(header::ALLOW, printable(allow));
+    response
+}
+
+fn name_server(headers: &mut HeaderMap, served: &Served) {
+    headers.insert(X_BACKEND, printable(served.backend.as_str()));
+    headers.insert(X_POOL, printable(served.pool.as_str()));
+    headers.insert(X_MODEL, printable(&served.model));
+    headers.insert(X_ATTEMPTS, HeaderValue::from(served.attempts));
+}
+
+/// A text as a header value: what a header cannot hold becomes `?`.
+fn printable(text: &str) -> HeaderValue {
+    let safe: String =
+        text.chars().take(MAX_HEADER_CHARS).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
+    HeaderValue::from_str(&safe).unwrap_or_else(|_| HeaderValue::from_static("?"))
+}

@@ -1,0 +1,238 @@
+//! All routes. The first table says which methods a path knows, the second what each of them calls; there is no logic.
+
+use bytes::Bytes;
+use hyper::{Method, body::Body};
+
+use super::request::Request;
+use crate::{
+    api::{self, Api, Reply},
+    error::Error,
+};
+
+/// One method of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Health,
+    Ready,
+    Version,
+    DefaultModel,
+    State,
+    Supported,
+    Alerts,
+    BackendCreate,
+    BackendList,
+    BackendGet,
+    BackendUpdate,
+    BackendDelete,
+    ModelCreate,
+    ModelList,
+    ModelListInternal,
+    ModelUpdate,
+    ModelDelete,
+    PoolCreate,
+    PoolList,
+    PoolGet,
+    PoolUpdate,
+    PoolDelete,
+    PoolByName,
+    PoolByPurpose,
+    BackendAssign,
+    BackendUnassign,
+    BackendsOfPool,
+    PoolsOfBackend,
+    ModelAssign,
+    ModelUnassign,
+    ModelsOfPool,
+    PoolsOfModel,
+    ProviderConfigure,
+    ProviderStatus,
+    ProviderConfig,
+    ProviderDelete,
+    ProviderList,
+    QueueList,
+    QueueRemove,
+    QueueCancel,
+    QueueEvents,
+    HookCreate,
+    HookList,
+    HookGet,
+    HookUpdate,
+    HookDelete,
+    Execute,
+    Embed,
+    Tasks,
+}
+
+/// The methods of a path and what they lead to; `None` for an unknown path.
+pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
+    use Route::*;
+    if path.iter().any(|segment| segment.is_empty()) {
+        return None;
+    }
+    Some(match path {
+        ["health"] => const { &[(Method::GET, Health)] },
+        ["ready"] => const { &[(Method::GET, Ready)] },
+        ["version"] => const { &[(Method::GET, Version)] },
+        ["defaultmodel"] => const { &[(Method::GET, DefaultModel)] },
+        ["state"] => const { &[(Method::GET, State)] },
+        ["supported"] => const { &[(Method::GET, Supported)] },
+        ["alerts"] => const { &[(Method::GET, Alerts)] },
+
+        ["backends"] => const { &[(Method::GET, BackendList), (Method::POST, BackendCreate)] },
+        ["backends", _id] => {
+            const { &[(Method::GET, BackendGet), (Method::PUT, BackendUpdate), (Method::DELETE, BackendDelete)] }
+        }
+
+        ["models"] => const { &[(Method::GET, ModelList), (Method::POST, ModelCreate)] },
+        ["models", _id] => const { &[(Method::PUT, ModelUpdate), (Method::DELETE, ModelDelete)] },
+        ["internal", "models"] => const { &[(Method::GET, ModelListInternal)] },
+
+        ["pools"] => const { &[(Method::GET, PoolList), (Method::POST, PoolCreate)] },
+        ["pools", _id] => {
+            const { &[(Method::GET, PoolGet), (Method::PUT, PoolUpdate), (Method::DELETE, PoolDelete)] }
+        }
+        ["pool-by-name", _name] => const { &[(Method::GET, PoolByName)] },
+        ["pool-by-purpose", _purpose] => const { &[(Method::GET, PoolByPurpose)] },
+
+        ["backend-associations", _pool, "backends", _backend] => {
+            const { &[(Method::POST, BackendAssign), (Method::DELETE, BackendUnassign)] }
+        }
+        ["backend-associations", _pool, "backends"] => const { &[(Method::GET, BackendsOfPool)] },
+        ["backend-associations", _backend, "pools"] => const { &[(Method::GET, PoolsOfBackend)] },
+        ["model-associations", _pool, "models", _model] => {
+            const { &[(Method::POST, ModelAssign), (Method::DELETE, ModelUnassign)] }
+        }
+        ["model-associations", _pool, "models"] => const { &[(Method::GET, ModelsOfPool)] },
+        ["model-associations", _model, "pools"] => const { &[(Method::GET, PoolsOfModel)] },
+
+        ["providers", "configs"] => const { &[(Method::GET, ProviderList)] },
+        ["providers", _provider, "configure"] => const { &[(Method::POST, ProviderConfigure)] },
+        ["providers", _provider, "status"] => const { &[(Method::GET, ProviderStatus)] },
+        ["providers", _provider, "config"] => {
+            const { &[(Method::GET, ProviderConfig), (Method::DELETE, ProviderDelete)] }
+        }
+
+        ["queue"] => const { &[(Method::GET, QueueList)] },
+        ["queue", "inProgress"] => const { &[(Method::GET, QueueEvents), (Method::DELETE, QueueRemove)] },
+        ["queue", "cancel"] => const { &[(Method::DELETE, QueueCancel)] },
+        ["queue", _model] => const { &[(Method::DELETE, QueueRemove)] },
+
+        ["hooks", "remote"] => const { &[(Method::GET, HookList), (Method::POST, HookCreate)] },
+        ["hooks", "remote", _id] => {
+            const { &[(Method::GET, HookGet), (Method::PUT, HookUpdate), (Method::DELETE, HookDelete)] }
+        }
+
+        ["execute"] => const { &[(Method::POST, Execute)] },
+        ["embed"] => const { &[(Method::POST, Embed)] },
+        ["tasks"] => const { &[(Method::POST, Tasks)] },
+        _ => return None,
+    })
+}
+
+/// Calls what a route leads to.
+pub(super) async fn dispatch<B>(route: Route, api: &Api, request: &mut Request<B>) -> Result<Reply, Error>
+where
+    B: Body<Data = Bytes> + Unpin + Send,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    use Route::*;
+    match route {
+        Health | Ready => Ok(Reply::empty()),
+        Version => api::service::version(api),
+        DefaultModel => api::service::default_model(api),
+        Alerts => api::service::alerts(api),
+        State => api::backends::state(api),
+        Supported => api::hooks::supported(api).await,
+
+        BackendCreate => api::backends::create(api, request.read().await?).await,
+        BackendList => api::backends::list(api, request.page()?).await,
+        BackendGet => api::backends::get(api, request.segment(1)).await,
+        BackendUpdate => {
+            let input = request.read().await?;
+            api::backends::update(api, request.segment(1), input).await
+        }
+        BackendDelete => api::backends::delete(api, request.segment(1)).await,
+
+        ModelCreate => api::models::create(api, request.read().await?).await,
+        ModelList => api::models::list(api, request.page()?).await,
+        ModelListInternal => api::models::list_internal(api, request.page()?).await,
+        ModelUpdate => {
+            let input = request.read().await?;
+            api::models::update(api, request.segment(1), input).await
+        }
+        ModelDelete => api::models::delete(api, request.segment(1), request.flag("purge")).await,
+
+        PoolCreate => api::pools::create(api, request.read().await?).await,
+        PoolList => api::pools::list(api).await,
+        PoolGet => api::pools::get(api, request.segment(1)).await,
+        PoolUpdate => {
+            let input = request.read().await?;
+            api::pools::update(api, request.segment(1), input).await
+        }
+        PoolDelete => api::pools::delete(api, request.segment(1)).await,
+        PoolByName => api::pools::by_name(api, request.segment(1)).await,
+        PoolByPurpose => api::pools::by_purpose(api, request.segment(1), request.page()?).await,
+
+        BackendAssign => api::associations::assign_backend(api, request.segment(1), request.segment(3)).await,
+        BackendUnassign => api::associations::unassign_backend(api, request.segment(1), request.segment(3)).await,
+        BackendsOfPool => api::associations::backends_of(api, request.segment(1)).await,
+        PoolsOfBackend => api::associations::pools_of_backend(api, request.segment(1)).await,
+        ModelAssign => api::associations::assign_model(api, request.segment(1), request.segment(3)).await,
+        ModelUnassign => api::associations::unassign_model(api, request.segment(1), request.segment(3)).await,
+        ModelsOfPool => api::associations::models_of(api, request.segment(1)).await,
+        PoolsOfModel => api::associations::pools_of_model(api, request.segment(1)).await,
+
+        ProviderConfigure => {
+            let input = request.read().await?;
+            api::providers::configure(api, request.segment(1), input).await
+        }
+        ProviderStatus => api::providers::status(api, request.segment(1)).await,
+        ProviderConfig => api::providers::config(api, request.segment(1)).await,
+        ProviderDelete => api::providers::delete(api, request.segment(1)).await,
+        ProviderList => api::providers::list(api, request.page()?).await,
+
+        QueueList => api::queue::list(api),
+        QueueRemove => api::queue::remove(api, request.segment(1)).await,
+        QueueCancel => api::queue::cancel(api, request.query("url"), request.query("model")).await,
+        QueueEvents => api::queue::events(api),
+
+        HookCreate => api::hooks::create(api, request.read().await?).await,
+        HookList => api::hooks::list(api, request.page()?).await,
+        HookGet => api::hooks::get(api, request.segment(2)).await,
+        HookUpdate => {
+            let input = request.read().await?;
+            api::hooks::update(api, request.segment(2), input).await
+        }
+        HookDelete => api::hooks::delete(api, request.segment(2)).await,
+
+        Execute => api::execute::execute(api, request.read().await?).await,
+        Embed => api::embed::embed(api, request.read().await?).await,
+        Tasks => {
+            let input = request.read().await?;
+            api::tasks::run(api, input, &request.id).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: &Method, path: &[&str]) -> Option<Route> {
+        methods(path)?.iter().find(|(known, _)| known == method).map(|(_, route)| *route)
+    }
+
+    #[test]
+    fn literal_segments_beat_parameters() {
+        assert_eq!(route(&Method::DELETE, &["queue", "cancel"]), Some(Route::QueueCancel));
+        assert_eq!(route(&Method::DELETE, &["queue", "m"]), Some(Route::QueueRemove));
+        assert_eq!(route(&Method::GET, &["providers", "configs"]), Some(Route::ProviderList));
+    }
+
+    #[test]
+    fn an_empty_parameter_is_an_unknown_path() {
+        assert!(methods(&["backends", ""]).is_none());
+        assert!(methods(&[""]).is_none());
+        assert!(methods(&["no", "such"]).is_none());
+    }
+}
