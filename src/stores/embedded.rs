@@ -26,6 +26,9 @@ mod session;
 mod unlock;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{path::PathBuf, sync::Arc};
 
 use crate::stores::catalog::{MAX_ROWS, StoreError};

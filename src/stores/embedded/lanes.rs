@@ -15,13 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::stores::{catalog::StoreError, embedded::errors::Cause};
 
 /// Longest wait for room in a lane: some hundred commits of a slow disk.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// `N` queues; a lower number is served first.
 pub(super) struct Lanes<T, const N: usize> {
     waiting: Mutex<Waiting<T, N>>,
     filled: Condvar,
     room: [Arc<Semaphore>; N],
+    max_wait: Duration,
 }
 
 struct Waiting<T, const N: usize> {
@@ -32,7 +33,12 @@ struct Waiting<T, const N: usize> {
 impl<T, const N: usize> Lanes<T, N> {
     /// Lanes that hold this many items each.
     pub(super) fn new(capacities: [usize; N]) -> Self {
+        Self::with_max_wait(capacities, MAX_WAIT)
+    }
+
+    fn with_max_wait(capacities: [usize; N], max_wait: Duration) -> Self {
         Self {
+            max_wait,
             waiting: Mutex::new(Waiting { queues: array::from_fn(|_| VecDeque::new()), closed: false }),
             filled: Condvar::new(),
             room: capacities.map(|capacity| Arc::new(Semaphore::new(capacity))),
@@ -42,7 +48,7 @@ impl<T, const N: usize> Lanes<T, N> {
     /// Queues an item. `Unavailable` when the lane stays full or the store closes.
     pub(super) async fn push(&self, lane: usize, item: T) -> Result<(), StoreError> {
         let room = self.room[lane].clone().acquire_owned();
-        let permit = tokio::time::timeout(MAX_WAIT, room)
+        let permit = tokio::time::timeout(self.max_wait, room)
             .await
             .map_err(|_| Cause::Crowded.unavailable())?
             .map_err(|_| Cause::Closed.unavailable())?;
@@ -108,9 +114,9 @@ mod tests {
         assert_eq!(order, ["configuration 1", "configuration 2", "history 1", "history 2"]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_full_lane_refuses_after_a_bounded_wait_and_leaves_the_other_alone() {
-        let lanes = Lanes::<_, 2>::new([1, 1]);
+        let lanes = Lanes::<_, 2>::with_max_wait([1, 1], Duration::ZERO);
         lanes.push(1, 1).await.unwrap();
         let refused = lanes.push(1, 2).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))));

@@ -14,7 +14,6 @@ use crate::{
         catalog::StoreError,
         embedded::{
             columns::{bounds, time},
-            errors::taken_column,
             session::{Session, Table},
         },
     },
@@ -38,6 +37,7 @@ pub(super) fn insert(
     capabilities: Option<Capabilities>,
     created_at: i64,
 ) -> Result<Model, StoreError> {
+    refuse_taken(session, name, None)?;
     let stored = session.find(
         "INSERT INTO models (id, name, context_length, can_chat, can_embed, can_prompt, can_stream,
                              created_at, updated_at)
@@ -54,8 +54,8 @@ pub(super) fn insert(
             ":created_at": created_at,
         },
         from_row,
-    );
-    stored.map_err(|error| conflict(error, name))?.ok_or_else(|| not_found(name))
+    )?;
+    stored.ok_or_else(|| not_found(name))
 }
 
 pub(super) fn update(session: &Session, id: &str, patch: &ModelPatch) -> Result<Model, StoreError> {
@@ -81,9 +81,7 @@ pub(super) fn update(session: &Session, id: &str, patch: &ModelPatch) -> Result<
 
 /// Writes all fields that may change.
 pub(super) fn replace(session: &Session, model: &Model) -> Result<Model, StoreError> {
-    if session.exists("SELECT 1 FROM models WHERE id = ?1 AND id <> ?2", (&model.name, &model.id))? {
-        return Err(StoreError::Conflict(format!("a model with the id '{}' exists already", model.name)));
-    }
+    refuse_taken(session, &model.name, Some(&model.id))?;
     let stored = session.find(
         "UPDATE models SET
              name = :name, context_length = :context_length, can_chat = :can_chat, can_embed = :can_embed,
@@ -101,8 +99,8 @@ pub(super) fn replace(session: &Session, model: &Model) -> Result<Model, StoreEr
             ":now": session.now(),
         },
         from_row,
-    );
-    stored.map_err(|error| conflict(error, &model.name))?.ok_or_else(|| not_found(&model.id))
+    )?;
+    stored.ok_or_else(|| not_found(&model.id))
 }
 
 pub(super) fn delete(session: &Session, id: &str) -> Result<Model, StoreError> {
@@ -159,11 +157,13 @@ fn refuse_useless(name: &str, capabilities: Option<Capabilities>) -> Result<(), 
     Ok(())
 }
 
-fn conflict(error: rusqlite::Error, name: &str) -> StoreError {
-    let taken = match taken_column(&error) {
-        Some("models.name") => format!("a model named '{name}' exists already"),
-        Some("models.id") => format!("a model with the id '{name}' exists already"),
-        _ => return error.into(),
-    };
-    StoreError::Conflict(taken)
+/// No name may be another model's name or id. Looked up instead of left to the indexes, because no single one covers it;
+/// there is one writer, so nothing comes between.
+fn refuse_taken(session: &Session, name: &str, own_id: Option<&str>) -> Result<(), StoreError> {
+    let sql = "SELECT name = ?1 FROM models WHERE (name = ?1 OR id = ?1) AND id IS NOT ?2 ORDER BY 1 DESC";
+    match session.find(sql, (name, own_id), |row| row.get(0))? {
+        Some(true) => Err(StoreError::Conflict(format!("a model named '{name}' exists already"))),
+        Some(false) => Err(StoreError::Conflict(format!("a model with the id '{name}' exists already"))),
+        None => Ok(()),
+    }
 }
