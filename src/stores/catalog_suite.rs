@@ -1,8 +1,8 @@
 //! What every implementation of the catalog must do, written against the trait alone.
 //!
-//! An implementation provides a [`Home`] and calls `catalog_suite!(crate::path::to::make_a_home)` in its tests; every function
-//! below then is one test, on a store of its own. A function that is missing from the list is dead code, so it cannot
-//! be forgotten.
+//! An implementation provides a [`Home`] and calls `catalog_suite!(crate::path::to::make_a_home)` in its tests; every
+//! function of the files below then is one test, on a store of its own. A function that is missing from the list is
+//! dead code, so it cannot be forgotten.
 
 pub(crate) mod associations;
 pub(crate) mod backends;

@@ -16,7 +16,7 @@ use crate::stores::catalog::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be made, or a file in it cannot be written.
-    #[error("cannot use the data folder {}: {reason}", path.display())]
+    #[error("cannot use {}: {reason}; DATA_DIR must be a folder that penstock can write", path.display())]
     Folder {
         /// The folder or the file in it.
         path: PathBuf,

@@ -157,8 +157,8 @@ fn refuse_useless(name: &str, capabilities: Option<Capabilities>) -> Result<(), 
     Ok(())
 }
 
-/// No name may be another model's name or id. Looked up instead of left to the indexes, because no single one covers it;
-/// there is one writer, so nothing comes between.
+/// No name may be another model's name or id. Looked up instead of left to the indexes, because no single one covers
+/// it; there is one writer, so nothing comes between.
 fn refuse_taken(session: &Session, name: &str, own_id: Option<&str>) -> Result<(), StoreError> {
     let sql = "SELECT name = ?1 FROM models WHERE (name = ?1 OR id = ?1) AND id IS NOT ?2 ORDER BY 1 DESC";
     match session.find(sql, (name, own_id), |row| row.get(0))? {

@@ -140,7 +140,8 @@ impl Session {
         Timestamp::now().as_micros()
     }
 
-    /// The `created_at` of the table's next row: now, or a microsecond after the latest row if the clock is not past it.
+    /// The `created_at` of the table's next row: now, or a microsecond after the latest row if the clock is not past
+    /// that.
     pub(super) fn next_created_at(&self, table: Table) -> rusqlite::Result<i64> {
         let latest = self.find(&format!("SELECT MAX(created_at) FROM {}", table.name()), (), |row| row.get(0))?;
         Ok(latest.flatten().map_or(self.now(), |latest: i64| self.now().max(latest + 1)))
