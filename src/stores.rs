@@ -1,4 +1,7 @@
 //! Where things are kept. Traits by use, implementations by engine; callers see the traits only.
 
 pub mod catalog;
+#[cfg(test)]
+#[macro_use]
+mod catalog_suite;
 pub mod embedded;

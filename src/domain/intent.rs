@@ -8,7 +8,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// A backend with the key its calls use: its own, else its provider's.
+/// A backend with the key its calls use: its own, else, for the backend made from a provider's key, that key.
 #[derive(Clone, PartialEq)]
 pub struct BackendIntent {
     /// The stored record.

@@ -70,26 +70,30 @@ pub struct SeedPool {
 #[async_trait]
 pub trait CatalogStore: Send + Sync + 'static {
     /// Makes the pools and models that must exist, and the assignments between them; keeps what is there already.
-    /// Two seeds of one name become one model with the capabilities of both, in both pools. A model that exists
-    /// keeps its record (an undeclared context length is filled in) and is assigned.
+    /// Two seeds of one name become one model with the capabilities of both, in both pools. A model that exists keeps
+    /// its record, with two exceptions: an undeclared context length is filled in, and when it is new to the pool it
+    /// gains the seed's capabilities. The cap on rows does not apply.
     async fn seed(&self, pools: Vec<SeedPool>, models: Vec<SeedModel>) -> Result<(), StoreError>;
-    /// Everything the runtime acts on, with keys decrypted.
+    /// Everything the runtime acts on, with keys decrypted. A provider's key goes to the provider's own backend only,
+    /// never to another server of the same kind; a key that cannot be decrypted is absent.
     async fn intent(&self) -> Result<Intent, StoreError>;
 
     /// Stores a backend under a new UUID. `Conflict` when name or URL (without trailing `/`) is taken.
     async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError>;
     /// Replaces name, URL and kind, and the optional fields that are present.
     async fn update_backend(&self, id: &BackendId, spec: BackendSpec) -> Result<Backend, StoreError>;
-    /// Removes a backend and its pool assignments.
+    /// Removes a backend and its pool assignments, and with a provider's backend the provider's key.
     async fn delete_backend(&self, id: &BackendId) -> Result<(), StoreError>;
     /// One backend.
     async fn backend(&self, id: &BackendId) -> Result<Backend, StoreError>;
     /// A page of backends.
     async fn backends(&self, page: Page) -> Result<Vec<Backend>, StoreError>;
 
-    /// Declares a model (`patch.model` is its name and becomes its id). `Conflict` when declared already.
+    /// Declares a model (`patch.model` is its name and becomes its id). `Conflict` when the name is another model's
+    /// name or id, `Invalid` when it is declared to do nothing at all.
     async fn create_model(&self, patch: ModelPatch) -> Result<Model, StoreError>;
-    /// Changes the fields present, of the model with this id or name. `Invalid` when the result could do nothing at all.
+    /// Changes the fields present, of the model with this id or name; capabilities over those declared or guessed.
+    /// `Invalid` when it would be left with none, `Conflict` as on creation.
     async fn update_model(&self, id: &str, patch: ModelPatch) -> Result<Model, StoreError>;
     /// Removes the model with this id or name and its pool assignments.
     async fn delete_model(&self, id: &str) -> Result<Model, StoreError>;
@@ -131,8 +135,8 @@ pub trait CatalogStore: Send + Sync + 'static {
     async fn pools_of_model(&self, model: &str) -> Result<Vec<Pool>, StoreError>;
 
     /// Stores a provider's key and creates or refreshes its backend (id = name = the provider's name) in one
-    /// transaction. `Invalid` when a key is stored already and `upsert` is false; `Conflict` when another backend
-    /// has the provider's name or URL.
+    /// transaction; its pools, weight and the like are kept. `Invalid` when a key is stored already and `upsert` is
+    /// false; `Conflict` when another backend has the provider's name or URL.
     async fn configure_provider(
         &self,
         provider: CloudProvider,

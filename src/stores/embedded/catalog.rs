@@ -1,0 +1,207 @@
+//! The catalog's methods, each one job for the writer or the readers.
+//!
+//! Owns nothing: arguments are moved to the thread that serves the call, the resource files do the work.
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        backend::{ApiKey, Backend, BackendSpec},
+        hook::{Hook, HookSpec},
+        ids::{BackendId, HookId, PoolId},
+        intent::Intent,
+        model::{Model, ModelPatch},
+        page::Page,
+        pool::{Pool, PoolPatch},
+        provider::{CloudProvider, ProviderConfig},
+    },
+    stores::{
+        catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
+        embedded::{EmbeddedStore, associations, backends, hooks, intent, models, pools, providers, seed},
+    },
+};
+
+#[async_trait]
+impl CatalogStore for EmbeddedStore {
+    async fn seed(&self, pools: Vec<SeedPool>, models: Vec<SeedModel>) -> Result<(), StoreError> {
+        self.write(move |session| seed::seed(session, pools, &models)).await
+    }
+
+    async fn intent(&self) -> Result<Intent, StoreError> {
+        self.read(intent::read).await
+    }
+
+    async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError> {
+        self.write(move |session| backends::create(session, &spec)).await
+    }
+
+    async fn update_backend(&self, id: &BackendId, spec: BackendSpec) -> Result<Backend, StoreError> {
+        let id = id.clone();
+        self.write(move |session| backends::update(session, &id, &spec)).await
+    }
+
+    async fn delete_backend(&self, id: &BackendId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |session| backends::delete(session, &id)).await
+    }
+
+    async fn backend(&self, id: &BackendId) -> Result<Backend, StoreError> {
+        let id = id.clone();
+        self.read(move |session| backends::get(session, &id)).await
+    }
+
+    async fn backends(&self, page: Page) -> Result<Vec<Backend>, StoreError> {
+        self.read(move |session| backends::list(session, page)).await
+    }
+
+    async fn create_model(&self, patch: ModelPatch) -> Result<Model, StoreError> {
+        self.write(move |session| models::create(session, &patch)).await
+    }
+
+    async fn update_model(&self, id: &str, patch: ModelPatch) -> Result<Model, StoreError> {
+        let id = id.to_owned();
+        self.write(move |session| models::update(session, &id, &patch)).await
+    }
+
+    async fn delete_model(&self, id: &str) -> Result<Model, StoreError> {
+        let id = id.to_owned();
+        self.write(move |session| models::delete(session, &id)).await
+    }
+
+    async fn model(&self, id: &str) -> Result<Model, StoreError> {
+        let id = id.to_owned();
+        self.read(move |session| models::get(session, &id)).await
+    }
+
+    async fn models(&self, page: Page) -> Result<Vec<Model>, StoreError> {
+        self.read(move |session| models::list(session, page)).await
+    }
+
+    async fn create_pool(&self, patch: PoolPatch) -> Result<Pool, StoreError> {
+        self.write(move |session| pools::create(session, &patch)).await
+    }
+
+    async fn update_pool(&self, id: &PoolId, patch: PoolPatch) -> Result<Pool, StoreError> {
+        let id = id.clone();
+        self.write(move |session| pools::update(session, &id, &patch)).await
+    }
+
+    async fn delete_pool(&self, id: &PoolId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |session| pools::delete(session, &id)).await
+    }
+
+    async fn pool(&self, id: &PoolId) -> Result<Pool, StoreError> {
+        let id = id.clone();
+        self.read(move |session| pools::get(session, &id)).await
+    }
+
+    async fn pool_by_name(&self, name: &str) -> Result<Pool, StoreError> {
+        let name = name.to_owned();
+        self.read(move |session| pools::get_by_name(session, &name)).await
+    }
+
+    async fn pools(&self) -> Result<Vec<Pool>, StoreError> {
+        self.read(pools::list).await
+    }
+
+    async fn pools_by_purpose(&self, purpose: &str, page: Page) -> Result<Vec<Pool>, StoreError> {
+        let purpose = purpose.to_owned();
+        self.read(move |session| pools::list_by_purpose(session, &purpose, page)).await
+    }
+
+    async fn assign_backend(&self, pool: &PoolId, backend: &BackendId) -> Result<(), StoreError> {
+        let (pool, backend) = (pool.clone(), backend.clone());
+        self.write(move |session| associations::assign_backend(session, &pool, &backend)).await
+    }
+
+    async fn unassign_backend(&self, pool: &PoolId, backend: &BackendId) -> Result<(), StoreError> {
+        let (pool, backend) = (pool.clone(), backend.clone());
+        self.write(move |session| associations::unassign_backend(session, &pool, &backend)).await
+    }
+
+    async fn backends_of(&self, pool: &PoolId) -> Result<Vec<Backend>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |session| associations::backends_of(session, &pool)).await
+    }
+
+    async fn pools_of_backend(&self, backend: &BackendId) -> Result<Vec<Pool>, StoreError> {
+        let backend = backend.clone();
+        self.read(move |session| associations::pools_of_backend(session, &backend)).await
+    }
+
+    async fn assign_model(&self, pool: &PoolId, model: &str) -> Result<(), StoreError> {
+        let (pool, model) = (pool.clone(), model.to_owned());
+        self.write(move |session| associations::assign_model(session, &pool, &model)).await
+    }
+
+    async fn unassign_model(&self, pool: &PoolId, model: &str) -> Result<(), StoreError> {
+        let (pool, model) = (pool.clone(), model.to_owned());
+        self.write(move |session| associations::unassign_model(session, &pool, &model)).await
+    }
+
+    async fn models_of(&self, pool: &PoolId) -> Result<Vec<Model>, StoreError> {
+        let pool = pool.clone();
+        self.read(move |session| associations::models_of(session, &pool)).await
+    }
+
+    async fn pools_of_model(&self, model: &str) -> Result<Vec<Pool>, StoreError> {
+        let model = model.to_owned();
+        self.read(move |session| associations::pools_of_model(session, &model)).await
+    }
+
+    async fn configure_provider(
+        &self,
+        provider: CloudProvider,
+        key: ApiKey,
+        base_url: String,
+        upsert: bool,
+    ) -> Result<ProviderConfig, StoreError> {
+        self.write(move |session| providers::configure(session, provider, &key, base_url, upsert)).await
+    }
+
+    async fn provider(&self, provider: CloudProvider) -> Result<ProviderConfig, StoreError> {
+        self.read(move |session| providers::get(session, provider)).await
+    }
+
+    async fn delete_provider(&self, provider: CloudProvider) -> Result<(), StoreError> {
+        self.write(move |session| providers::delete(session, provider)).await
+    }
+
+    async fn providers(&self, page: Page) -> Result<Vec<ProviderConfig>, StoreError> {
+        self.read(move |session| providers::list(session, page)).await
+    }
+
+    async fn create_hook(&self, id: Option<HookId>, spec: HookSpec) -> Result<Hook, StoreError> {
+        let id = id.unwrap_or_else(HookId::random);
+        self.write(move |session| hooks::create(session, &id, &spec)).await
+    }
+
+    async fn update_hook(&self, id: &HookId, spec: HookSpec) -> Result<Hook, StoreError> {
+        let id = id.clone();
+        self.write(move |session| hooks::update(session, &id, &spec)).await
+    }
+
+    async fn delete_hook(&self, id: &HookId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |session| hooks::delete(session, &id)).await
+    }
+
+    async fn hook(&self, id: &HookId) -> Result<Hook, StoreError> {
+        let id = id.clone();
+        self.read(move |session| hooks::get(session, &id)).await
+    }
+
+    async fn hook_by_name(&self, name: &str) -> Result<Hook, StoreError> {
+        let name = name.to_owned();
+        self.read(move |session| hooks::get_by_name(session, &name)).await
+    }
+
+    async fn hooks(&self, page: Page) -> Result<Vec<Hook>, StoreError> {
+        self.read(move |session| hooks::list(session, page)).await
+    }
+
+    async fn hook_names(&self) -> Result<Vec<String>, StoreError> {
+        self.read(hooks::names).await
+    }
+}
