@@ -1,6 +1,9 @@
 //! Reading the fields of a chain that accept more than one JSON type.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -50,28 +53,42 @@ pub(super) fn conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut conditions: Vec<Condition> = Vec::new();
-            while let Some((key, flag)) = map.next_entry::<String, bool>()? {
-                match conditions.iter_mut().find(|condition| condition.key == key) {
-                    Some(again) => again.flag = flag,
-                    None => conditions.push(Condition { key, flag }),
-                }
+            let mut read = Listed::default();
+            while let Some((key, flag)) = map.next_entry()? {
+                read.add(key, flag);
             }
-            Ok(conditions)
+            Ok(read.conditions)
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut conditions: Vec<Condition> = Vec::new();
+            let mut read = Listed::default();
             while let Some(Text(key)) = items.next_element()? {
-                if conditions.iter().all(|condition| condition.key != key) {
-                    conditions.push(Condition { key, flag: true });
-                }
+                read.add(key, true);
             }
-            Ok(conditions)
+            Ok(read.conditions)
         }
     }
 
     deserializer.deserialize_any(Conditions)
+}
+
+/// Conditions in the order of their first mention; the last mention's flag counts.
+#[derive(Default)]
+struct Listed {
+    conditions: Vec<Condition>,
+    places: HashMap<String, usize>,
+}
+
+impl Listed {
+    fn add(&mut self, key: String, flag: bool) {
+        match self.places.get(&key).and_then(|place| self.conditions.get_mut(*place)) {
+            Some(again) => again.flag = flag,
+            None => {
+                self.places.insert(key.clone(), self.conditions.len());
+                self.conditions.push(Condition { key, flag });
+            }
+        }
+    }
 }
 
 struct Text(String);
