@@ -5,6 +5,7 @@ mod duration;
 mod number;
 mod reply;
 mod state;
+mod template;
 pub mod tokens;
 mod transition;
 pub use state::{StateError, StateUnit};
