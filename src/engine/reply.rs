@@ -9,10 +9,14 @@ pub(crate) fn cleaned(reply: &str) -> &str {
     text
 }
 
-/// A text short enough for an error message.
+/// A text short enough to be quoted in an error message.
 pub(crate) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 120;
-    match text.char_indices().nth(LONGEST) {
+    shortened(text, 120)
+}
+
+/// A text cut after so many characters.
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

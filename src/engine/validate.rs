@@ -1,0 +1,264 @@
+//! Checks a chain and compiles it in one pass (`docs/workflow-spec.md`, validation): whatever the machine would need
+//! and cannot have is a finding, and all findings are told.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    domain::{
+        chain::{self, Chain, ExecuteConfig, Task},
+        provider::ProviderKind,
+        route::RoutingStrategy,
+    },
+    engine::{
+        compose::Strategy,
+        condition::Conditions,
+        duration,
+        finding::{Finding, InvalidChain},
+        handler::Handler,
+        program::{Branch, Compose, ModelChoice, Program, Step, Work},
+        reply,
+        template::Template,
+        transition::Operator,
+    },
+};
+
+/// The target that ends a run.
+const END: &str = "end";
+/// Extra attempts a task may ask for.
+const MOST_RETRIES: i64 = 100;
+
+/// Compiles a chain.
+///
+/// # Errors
+/// Everything that makes it unable to run.
+pub fn compile(chain: &Chain) -> Result<Program, InvalidChain> {
+    let mut check = Check::of(chain);
+    let strategy = check.strategy(&chain.routing_strategy);
+    if chain.tasks.is_empty() {
+        check.find("the chain has no tasks");
+    }
+    // A task that is refused keeps its place among the others only for as long as findings are collected.
+    let steps = chain.tasks.iter().enumerate().filter_map(|(at, task)| check.task(at, task)).collect();
+    if check.findings.is_empty() {
+        let token_limit = u64::try_from(chain.token_limit).ok().filter(|limit| *limit > 0);
+        Ok(Program { debug: chain.debug, token_limit, strategy, steps })
+    } else {
+        Err(InvalidChain { findings: check.findings })
+    }
+}
+
+/// Everything that makes a chain unable to run; nothing for a valid one.
+pub fn validate(chain: &Chain) -> Vec<Finding> {
+    compile(chain).err().map_or_else(Vec::new, |invalid| invalid.findings)
+}
+
+struct Check<'a> {
+    /// Where each id is first used.
+    places: HashMap<&'a str, usize>,
+    /// The task being looked at.
+    task: Option<String>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Check<'a> {
+    fn of(chain: &'a Chain) -> Self {
+        let mut places = HashMap::with_capacity(chain.tasks.len());
+        for (at, task) in chain.tasks.iter().enumerate() {
+            places.entry(task.id.as_str()).or_insert(at);
+        }
+        Self { places, task: None, findings: Vec::new() }
+    }
+
+    fn find(&mut self, message: impl AsRef<str>) {
+        /// Messages quote the chain, and a chain may be long.
+        const LONGEST: usize = 400;
+        let task = self.task.as_deref().map(reply::excerpt);
+        self.findings.push(Finding { task, message: reply::shortened(message.as_ref(), LONGEST) });
+    }
+
+    /// The value, or a finding.
+    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.find(message)).ok()
+    }
+
+    fn strategy(&mut self, text: &str) -> Option<RoutingStrategy> {
+        let strategy = RoutingStrategy::parse(text);
+        if strategy.is_none() && !text.trim().is_empty() {
+            let known = RoutingStrategy::ALL.map(RoutingStrategy::as_str).join(", ");
+            self.find(format!("unknown routing_strategy '{text}'; the strategies are {known}"));
+        }
+        strategy
+    }
+
+    fn task(&mut self, at: usize, task: &Task) -> Option<Step> {
+        self.task = Some(if task.id.is_empty() { format!("#{}", at + 1) } else { task.id.clone() });
+        self.id(at, &task.id);
+        let handler = self.handler(&task.handler);
+        let work = handler.and_then(|handler| self.work(handler, task));
+        if !(0..=MOST_RETRIES).contains(&task.retry_on_failure.max(0)) {
+            self.find(format!("retry_on_failure is {}, the most is {MOST_RETRIES}", task.retry_on_failure));
+        }
+        let timeout = match task.timeout.trim() {
+            "" => None,
+            text => self.take(
+                duration::parse(text)
+                    .filter(|timeout| !timeout.is_zero())
+                    .ok_or_else(|| format!("timeout '{text}' is no positive duration such as 500ms, 10s or 1m30s")),
+            ),
+        };
+        let (model, prompt, print) = (
+            self.model(&task.execute_config),
+            self.template("prompt_template", &task.prompt_template),
+            self.template("print", &task.print),
+        );
+        let compose = task.compose.as_ref().and_then(|compose| self.compose(compose));
+        let on_failure = match task.transition.on_failure.as_str() {
+            "" => None,
+            target => self.place("on_failure", target),
+        };
+        let yields_number = handler.is_some_and(Handler::yields_number);
+        let branches = task.transition.branches.iter().enumerate();
+        let branches = branches.filter_map(|(at, branch)| self.branch(at, branch, yields_number)).collect();
+        if task.transition.branches.is_empty() && handler != Some(Handler::RaiseError) {
+            self.find("transition.branches is empty: add at least one, for example {operator: default, goto: end}");
+        }
+        self.task = None;
+        Some(Step {
+            id: task.id.as_str().into(),
+            composed_id: format!("{}_composed", task.id).into(),
+            handler: handler?,
+            work: work?,
+            model,
+            system_instruction: task.system_instruction.clone(),
+            prompt,
+            input_var: filled(&task.input_var),
+            print,
+            compose,
+            timeout,
+            attempts: u32::try_from(task.retry_on_failure).unwrap_or(0) + 1,
+            on_failure,
+            on_failure_alert: filled(&task.transition.on_failure_alert),
+            branches,
+        })
+    }
+
+    fn id(&mut self, at: usize, id: &str) {
+        match self.places.get(id) {
+            _ if id.is_empty() => self.find("the task has no id"),
+            _ if id == END => self.find("a task cannot be called 'end', that ends the run"),
+            Some(first) if *first != at => self.find(format!("task {} has the same id", first + 1)),
+            _ => {}
+        }
+    }
+
+    fn handler(&mut self, name: &str) -> Option<Handler> {
+        let handler = Handler::parse(name);
+        if name.trim().is_empty() {
+            self.find("the task has no handler");
+        } else if handler.is_none() {
+            let known = Handler::ALL.map(Handler::as_str).join(", ");
+            self.find(format!("unknown handler '{name}'; the handlers are {known}"));
+        }
+        handler
+    }
+
+    fn work(&mut self, handler: Handler, task: &Task) -> Option<Work> {
+        match handler {
+            Handler::RawString => Some(Work::RawString),
+            Handler::ConditionKey => {
+                if task.valid_conditions.is_empty() {
+                    self.find("condition_key needs valid_conditions, the replies it allows");
+                }
+                let conditions = Conditions::new(task.valid_conditions.clone());
+                let constrain = !task.execute_config.constrain.trim().eq_ignore_ascii_case("off");
+                Some(Work::ConditionKey { conditions, constrain })
+            }
+            Handler::Embedding => Some(Work::Embedding),
+            Handler::RaiseError => Some(Work::RaiseError),
+            Handler::Noop => Some(Work::Noop),
+            Handler::ModelExecution => Some(Work::ModelExecution),
+            Handler::Hook => {
+                let hook = task.hook.as_ref().filter(|hook| !hook.name.trim().is_empty());
+                self.take(hook.ok_or_else(|| "hook needs hook.name, the registered hook to call".to_owned()))
+                    .map(|hook| Work::Hook(Arc::new(hook.clone())))
+            }
+            Handler::ParseNumber
+            | Handler::ParseScore
+            | Handler::ParseRange
+            | Handler::ParseTransition
+            | Handler::ConvertToOpenaiChatResponse => {
+                self.find(format!("handler '{}' is not supported by this version yet", handler.as_str()));
+                None
+            }
+        }
+    }
+
+    fn model(&mut self, config: &ExecuteConfig) -> ModelChoice {
+        if !matches!(config.constrain.trim().to_ascii_lowercase().as_str(), "" | "auto" | "off") {
+            self.find(format!("execute_config.constrain is '{}', it can be auto or off", config.constrain));
+        }
+        let given = |one: &String, more: &[String]| {
+            let all = std::iter::once(one).chain(more).filter(|text| !text.trim().is_empty());
+            all.cloned().collect::<Vec<_>>()
+        };
+        let mut providers = Vec::new();
+        for name in given(&config.provider, &config.providers) {
+            let known = || ProviderKind::ALL.map(ProviderKind::as_str).join(", ");
+            match ProviderKind::parse(&name) {
+                Some(kind) if providers.contains(&kind) => {}
+                Some(kind) => providers.push(kind),
+                None => self.find(format!("unknown provider '{name}'; the providers are {}", known())),
+            }
+        }
+        ModelChoice {
+            names: given(&config.model, &config.models),
+            providers,
+            temperature: config.temperature,
+            max_tokens: config.max_tokens.filter(|tokens| *tokens > 0),
+        }
+    }
+
+    fn template(&mut self, field: &str, source: &str) -> Option<Template> {
+        if source.is_empty() {
+            return None;
+        }
+        self.take(Template::parse(source).map_err(|error| format!("{field} cannot be parsed: {error}")))
+    }
+
+    fn compose(&mut self, compose: &chain::Compose) -> Option<Compose> {
+        let with_var = filled(&compose.with_var);
+        if with_var.is_none() {
+            self.find("compose.with_var is empty, it names the variable to join with");
+        }
+        let strategy = self.take(Strategy::parse(&compose.strategy).ok_or_else(|| {
+            format!(
+                "unknown compose.strategy '{}'; the strategies are override, merge_chat_histories and \
+                 append_string_to_chat_history",
+                compose.strategy
+            )
+        }));
+        Some(Compose { with_var: with_var?, strategy: strategy? })
+    }
+
+    fn branch(&mut self, at: usize, branch: &chain::Branch, yields_number: bool) -> Option<Branch> {
+        let operator = Operator::parse(branch, yields_number).map_err(|error| format!("branch {}: {error}", at + 1));
+        let operator = self.take(operator);
+        let goto = match branch.goto.as_str() {
+            "" | END => None,
+            target => self.place(&format!("branch {}: goto", at + 1), target),
+        };
+        Some(Branch { operator: operator?, goto, alert: filled(&branch.alert_on_match) })
+    }
+
+    fn place(&mut self, field: &str, target: &str) -> Option<usize> {
+        let place = self.places.get(target).copied();
+        self.take(place.ok_or_else(|| format!("{field} names the task '{target}', which does not exist")))
+    }
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
