@@ -1,21 +1,35 @@
-//! The chain machine.
+//! The chain machine: checks chains, compiles them, runs them.
+//!
+//! It does no I/O, reads no clock and draws no random numbers: a [`Machine`] is fed events and returns effects, so the
+//! same code runs in the server, in tests and in benches. The language is described in `docs/workflow-spec.md`.
+//!
+//! The life of a run: [`compile`] makes a [`Program`] of a chain, or tells everything that is wrong with it;
+//! [`Machine::start`] executes tasks until one must ask somebody ([`Effect`]); each [`Event`] takes it further, to
+//! [`Effect::Finish`].
+
+pub mod tokens;
+
 mod compose;
 mod condition;
 mod duration;
 mod finding;
 mod handler;
 mod hook;
+mod machine;
 mod number;
 mod program;
 mod reply;
 mod state;
 mod template;
-pub mod tokens;
 mod transition;
 mod validate;
 mod variables;
+
 pub use finding::{Finding, InvalidChain};
 pub use hook::HookInvocation;
+pub use machine::{
+    Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
+};
 pub use program::Program;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};

@@ -83,7 +83,7 @@ fn text(fields: &Map<String, Json>, name: &str) -> Result<String, Failure> {
 }
 
 fn failure(message: impl AsRef<str>) -> Failure {
-    Failure::new(FailureClass::HookError, reply::excerpt(message.as_ref()))
+    Failure::new(FailureClass::HookError, reply::shortened(message.as_ref(), 500))
 }
 
 #[cfg(test)]

@@ -182,7 +182,7 @@ fn a_refusal_names_the_type_and_what_was_found() {
     assert_eq!(refused.to_string(), "cannot be read as int: expected a whole number of 64 bits, found 'abc'");
 }
 
-pub(crate) fn any_json() -> impl Strategy<Value = Json> {
+fn any_json() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         Just(Json::Null),
         any::<bool>().prop_map(Json::from),
@@ -205,8 +205,7 @@ proptest! {
         for wanted in DataType::ALL {
             if let Ok(value) = convert(json.clone(), wanted) {
                 prop_assert_eq!(value.data_type(), wanted);
-                let _ = value.debug_text();
-                let _ = value.prompt_text();
+                drop(value.prompt_text());
                 if wanted != DataType::ChatHistory {
                     prop_assert_eq!(convert(value.to_json(), wanted), Ok(value));
                 }

@@ -1,0 +1,316 @@
+//! One run of a chain, without I/O: events go in, effects come out (`docs/workflow-spec.md`, model of execution).
+//!
+//! Owns the run's variables, its recorded steps and where it stands. It neither waits nor looks at a clock: the caller
+//! carries out the effects, passes what came of them and when, and so decides about time, cancellation and order. Equal
+//! events give equal effects. Driven by the actor of a run, by tests and by benches.
+
+mod attempt;
+mod converse;
+mod effect;
+mod record;
+mod settle;
+
+use std::{sync::Arc, time::Duration};
+
+pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId};
+
+use crate::{
+    domain::{
+        failure::{Failure, FailureClass},
+        message::{ChatMessage, Served, Usage},
+        time::Timestamp,
+        value::Value,
+    },
+    engine::{
+        program::{Program, Step},
+        state::StateUnit,
+        transition::Evaluation,
+        variables::{INPUT, LAST_ERROR, PREVIOUS_OUTPUT, Variables},
+    },
+};
+
+/// Tasks one run may execute; attempts do not count.
+pub const MAX_STEPS: u32 = 1000;
+
+/// A run.
+#[derive(Debug)]
+pub struct Machine {
+    program: Arc<Program>,
+    run: RunInfo,
+    settings: Arc<EngineSettings>,
+    names: Names,
+    variables: Variables,
+    /// The task being executed; `None` before the start and after the end.
+    visit: Option<Visit>,
+    /// The chain's input until the start.
+    input: Option<Value>,
+    executed: u32,
+    attempts: u64,
+    state: Vec<StateUnit>,
+    warnings: Vec<String>,
+    served: Option<Served>,
+}
+
+/// The engine's own variable names, allocated once a run.
+#[derive(Debug)]
+struct Names {
+    previous_output: Arc<str>,
+    last_error: Arc<str>,
+}
+
+/// One execution of a task, over all its attempts.
+#[derive(Debug)]
+struct Visit {
+    /// Which task.
+    place: usize,
+    /// What its handler gets.
+    input: Value,
+    /// Attempts begun.
+    attempt: u32,
+    /// The attempt under way.
+    step: StepId,
+    /// What `model_execution` sent, to which the reply is added.
+    conversation: Option<Conversation>,
+}
+
+/// A conversation on its way to a model.
+#[derive(Debug)]
+struct Conversation {
+    messages: Vec<ChatMessage>,
+    model: String,
+    input_tokens: u64,
+}
+
+/// What to do next; steps that wait for nothing are executed in a loop, never recursively.
+enum Next {
+    /// Execute the task at this place with this inherited input.
+    Enter(usize, Value),
+    /// Begin the next attempt.
+    Attempt,
+    /// An attempt is over.
+    Settle(Settled),
+    /// Effects are out.
+    Wait,
+    /// The run is over.
+    Finish(Result<Value, RunFailure>),
+}
+
+/// One call of the machine: when it is, and what it wants done.
+struct Turn {
+    now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+/// What came of an attempt.
+struct Settled {
+    result: Result<(Value, Evaluation), Failure>,
+    elapsed: Duration,
+    served: Option<Served>,
+    usage: Usage,
+}
+
+impl Settled {
+    /// Of an attempt that asked nobody.
+    fn at_once(result: Result<(Value, Evaluation), Failure>) -> Self {
+        Self { result, elapsed: Duration::ZERO, served: None, usage: Usage::default() }
+    }
+}
+
+impl Machine {
+    /// A run that has not started.
+    pub fn new(program: Arc<Program>, input: Value, run: RunInfo, settings: Arc<EngineSettings>) -> Self {
+        Self {
+            program,
+            run,
+            settings,
+            names: Names { previous_output: PREVIOUS_OUTPUT.into(), last_error: LAST_ERROR.into() },
+            variables: Variables::default(),
+            visit: None,
+            input: Some(input),
+            executed: 0,
+            attempts: 0,
+            state: Vec::new(),
+            warnings: Vec::new(),
+            served: None,
+        }
+    }
+
+    /// Starts the run; a second time does nothing.
+    pub fn start(&mut self, now: Timestamp) -> Vec<Effect> {
+        let Some(input) = self.input.take() else { return Vec::new() };
+        self.variables.set(&[&INPUT.into()], input.clone());
+        self.drive(Next::Enter(0, input), now)
+    }
+
+    /// Takes what came of an effect. Events of attempts that are over are ignored.
+    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        let Some(visit) = self.visit.as_mut().filter(|visit| visit.step == event.step()) else { return Vec::new() };
+        let program = Arc::clone(&self.program);
+        let Some(step) = program.steps.get(visit.place) else { return Vec::new() };
+        let settled = settle::settle(step, visit, event, now, &mut self.warnings);
+        self.drive(Next::Settle(settled), now)
+    }
+
+    /// The recorded attempts so far, for a look at a run under way. They leave with the outcome.
+    pub fn state(&self) -> &[StateUnit] {
+        &self.state
+    }
+
+    fn drive(&mut self, mut next: Next, now: Timestamp) -> Vec<Effect> {
+        let program = Arc::clone(&self.program);
+        let mut turn = Turn { now, effects: Vec::new() };
+        loop {
+            next = match next {
+                Next::Enter(place, inherited) => match program.steps.get(place) {
+                    Some(step) => self.enter(place, step, inherited, &mut turn),
+                    None => Next::Finish(Err(RunFailure {
+                        failure: Failure::new(FailureClass::Internal, "the chain has no such task"),
+                        task: None,
+                    })),
+                },
+                Next::Attempt => self.attempt(&program, &mut turn),
+                Next::Settle(settled) => self.settle(&program, settled, &mut turn),
+                Next::Wait => return turn.effects,
+                Next::Finish(result) => {
+                    self.visit = None;
+                    turn.effects.push(Effect::Finish(Box::new(RunOutcome {
+                        result,
+                        state: std::mem::take(&mut self.state),
+                        warnings: std::mem::take(&mut self.warnings),
+                        served: self.served.take(),
+                    })));
+                    return turn.effects;
+                }
+            }
+        }
+    }
+
+    /// Resolves a task's input. What goes wrong here is a failure of the task that no retry can mend.
+    fn enter(&mut self, place: usize, step: &Step, inherited: Value, turn: &mut Turn) -> Next {
+        if self.executed == MAX_STEPS {
+            let text = format!("the run executed {MAX_STEPS} tasks without coming to an end");
+            return Next::Finish(Err(RunFailure { failure: Failure::new(FailureClass::MaxSteps, text), task: None }));
+        }
+        self.executed += 1;
+        let (input, problem) = match self.resolve(step, &inherited) {
+            Ok(input) => (input, None),
+            Err(failure) => (inherited, Some(failure)),
+        };
+        self.visit = Some(Visit { place, input, attempt: 0, step: StepId(self.attempts), conversation: None });
+        match problem {
+            None => Next::Attempt,
+            Some(failure) => {
+                self.record(step, &Settled::at_once(Err(failure.clone())));
+                self.task_failed(step, failure, turn)
+            }
+        }
+    }
+
+    fn resolve(&mut self, step: &Step, inherited: &Value) -> Result<Value, Failure> {
+        let invalid = |message: String| Failure::new(FailureClass::InvalidInput, message);
+        let input = match &step.input_var {
+            None => inherited,
+            Some(name) => self
+                .variables
+                .get(name)
+                .ok_or_else(|| invalid(format!("input_var names the variable '{name}', which is not set")))?,
+        };
+        match &step.prompt {
+            None => Ok(input.clone()),
+            Some(template) => {
+                let rendered = self.variables.render(template);
+                rendered.map(Value::string).map_err(|error| invalid(format!("prompt_template: {error}")))
+            }
+        }
+    }
+
+    /// Records the attempt and goes on: after a success to the next task, after a failure to the next attempt.
+    fn settle(&mut self, program: &Program, mut settled: Settled, turn: &mut Turn) -> Next {
+        let Some((step, attempt)) =
+            self.visit.as_ref().and_then(|visit| Some((program.steps.get(visit.place)?, visit.attempt)))
+        else {
+            return Next::Wait;
+        };
+        let mut composed = None;
+        let mut may_retry = true;
+        if let (Ok((output, _)), Some(_)) = (&settled.result, &step.compose) {
+            match self.composed(step, output, turn.now) {
+                Ok(value) => composed = Some(value),
+                Err(failure) => {
+                    settled.result = Err(failure);
+                    may_retry = false;
+                }
+            }
+        }
+        self.record(step, &settled);
+        self.served = settled.served.or_else(|| self.served.take());
+        match settled.result {
+            Ok((output, value)) => self.task_succeeded(step, output, composed, &value, turn),
+            Err(failure) if failure.class == FailureClass::Cancelled => fail(step, failure),
+            Err(_) if may_retry && attempt < step.attempts => Next::Attempt,
+            Err(failure) => self.task_failed(step, failure, turn),
+        }
+    }
+
+    fn composed(&self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
+        let Some(compose) = &step.compose else { return Ok(output.clone()) };
+        let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
+        let with = self.variables.get(&compose.with_var);
+        let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
+        super::compose::compose(compose.strategy, output, with, now).map_err(invalid)
+    }
+
+    fn task_succeeded(
+        &mut self,
+        step: &Step,
+        output: Value,
+        composed: Option<Value>,
+        value: &Evaluation,
+        turn: &mut Turn,
+    ) -> Next {
+        let output = match composed {
+            Some(composed) => {
+                self.variables.set(&[&self.names.previous_output, &step.id, &step.composed_id], composed.clone());
+                composed
+            }
+            None => {
+                self.variables.set(&[&self.names.previous_output, &step.id], output.clone());
+                output
+            }
+        };
+        if let Some(template) = &step.print {
+            let text = self.variables.render(template);
+            turn.effects.push(Effect::Print { task: Arc::clone(&step.id), text });
+        }
+        let Some(branch) = super::transition::choose(&step.branches, |branch| &branch.operator, value) else {
+            let text = format!("no branch matches '{}'", super::reply::excerpt(&value.text));
+            return fail(step, Failure::new(FailureClass::InvalidOutput, text));
+        };
+        if let Some(message) = &branch.alert {
+            turn.effects.push(self.alert(step, message, ("eval", &value.text), turn.now));
+        }
+        match branch.goto {
+            Some(place) => Next::Enter(place, output),
+            None => Next::Finish(Ok(output)),
+        }
+    }
+
+    fn task_failed(&mut self, step: &Step, failure: Failure, turn: &mut Turn) -> Next {
+        self.variables.set(&[&self.names.last_error], Value::string(failure.message.as_str()));
+        if let Some(message) = &step.on_failure_alert {
+            turn.effects.push(self.alert(step, message, ("error", &failure.message), turn.now));
+        }
+        match (step.on_failure, self.visit.take()) {
+            (Some(place), Some(visit)) => Next::Enter(place, visit.input),
+            _ => fail(step, failure),
+        }
+    }
+}
+
+/// The end of a run that a task could not go on from.
+fn fail(step: &Step, failure: Failure) -> Next {
+    Next::Finish(Err(RunFailure { failure, task: Some(step.id.to_string()) }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! What a run wants done, and what it is told.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use serde_json::Value as Json;
+
+use crate::{
+    domain::{
+        failure::Failure,
+        ids::RequestId,
+        message::{ChatCall, Completion, Served},
+        route::ModelRoute,
+        time::Timestamp,
+        value::Value,
+    },
+    engine::{hook::HookInvocation, state::StateUnit},
+};
+
+/// One attempt of one task of a run; the events that answer its effect name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(pub(crate) u64);
+
+/// Which run this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    /// The request that runs the chain.
+    pub request_id: RequestId,
+    /// When it came.
+    pub started_at: Timestamp,
+}
+
+/// What the server's configuration says about all runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Told to the model by tasks that parse its reply, where they have no instruction of their own; empty = nothing.
+    pub default_system_instruction: String,
+    /// Tokens a reply may have where the chain does not say.
+    pub max_output_tokens: u32,
+    /// Longest time of one attempt where the chain does not say.
+    pub default_step_timeout: Duration,
+}
+
+/// Something to be done for a run. The first three are answered with exactly one event of the same [`StepId`]; after
+/// their timeout with [`Event::Failed`] of class `Timeout`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Ask a model; answered by [`Event::Answered`] or [`Event::Failed`].
+    AskModel {
+        /// The attempt.
+        step: StepId,
+        /// What is asked.
+        call: ChatCall,
+        /// Who may answer.
+        route: ModelRoute,
+        /// Longest time, queueing included.
+        timeout: Duration,
+    },
+    /// Embed a text; answered by [`Event::Embedded`] or [`Event::Failed`].
+    Embed {
+        /// The attempt.
+        step: StepId,
+        /// The text.
+        text: String,
+        /// Who may answer.
+        route: ModelRoute,
+        /// Longest time, queueing included.
+        timeout: Duration,
+    },
+    /// Call a remote hook; answered by [`Event::HookReplied`] or [`Event::Failed`].
+    CallHook {
+        /// The attempt.
+        step: StepId,
+        /// Which hook, and what it is sent.
+        hook: HookInvocation,
+        /// Longest time; the hook's own limit applies too.
+        timeout: Duration,
+    },
+    /// Raise an alert.
+    RaiseAlert(RaisedAlert),
+    /// Put one line into the server's log: the rendered text, or why it could not be rendered.
+    Print {
+        /// The task that prints.
+        task: Arc<str>,
+        /// The line.
+        text: Result<String, String>,
+    },
+    /// The run is over; always the last effect.
+    Finish(Box<RunOutcome>),
+}
+
+/// What came of an effect. `elapsed` is the time since the effect was given out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A model answered.
+    Answered {
+        /// The attempt.
+        step: StepId,
+        /// The whole reply.
+        completion: Completion,
+        /// Who answered.
+        served: Option<Served>,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A text was embedded.
+    Embedded {
+        /// The attempt.
+        step: StepId,
+        /// The vector.
+        vector: Vec<f64>,
+        /// Who answered.
+        served: Option<Served>,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A hook answered with success; whether it reports an error is for the engine to see.
+    HookReplied {
+        /// The attempt.
+        step: StepId,
+        /// The decoded body.
+        reply: Json,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// It could not be done.
+    Failed {
+        /// The attempt.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+        /// Who was asked, if anybody.
+        served: Option<Served>,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+impl Event {
+    /// The attempt it belongs to.
+    pub const fn step(&self) -> StepId {
+        match self {
+            Self::Answered { step, .. }
+            | Self::Embedded { step, .. }
+            | Self::HookReplied { step, .. }
+            | Self::Failed { step, .. } => *step,
+        }
+    }
+}
+
+/// An alert without its id, which the engine has no randomness for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaisedAlert {
+    /// The text written in the chain.
+    pub message: String,
+    /// The request whose run raises it.
+    pub request_id: RequestId,
+    /// `task_id` and `eval` (a matched branch) or `error` (a failure).
+    pub metadata: BTreeMap<String, String>,
+    /// When.
+    pub timestamp: Timestamp,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    /// The last task's output, or why there is none.
+    pub result: Result<Value, RunFailure>,
+    /// Every attempt, in order.
+    pub state: Vec<StateUnit>,
+    /// What the caller should know of a run that went well, such as replies that were cut.
+    pub warnings: Vec<String>,
+    /// Who served the last call of the run, if there was one.
+    pub served: Option<Served>,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFailure {
+    /// What happened.
+    pub failure: Failure,
+    /// In which task; `None` = to the run as a whole.
+    pub task: Option<String>,
+}
+
+impl fmt::Display for RunFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.task {
+            Some(task) => write!(f, "task {task}: {}", self.failure),
+            None => self.failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunFailure {}

@@ -1,0 +1,60 @@
+//! What a run leaves behind: its recorded attempts and its alerts.
+
+use std::sync::Arc;
+
+use super::{Effect, Machine, RaisedAlert, Settled};
+use crate::{
+    domain::{
+        failure::FailureClass,
+        time::Timestamp,
+        value::{DataType, Value},
+    },
+    engine::{
+        program::Step,
+        state::{StateError, StateUnit},
+    },
+};
+
+impl Machine {
+    /// An alert of this task: `about` is why it is raised.
+    pub(super) fn alert(&self, step: &Step, message: &str, about: (&str, &str), now: Timestamp) -> Effect {
+        Effect::RaiseAlert(RaisedAlert {
+            message: message.to_owned(),
+            request_id: self.run.request_id.clone(),
+            metadata: [("task_id".to_owned(), step.id.to_string()), (about.0.to_owned(), about.1.to_owned())].into(),
+            timestamp: now,
+        })
+    }
+
+    /// Adds the attempt that is over to the run's state.
+    pub(super) fn record(&mut self, step: &Step, settled: &Settled) {
+        let Some(visit) = &self.visit else { return };
+        let debug = |value: &Value| if self.program.debug { value.debug_text().into_owned() } else { String::new() };
+        let (output_type, output, transition, error) = match &settled.result {
+            Ok((output, value)) => (output.data_type(), debug(output), value.text.clone(), String::new()),
+            Err(failure) => {
+                // Of a hook that answered, the status stands where its transition value would.
+                let status = (failure.class == FailureClass::HookError).then_some(failure.status).flatten();
+                let transition = status.map_or_else(String::new, |status| status.to_string());
+                (DataType::Any, String::new(), transition, failure.message.clone())
+            }
+        };
+        let served = settled.served.as_ref();
+        self.state.push(StateUnit {
+            task_id: Arc::clone(&step.id),
+            task_handler: step.handler.as_str(),
+            input_type: visit.input.data_type(),
+            output_type,
+            transition,
+            duration: settled.elapsed,
+            error: StateError { error },
+            input: debug(&visit.input),
+            output,
+            backend: served.map(|served| served.backend.clone()),
+            model: served.map(|served| served.model.clone()),
+            input_tokens: settled.usage.input_tokens,
+            output_tokens: settled.usage.output_tokens,
+            queue_ms: served.map(|served| served.queue_ms),
+        });
+    }
+}

@@ -1,0 +1,589 @@
+//! Whole runs, driven by hand.
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::{
+    domain::{
+        chain::Chain,
+        ids::{BackendId, PoolId, RequestId},
+        message::{ChatCall, ChatHistory, Completion, Constraint, Finish},
+        provider::ProviderKind,
+        route::{Capability, RoutingStrategy},
+        value::DataType,
+    },
+    engine::compile,
+};
+
+const NOON: Timestamp = Timestamp::from_micros(1_754_654_400_000_000);
+const TOOK: Duration = Duration::from_micros(1_500);
+
+/// Runs a chain to its end and keeps all that it wanted.
+struct Rig {
+    machine: Machine,
+    seen: Vec<Effect>,
+}
+
+impl Rig {
+    fn of(chain: Json, input: Value) -> Self {
+        Self::with(&serde_json::from_value(chain).expect("a chain"), input)
+    }
+
+    fn with(chain: &Chain, input: Value) -> Self {
+        let program = Arc::new(compile(chain).expect("a valid chain"));
+        let run = RunInfo { request_id: RequestId::new("req-1"), started_at: NOON };
+        let settings = EngineSettings {
+            default_system_instruction: "only the answer".to_owned(),
+            max_output_tokens: 512,
+            default_step_timeout: Duration::from_secs(300),
+        };
+        Self { machine: Machine::new(program, input, run, Arc::new(settings)), seen: Vec::new() }
+    }
+
+    /// Answers every effect that waits, until the run is over.
+    fn run(mut self, mut answer: impl FnMut(&Effect) -> Event) -> (RunOutcome, Vec<Effect>) {
+        let mut effects = self.machine.start(NOON);
+        loop {
+            let waiting = effects.iter().find(|effect| step_of(effect).is_some()).cloned();
+            self.seen.append(&mut effects);
+            if let Some(Effect::Finish(outcome)) = self.seen.pop_if(|effect| matches!(effect, Effect::Finish(_))) {
+                assert!(waiting.is_none(), "a finished run waits for nothing");
+                return (*outcome, self.seen);
+            }
+            let waiting = waiting.expect("a run that is not over waits for something");
+            effects = self.machine.on_event(answer(&waiting), NOON);
+        }
+    }
+
+    /// The same with the replies of a model in order.
+    fn replies(self, texts: &[&str]) -> (RunOutcome, Vec<Effect>) {
+        let mut texts = texts.iter();
+        self.run(|effect| answered(effect, texts.next().expect("one more reply")))
+    }
+
+    /// A run that asks nobody.
+    fn alone(self) -> (RunOutcome, Vec<Effect>) {
+        self.run(|effect| panic!("nothing should be asked: {effect:?}"))
+    }
+}
+
+fn step_of(effect: &Effect) -> Option<StepId> {
+    match effect {
+        Effect::AskModel { step, .. } | Effect::Embed { step, .. } | Effect::CallHook { step, .. } => Some(*step),
+        Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Finish(_) => None,
+    }
+}
+
+fn served() -> Served {
+    Served {
+        backend: BackendId::new("b1"),
+        pool: PoolId::new("p1"),
+        model: "qwen3:4b".to_owned(),
+        attempts: 1,
+        queue_ms: 3,
+    }
+}
+
+fn answered(effect: &Effect, text: &str) -> Event {
+    let usage = Usage { input_tokens: Some(11), output_tokens: Some(2) };
+    let completion = Completion { text: text.to_owned(), role: "assistant".to_owned(), finish: Finish::Stop, usage };
+    Event::Answered { step: step_of(effect).expect("waits"), completion, served: Some(served()), elapsed: TOOK }
+}
+
+fn cut(effect: &Effect, text: &str) -> Event {
+    match answered(effect, text) {
+        Event::Answered { step, completion, served, elapsed } => {
+            Event::Answered { step, completion: Completion { finish: Finish::Length, ..completion }, served, elapsed }
+        }
+        other => other,
+    }
+}
+
+fn failed(effect: &Effect, class: FailureClass, message: &str) -> Event {
+    let step = step_of(effect).expect("waits");
+    Event::Failed { step, failure: Failure::new(class, message), served: None, elapsed: TOOK }
+}
+
+fn hook_replied(effect: &Effect, reply: Json) -> Event {
+    Event::HookReplied { step: step_of(effect).expect("waits"), reply, elapsed: TOOK }
+}
+
+fn calls(effects: &[Effect]) -> Vec<&ChatCall> {
+    effects
+        .iter()
+        .filter_map(|effect| if let Effect::AskModel { call, .. } = effect { Some(call) } else { None })
+        .collect()
+}
+
+fn error_of(outcome: &RunOutcome) -> String {
+    outcome.result.as_ref().expect_err("the run fails").to_string()
+}
+
+fn output_of(outcome: &RunOutcome) -> Json {
+    outcome.result.as_ref().expect("the run succeeds").to_json()
+}
+
+/// One task of this kind that ends the run.
+fn one(task: Json) -> Json {
+    let mut fields = json!({"id": "t", "transition": {"branches": [{"goto": "end"}]}});
+    for (name, value) in task.as_object().expect("fields") {
+        fields[name] = value.clone();
+    }
+    json!({"tasks": [fields]})
+}
+
+/// Read from text, for the order of the allowed replies is lost in a JSON value.
+fn readme_chain() -> Chain {
+    let text = r#"{"id": "sky-color-verification", "tasks": [
+        {"id": "validate", "handler": "condition_key", "valid_conditions": {"valid": true, "invalid": true},
+         "prompt_template": "Is this a valid question? {{.input}}\nRespond exactly with either \"valid\" or \"invalid\"\n",
+         "transition": {"branches": [{"when": "valid", "goto": "answer"}, {"when": "invalid", "goto": "reject"}]}},
+        {"id": "answer", "handler": "raw_string", "prompt_template": "Answer this question: {{.input}}",
+         "transition": {"branches": [{"operator": "default", "goto": "end"}]}},
+        {"id": "reject", "handler": "raw_string", "prompt_template": "This is not a valid question: {{.input}}",
+         "transition": {"branches": [{"operator": "default", "goto": "end"}]}}
+    ]}"#;
+    serde_json::from_str(text).expect("a chain")
+}
+
+#[test]
+fn the_readmes_chain_answers_a_valid_question() {
+    let rig = Rig::with(&readme_chain(), Value::string("Is the sky blue?"));
+    let (outcome, effects) = rig.replies(&["Valid.", " Yes, mostly.\n"]);
+    assert_eq!(outcome.result, Ok(Value::string("Yes, mostly.")));
+    let unit = |id: &str, handler: &str, transition: &str| {
+        json!({"taskID": id, "taskHandler": handler, "inputType": "string", "outputType": "string",
+            "transition": transition, "duration": 1.5, "error": {"error": ""}, "input": "", "output": "",
+            "backend": "b1", "model": "qwen3:4b", "inputTokens": 11, "outputTokens": 2, "queueMs": 3})
+    };
+    let expected = json!([unit("validate", "condition_key", "valid"), unit("answer", "raw_string", "Yes, mostly.")]);
+    assert_eq!(serde_json::to_value(&outcome.state).expect("serialises"), expected);
+    assert_eq!((outcome.warnings.len(), outcome.served), (0, Some(served())));
+
+    let [first, second] = calls(&effects)[..] else { panic!("two calls") };
+    let said: Vec<_> = first.messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
+    let prompt = "Is this a valid question? Is the sky blue?\nRespond exactly with either \"valid\" or \"invalid\"\n";
+    assert_eq!(said, [("system", "only the answer"), ("user", prompt)]);
+    assert_eq!(first.constraint, Some(Constraint::OneOf(vec!["valid".to_owned(), "invalid".to_owned()])));
+    assert_eq!((first.sampling.temperature, first.sampling.max_tokens), (Some(0.0), Some(512)));
+    assert!(first.single_prompt);
+    assert_eq!(second.messages.len(), 1, "an answer is not parsed, so nothing is said about its form");
+    assert_eq!(second.messages[0].content, "Answer this question: Is the sky blue?");
+    assert_eq!(second.constraint, None);
+}
+
+#[test]
+fn the_readmes_chain_rejects_an_invalid_question() {
+    let (outcome, _) = Rig::with(&readme_chain(), Value::string("Blue?")).replies(&["\"invalid\"", "No."]);
+    let ids: Vec<_> = outcome.state.iter().map(|unit| &*unit.task_id).collect();
+    assert_eq!(ids, ["validate", "reject"]);
+    assert_eq!(output_of(&outcome), "No.");
+}
+
+#[test]
+fn the_readmes_chain_fails_on_any_other_answer() {
+    let (outcome, _) = Rig::with(&readme_chain(), Value::string("?")).replies(&["perhaps"]);
+    let text = "task validate: the reply 'perhaps' is none of the allowed: valid, invalid";
+    assert_eq!(error_of(&outcome), text);
+    let [unit] = &outcome.state[..] else { panic!("one unit") };
+    assert_eq!(unit.error.error, "the reply 'perhaps' is none of the allowed: valid, invalid");
+    assert_eq!((unit.output_type, unit.transition.as_str()), (DataType::Any, ""));
+}
+
+#[test]
+fn a_chain_that_looks_at_the_flag_beside_the_key_still_works() {
+    let chain = json!({"tasks": [
+        {"id": "a", "handler": "condition_key", "valid_conditions": {"yes": true, "no": false},
+         "transition": {"branches": [{"when": "true", "goto": "b"}, {"when": false, "goto": "end"}]}},
+        {"id": "b", "handler": "noop", "transition": {"branches": [{"operator": "default"}]}}
+    ]});
+    for (reply, steps) in [("yes", 2), ("no", 1)] {
+        let (outcome, _) = Rig::of(chain.clone(), Value::string("q")).replies(&[reply]);
+        assert_eq!((output_of(&outcome), outcome.state.len()), (json!(reply), steps));
+    }
+}
+
+#[test]
+fn an_input_is_the_previous_output_or_a_variable_or_the_rendered_prompt() {
+    let to = |goto: &str| json!({"branches": [{"goto": goto}]});
+    let chain = json!({"debug": true, "tasks": [
+        {"id": "passes", "handler": "noop", "transition": to("renders")},
+        {"id": "renders", "handler": "noop", "prompt_template": "<{{.previous_output}}>", "transition": to("recalls")},
+        {"id": "recalls", "handler": "noop", "input_var": "input", "transition": to("both")},
+        {"id": "both", "handler": "noop", "input_var": "input", "prompt_template": "{{.renders}}{{.recalls}}",
+         "transition": to("end")}
+    ]});
+    let (outcome, _) = Rig::of(chain, Value::Int(7)).alone();
+    let steps: Vec<_> =
+        outcome.state.iter().map(|unit| (unit.input_type, unit.input.as_str(), unit.output_type)).collect();
+    let (int, text) = (DataType::Int, DataType::String);
+    assert_eq!(steps, [(int, "7", int), (text, "<7>", text), (int, "7", int), (text, "<7>7", text)]);
+    assert!(outcome.state.iter().all(|unit| unit.transition == "noop"));
+    assert_eq!(outcome.result, Ok(Value::string("<7>7")));
+}
+
+#[test]
+fn previous_output_is_undefined_in_the_first_task() {
+    let chain = one(json!({"handler": "noop", "prompt_template": "{{.previous_output}}"}));
+    assert_eq!(output_of(&Rig::of(chain, Value::Int(1)).alone().0), "<no value>");
+    let chain = one(json!({"handler": "noop", "input_var": "previous_output"}));
+    let (outcome, _) = Rig::of(chain, Value::Int(1)).alone();
+    assert_eq!(error_of(&outcome), "task t: input_var names the variable 'previous_output', which is not set");
+}
+
+#[test]
+fn a_failed_attempt_is_retried_as_often_as_allowed_and_each_is_recorded() {
+    let chain = one(json!({"handler": "raw_string", "retry_on_failure": 2, "timeout": "1500ms"}));
+    let mut asked = Vec::new();
+    let (outcome, effects) = Rig::of(chain.clone(), Value::string("q")).run(|effect| {
+        asked.push(step_of(effect));
+        if asked.len() < 3 { failed(effect, FailureClass::Connection, "refused") } else { answered(effect, "a") }
+    });
+    assert_eq!(output_of(&outcome), "a");
+    let errors: Vec<_> = outcome.state.iter().map(|unit| unit.error.error.as_str()).collect();
+    assert_eq!(errors, ["refused", "refused", ""]);
+    asked.dedup();
+    assert_eq!(asked.len(), 3, "each attempt has an id of its own");
+    assert!(effects.iter().all(|e| matches!(e, Effect::AskModel { timeout, .. } if timeout.as_millis() == 1500)));
+
+    let (outcome, effects) = Rig::of(chain, Value::string("q")).run(|e| failed(e, FailureClass::Timeout, "too slow"));
+    assert_eq!((effects.len(), outcome.state.len()), (3, 3));
+    assert_eq!(error_of(&outcome), "task t: too slow");
+}
+
+#[test]
+fn a_cancelled_run_ends_without_another_attempt() {
+    let chain = json!({"tasks": [{"id": "t", "handler": "raw_string", "retry_on_failure": 5, "transition":
+        {"on_failure": "t", "branches": [{}]}}]});
+    let (outcome, effects) = Rig::of(chain, Value::string("q")).run(|e| failed(e, FailureClass::Cancelled, "stopped"));
+    assert_eq!((effects.len(), error_of(&outcome).as_str()), (1, "task t: stopped"));
+}
+
+#[test]
+fn events_of_attempts_that_are_over_are_ignored() {
+    let mut rig = Rig::of(one(json!({"handler": "raw_string", "retry_on_failure": 1})), Value::string("q"));
+    let first = rig.machine.start(NOON).remove(0);
+    assert!(rig.machine.start(NOON).is_empty(), "a run starts once");
+    let second = rig.machine.on_event(failed(&first, FailureClass::Timeout, "slow"), NOON).remove(0);
+    assert!(rig.machine.on_event(answered(&first, "late"), NOON).is_empty());
+    let last = rig.machine.on_event(answered(&second, "in time"), NOON);
+    assert!(matches!(&last[..], [Effect::Finish(outcome)] if output_of(outcome) == "in time"));
+    assert!(rig.machine.on_event(answered(&second, "again"), NOON).is_empty());
+}
+
+#[test]
+fn on_failure_inherits_the_failed_tasks_input_and_sees_the_error() {
+    let chain = json!({"debug": true, "tasks": [
+        {"id": "before", "handler": "noop", "transition": {"branches": [{"goto": "breaks"}]}},
+        {"id": "breaks", "handler": "raise_error", "prompt_template": "broken by {{.input}}",
+         "transition": {"on_failure": "mends", "on_failure_alert": "look here"}},
+        {"id": "mends", "handler": "noop", "transition": {"branches": [{"goto": "tells"}]}},
+        {"id": "tells", "handler": "noop", "prompt_template": "{{.mends}}|{{.last_error}}|{{.previous_output}}|{{.breaks}}",
+         "transition": {"branches": [{}]}}
+    ]});
+    let (outcome, effects) = Rig::of(chain, Value::Int(3)).alone();
+    assert_eq!(outcome.state[2].input, "broken by 3");
+    assert_eq!(output_of(&outcome), "broken by 3|broken by 3|broken by 3|<no value>");
+    let [Effect::RaiseAlert(alert)] = &effects[..] else { panic!("one alert") };
+    assert_eq!((alert.message.as_str(), alert.request_id.as_str(), alert.timestamp), ("look here", "req-1", NOON));
+    let metadata = [("error", "broken by 3"), ("task_id", "breaks")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(alert.metadata, metadata.into());
+}
+
+#[test]
+fn a_task_that_cannot_get_its_input_fails_once_and_goes_to_on_failure() {
+    for task in [json!({"input_var": "absent"}), json!({"prompt_template": "{{index .input 5}}"})] {
+        let mut chain = one(task);
+        let fields = &mut chain["tasks"][0];
+        (fields["handler"], fields["retry_on_failure"]) = (json!("noop"), json!(3));
+        fields["transition"]["on_failure"] = json!("next");
+        chain["tasks"]
+            .as_array_mut()
+            .expect("tasks")
+            .push(one(json!({"id": "next", "handler": "noop"}))["tasks"][0].clone());
+        let (outcome, _) = Rig::of(chain, Value::json(json!([1]))).alone();
+        assert_eq!((outcome.state.len(), output_of(&outcome)), (2, json!([1])), "{:?}", outcome.state);
+        assert_ne!(outcome.state[0].error.error, "");
+    }
+}
+
+#[test]
+fn an_empty_prompt_is_a_failure_for_everyone_who_needs_one() {
+    for handler in ["raw_string", "embedding", "raise_error", "model_execution"] {
+        let (outcome, _) = Rig::of(one(json!({"handler": handler})), Value::string(" \n")).alone();
+        assert_eq!(error_of(&outcome), "task t: the prompt is empty", "{handler}");
+    }
+}
+
+#[test]
+fn a_value_that_no_branch_matches_ends_the_run() {
+    let chain = json!({"tasks": [{"id": "t", "handler": "noop", "transition":
+        {"on_failure": "t", "branches": [{"when": "other", "goto": "t"}]}}]});
+    let (outcome, _) = Rig::of(chain, Value::Int(1)).alone();
+    assert_eq!(error_of(&outcome), "task t: no branch matches 'noop'");
+    assert_eq!(outcome.state.len(), 1);
+}
+
+#[test]
+fn a_matched_branch_raises_its_alert_and_a_print_that_fails_harms_nothing() {
+    let chain = json!({"tasks": [{"id": "t", "handler": "noop", "print": "was {{.t}}", "transition":
+        {"branches": [{"goto": "u", "alert_on_match": "passed"}]}},
+        {"id": "u", "handler": "noop", "print": "{{index .input 1}}", "transition": {"branches": [{}]}}]});
+    let (outcome, effects) = Rig::of(chain, Value::Int(1)).alone();
+    assert_eq!(outcome.result, Ok(Value::Int(1)));
+    let [Effect::Print { task, text }, Effect::RaiseAlert(alert), Effect::Print { text: Err(_), .. }] = &effects[..]
+    else {
+        panic!("print, alert, failed print: {effects:?}")
+    };
+    assert_eq!((&**task, text.as_deref()), ("t", Ok("was 1")));
+    assert_eq!(alert.metadata.get("eval").map(String::as_str), Some("noop"));
+}
+
+#[test]
+fn a_run_that_never_ends_is_stopped_after_a_thousand_tasks() {
+    let chain = json!({"tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]});
+    let (outcome, _) = Rig::of(chain, Value::Int(1)).alone();
+    assert_eq!(outcome.state.len(), 1000);
+    assert_eq!(error_of(&outcome), "the run executed 1000 tasks without coming to an end");
+    assert_eq!(outcome.result.map_err(|failure| failure.failure.class), Err(FailureClass::MaxSteps));
+}
+
+#[test]
+fn a_composed_output_replaces_the_tasks_own_everywhere_but_in_the_record() {
+    let chain = json!({"debug": true, "tasks": [
+        {"id": "ask", "handler": "hook", "hook": {"name": "h"}, "compose": {"with_var": "input", "strategy": "override"},
+         "transition": {"branches": [{"goto": "see"}]}},
+        {"id": "see", "handler": "noop", "transition": {"branches": [{}]},
+         "prompt_template": "{{.previous_output}} {{.ask}} {{.ask_composed}}"}
+    ]});
+    let rig = Rig::of(chain, Value::json(json!({"b": 0})));
+    let (outcome, _) = rig.run(|effect| hook_replied(effect, json!({"output": {"a": 1, "b": 2}, "transition": "ok"})));
+    assert_eq!(outcome.state[0].output, r#"{"a":1,"b":2}"#);
+    assert_eq!(output_of(&outcome), r#"{"a":1,"b":0} {"a":1,"b":0} {"a":1,"b":0}"#);
+}
+
+#[test]
+fn a_compose_that_cannot_work_fails_the_task_without_a_retry() {
+    for (with_var, text) in [
+        ("input", "task t: compose: override needs two objects, not string and string"),
+        ("absent", "task t: compose: the variable 'absent' is not set"),
+    ] {
+        let chain = one(json!({"handler": "noop", "retry_on_failure": 4, "compose": {"with_var": with_var}}));
+        let (outcome, _) = Rig::of(chain, Value::string("a")).alone();
+        assert_eq!((error_of(&outcome).as_str(), outcome.state.len()), (text, 1));
+        assert!(text.ends_with(&outcome.state[0].error.error));
+    }
+}
+
+#[test]
+fn a_cut_reply_warns_where_it_is_the_answer_and_fails_where_it_is_parsed() {
+    for handler in ["raw_string", "model_execution"] {
+        let (outcome, _) =
+            Rig::of(one(json!({"handler": handler})), Value::string("q")).run(|effect| cut(effect, "half"));
+        assert!(outcome.result.is_ok());
+        assert_eq!(outcome.warnings, ["task t: the reply was cut at its bound of output tokens"]);
+    }
+    let chain = one(json!({"handler": "condition_key", "valid_conditions": ["half"]}));
+    let (outcome, _) = Rig::of(chain, Value::string("q")).run(|effect| cut(effect, "half"));
+    assert!(error_of(&outcome).contains("cut at its bound"), "{}", error_of(&outcome));
+}
+
+#[test]
+fn what_a_task_says_of_its_model_goes_into_the_call_and_the_route() {
+    let chain = json!({"routing_strategy": "Round-Robin", "tasks": [{"id": "t", "handler": "condition_key",
+        "valid_conditions": ["a"], "system_instruction": "be brief", "transition": {"branches": [{}]},
+        "execute_config": {"model": "m1", "models": ["m2", ""], "provider": "vllm", "providers": ["Ollama", "vllm"],
+            "temperature": 0.7, "max_tokens": 9, "constrain": "off"}}]});
+    let (_, effects) = Rig::of(chain, Value::string("q")).replies(&["a"]);
+    let [Effect::AskModel { call, route, timeout, .. }] = &effects[..] else { panic!("one call") };
+    assert_eq!(call.messages[0].content, "be brief");
+    assert_eq!(call.constraint, None);
+    assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (Some(0.7), Some(9)));
+    assert_eq!(route.names, ["m1", "m2"]);
+    assert_eq!(route.providers, [ProviderKind::Vllm, ProviderKind::Ollama]);
+    assert_eq!((route.capability, route.strategy), (Capability::Prompt, Some(RoutingStrategy::RoundRobin)));
+    assert_eq!((route.tokens, *timeout), (None, Duration::from_secs(300)));
+}
+
+#[test]
+fn a_call_over_the_token_limit_is_never_made() {
+    for handler in ["raw_string", "model_execution"] {
+        let mut chain = one(json!({"handler": handler, "system_instruction": "one two"}));
+        chain["token_limit"] = json!(3);
+        let (outcome, _) = Rig::of(chain.clone(), Value::string("three four")).alone();
+        assert_eq!(error_of(&outcome), "task t: the call has 4 tokens, the chain's token_limit is 3");
+        chain["token_limit"] = json!(4);
+        let (outcome, effects) = Rig::of(chain, Value::string("three four")).replies(&["ok"]);
+        assert!(outcome.result.is_ok());
+        assert!(matches!(&effects[..], [Effect::AskModel { route, .. }] if route.tokens == Some(4)));
+    }
+}
+
+#[test]
+fn thoughts_are_no_part_of_an_answer() {
+    let chain = one(json!({"handler": "raw_string"}));
+    let (outcome, _) = Rig::of(chain, Value::string("q")).replies(&["<think>hm</think>\n\n 42 "]);
+    assert_eq!(output_of(&outcome), "42");
+}
+
+#[test]
+fn an_embedding_is_a_vector() {
+    let (outcome, effects) = Rig::of(one(json!({"handler": "embedding"})), Value::Int(7)).run(|effect| {
+        let step = step_of(effect).expect("waits");
+        Event::Embedded { step, vector: vec![0.25, 1.0], served: None, elapsed: TOOK }
+    });
+    assert_eq!(outcome.result, Ok(Value::Vector([0.25, 1.0].into())));
+    assert_eq!(outcome.state[0].transition, "ok");
+    let [Effect::Embed { text, route, .. }] = &effects[..] else { panic!("one call") };
+    assert_eq!((text.as_str(), route.capability), ("7", Capability::Embed));
+}
+
+#[test]
+fn a_hook_is_sent_the_input_and_its_reply_is_the_output() {
+    let task = json!({"handler": "hook", "hook": {"name": "stock", "args": {"limit": 3}}, "transition":
+        {"branches": [{"when": "found", "goto": "end"}]}});
+    let (outcome, effects) = Rig::of(one(task), Value::json(json!({"sku": 1})))
+        .run(|e| hook_replied(e, json!({"output": "5", "dataType": "int", "transition": "found"})));
+    assert_eq!(outcome.result, Ok(Value::Int(5)));
+    assert_eq!((outcome.state[0].output_type, outcome.state[0].transition.as_str()), (DataType::Int, "found"));
+    let [Effect::CallHook { hook, .. }] = &effects[..] else { panic!("one hook call") };
+    assert_eq!((hook.name(), hook.request_id.as_str(), hook.started_at), ("stock", "req-1", NOON));
+}
+
+#[test]
+fn a_failed_hook_shows_its_status_as_transition() {
+    let task = json!({"handler": "hook", "hook": {"name": "stock"}, "retry_on_failure": 1});
+    let (outcome, _) = Rig::of(one(task), Value::Int(1)).run(|effect| {
+        let failure = Failure::new(FailureClass::HookError, "hook stock answered 503: sold out").with_status(503);
+        Event::Failed { step: step_of(effect).expect("waits"), failure, served: None, elapsed: TOOK }
+    });
+    assert_eq!(outcome.state.iter().map(|unit| unit.transition.as_str()).collect::<Vec<_>>(), ["503", "503"]);
+    assert_eq!(error_of(&outcome), "task t: hook stock answered 503: sold out");
+}
+
+fn history(messages: &[(&str, &str)], model: &str) -> Value {
+    let messages = messages.iter().map(|(role, text)| ChatMessage::new(*role, *text, Timestamp::ZERO)).collect();
+    Value::chat_history(ChatHistory { messages, model: model.to_owned(), input_tokens: 999, output_tokens: 999 })
+}
+
+#[test]
+fn model_execution_adds_the_reply_and_recounts_the_tokens() {
+    let chain = json!({"tasks": [
+        {"id": "t", "handler": "model_execution", "system_instruction": "be kind", "transition": {"branches": [{"goto": "u"}]}},
+        {"id": "u", "handler": "noop", "input_var": "input", "transition": {"branches": [{}]}}
+    ]});
+    let input = history(&[("user", "hello world")], "");
+    let (outcome, effects) = Rig::of(chain.clone(), input.clone()).replies(&["hi"]);
+    assert_eq!(outcome.result, Ok(input), "the input's variable is untouched");
+    assert_eq!(outcome.state[0].transition, "executed");
+    let [call] = calls(&effects)[..] else { panic!("one call") };
+    assert!(!call.single_prompt);
+    assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (None, Some(512)));
+
+    let mut alone = chain;
+    alone["tasks"][0]["transition"] = json!({"branches": [{}]});
+    let (outcome, _) =
+        Rig::of(alone, history(&[("system", "be kind"), ("user", "hello world")], "qwen3:4b")).replies(&["hi"]);
+    let Ok(Value::ChatHistory(told)) = outcome.result else { panic!("a conversation") };
+    let said: Vec<_> = told.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
+    assert_eq!(said, [("system", "be kind"), ("user", "hello world"), ("assistant", "hi")]);
+    assert_eq!(told.messages[2].timestamp, NOON);
+    assert_eq!((told.input_tokens, told.output_tokens, told.model.as_str()), (4, 1, "qwen3:4b"));
+}
+
+#[test]
+fn model_execution_takes_the_wishes_of_a_request_unless_the_chain_has_its_own() {
+    let request = json!({"model": "gpt", "temperature": 0.9, "top_p": 0.5, "max_tokens": 7, "stop": "END",
+        "messages": [{"role": "user", "content": "hi"}]});
+    let input = Value::from_json(request, DataType::OpenaiChat, NOON).expect("a request");
+    let (outcome, effects) = Rig::of(one(json!({"handler": "model_execution"})), input.clone()).replies(&["yo"]);
+    assert_eq!(outcome.result.map(|value| value.data_type()), Ok(DataType::ChatHistory));
+    let [Effect::AskModel { call, route, .. }] = &effects[..] else { panic!("one call") };
+    let sampling = &call.sampling;
+    assert_eq!((sampling.temperature, sampling.top_p, sampling.max_tokens), (Some(0.9), Some(0.5), Some(7)));
+    assert_eq!((sampling.stop.as_slice(), route.names.as_slice()), (&["END".to_owned()][..], &["gpt".to_owned()][..]));
+    assert_eq!(route.capability, Capability::Chat);
+
+    let own =
+        json!({"handler": "model_execution", "execute_config": {"model": "m", "temperature": 0, "max_tokens": 3}});
+    let (_, effects) = Rig::of(one(own), input).replies(&["yo"]);
+    let [Effect::AskModel { call, route, .. }] = &effects[..] else { panic!("one call") };
+    assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (Some(0.0), Some(3)));
+    assert_eq!(route.names, ["m"]);
+}
+
+#[test]
+fn model_execution_needs_a_conversation() {
+    for (input, part) in [
+        (Value::Int(1), "needs a chat_history, openai_chat or string, not int"),
+        (history(&[], ""), "the conversation has no messages"),
+    ] {
+        let (outcome, _) = Rig::of(one(json!({"handler": "model_execution"})), input).alone();
+        assert!(error_of(&outcome).contains(part), "{}", error_of(&outcome));
+    }
+    let (outcome, _) = Rig::of(one(json!({"handler": "model_execution"})), Value::string("hi")).replies(&["yo"]);
+    assert_eq!(output_of(&outcome)["messages"][0]["role"], "user");
+}
+
+/// Valid chains of up to four tasks that go anywhere.
+fn any_valid_chain() -> impl Strategy<Value = Json> {
+    let place = prop::sample::select(vec!["t0", "t1", "t2", "t3", "end"]);
+    let handler = prop::sample::select(vec![
+        "noop",
+        "raw_string",
+        "condition_key",
+        "raise_error",
+        "embedding",
+        "hook",
+        "model_execution",
+    ]);
+    let when = prop::sample::select(vec!["a", "b", "ok", "noop"]);
+    let branches = prop::collection::vec((place.clone(), when), 0..3);
+    let task = (handler, branches, place, prop::bool::ANY, 0..3_i64, prop::bool::ANY, prop::bool::ANY);
+    prop::collection::vec(task, 4).prop_map(|tasks| {
+        let tasks = tasks.into_iter().enumerate().map(|(at, (handler, branches, failure, catches, retries, ends, renders))| {
+            let mut branches: Vec<_> = branches.iter().map(|(goto, when)| json!({"goto": goto, "when": when})).collect();
+            if ends || branches.is_empty() {
+                branches.push(json!({"operator": "default", "goto": "end"}));
+            }
+            let on_failure = if catches && failure != "end" { failure } else { "" };
+            json!({"id": format!("t{at}"), "handler": handler, "valid_conditions": ["a", "b"], "hook": {"name": "h"},
+                "prompt_template": if renders { "{{.input}} {{.last_error}}" } else { "" }, "retry_on_failure": retries,
+                "transition": {"on_failure": on_failure, "branches": branches}})
+        });
+        json!({"debug": true, "tasks": tasks.collect::<Vec<_>>()})
+    })
+}
+
+fn any_answer(kind: u8, effect: &Effect) -> Event {
+    let step = step_of(effect).expect("waits");
+    match kind % 7 {
+        0 => answered(effect, "a"),
+        1 => answered(effect, "c"),
+        2 => cut(effect, "a"),
+        3 => failed(effect, FailureClass::ServerError, "broken"),
+        4 => hook_replied(effect, json!({"output": 1, "transition": "ok"})),
+        5 => hook_replied(effect, json!([])),
+        _ => Event::Embedded { step, vector: vec![1.0], served: None, elapsed: TOOK },
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_valid_chain_comes_to_one_end_whatever_it_is_answered_and_again_to_the_same(
+        chain in any_valid_chain(),
+        answers in prop::collection::vec(any::<u8>(), 1..12),
+    ) {
+        let run = || {
+            let mut answers = answers.iter().cycle();
+            Rig::of(chain.clone(), Value::string("q")).run(|effect| any_answer(*answers.next().expect("endless"), effect))
+        };
+        let (outcome, effects) = run();
+        prop_assert!(outcome.state.len() <= 3 * MAX_STEPS as usize);
+        if let Err(failure) = &outcome.result {
+            prop_assert!(!failure.to_string().is_empty());
+        }
+        prop_assert_eq!(run(), (outcome, effects));
+    }
+}
