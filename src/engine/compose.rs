@@ -10,6 +10,10 @@ use crate::domain::{
     value::{OpenaiChat, OpenaiMessage, Value},
 };
 
+/// Largest conversation a merge may make: a loop that merges one with itself doubles it each time.
+const MOST_MESSAGES: usize = 100_000;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// How two values become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strategy {
@@ -85,6 +89,12 @@ fn lay_over(under: &mut Json, over: Json) {
 }
 
 fn merge(output: &Value, with: &Value) -> Result<Value, String> {
+    let (one, other) = (extent(output), extent(with));
+    if one.0 + other.0 > MOST_MESSAGES || one.1 + other.1 > MOST_BYTES {
+        return Err(format!(
+            "the merged conversation would have more than {MOST_MESSAGES} messages or {MOST_BYTES} bytes"
+        ));
+    }
     if let (Value::ChatHistory(output), Value::ChatHistory(with)) = (output, with) {
         return Ok(Value::chat_history(ChatHistory {
             messages: with.messages.iter().chain(&output.messages).cloned().collect(),
@@ -131,6 +141,19 @@ fn model_of(value: &Value) -> &str {
         Value::ChatHistory(history) => &history.model,
         Value::OpenaiChat(chat) => &chat.model,
         _ => "",
+    }
+}
+
+/// Messages of a conversation and the bytes they hold.
+fn extent(value: &Value) -> (usize, usize) {
+    match value {
+        Value::ChatHistory(history) => {
+            (history.messages.len(), history.messages.iter().map(|message| message.content.len()).sum())
+        }
+        Value::OpenaiChat(chat) => {
+            (chat.messages.len(), chat.messages.iter().map(|message| message.content.len()).sum())
+        }
+        _ => (0, 0),
     }
 }
 
@@ -228,6 +251,19 @@ mod tests {
             assert_eq!(history.messages[0].timestamp, NOON);
         }
         assert!(joined("append_string_to_chat_history", &text, &text).is_err());
+    }
+
+    #[test]
+    fn a_conversation_cannot_be_doubled_without_end() {
+        let mut grown = history("m", &["a", "b"], 1);
+        let refused = (0..40).find_map(|_| match joined("", &grown, &grown) {
+            Ok(merged) => {
+                grown = merged;
+                None
+            }
+            Err(refused) => Some(refused),
+        });
+        assert!(refused.is_some_and(|text| text.contains("more than 100000 messages")));
     }
 
     #[test]

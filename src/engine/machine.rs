@@ -47,6 +47,8 @@ pub struct Machine {
     executed: u32,
     attempts: u64,
     state: Vec<StateUnit>,
+    /// Bytes of inputs and outputs that may still be recorded.
+    recordable: usize,
     warnings: Vec<String>,
     served: Option<Served>,
 }
@@ -130,6 +132,7 @@ impl Machine {
             executed: 0,
             attempts: 0,
             state: Vec::new(),
+            recordable: record::MOST_RECORDED,
             warnings: Vec::new(),
             served: None,
         }

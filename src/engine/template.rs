@@ -27,6 +27,8 @@ pub(crate) type TemplateData = BTreeMap<Arc<str>, TemplateValue>;
 const LARGEST_TEXT: usize = 16 * 1024 * 1024;
 /// Pieces of text and turns of loops one rendering may take.
 const MOST_STEPS: u32 = 1_000_000;
+/// What all renderings of one run may cost: a prompt of 100 KB in each of a thousand tasks fits.
+pub(crate) const RUN_BUDGET: usize = 2 * 1024 * 1024 * 1024;
 /// What the text outside all `define`s is registered as.
 const MAIN: &str = "main text";
 /// Parsed behind every template. Only where each block has its `end` does it come out as the last thing of all: the
@@ -68,14 +70,18 @@ impl Template {
         Ok(Self { parsed: runnable.max_range_iters(MOST_STEPS.into()) })
     }
 
-    /// The text for these variables.
+    /// The text for these variables. `budget` is what all renderings of the run may still cost, in bytes.
     ///
     /// # Errors
     /// What could not be rendered.
-    pub(crate) fn render(&self, data: &Arc<TemplateData>) -> Result<String, String> {
+    pub(crate) fn render(&self, variables: &Arc<TemplateData>, budget: &mut usize) -> Result<String, String> {
         let mut page = Page { text: String::new(), steps: 0 };
-        let dot = TemplateValue::Map(Arc::clone(data));
-        match self.parsed.execute_template_fmt(&mut page, MAIN, &dot) {
+        let dot = TemplateValue::Map(Arc::clone(variables));
+        let rendered = data::metered(budget, || {
+            let rendered = self.parsed.execute_template_fmt(&mut page, MAIN, &dot);
+            (rendered, page.steps)
+        });
+        match rendered {
             Ok(()) => Ok(page.text),
             Err(TemplateError::Write) if page.steps >= MOST_STEPS => {
                 Err(format!("the template took more than {MOST_STEPS} steps"))

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     domain::value::Value,
-    engine::template::{Template, TemplateData, TemplateValue, to_template},
+    engine::template::{RUN_BUDGET, Template, TemplateData, TemplateValue, to_template},
 };
 
 /// The names the engine sets.
@@ -16,19 +16,27 @@ pub(crate) const PREVIOUS_OUTPUT: &str = "previous_output";
 pub(crate) const LAST_ERROR: &str = "last_error";
 
 /// All variables. Templates see them converted; each value is converted once at most, and only for a template.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Variables {
     values: BTreeMap<Arc<str>, Arc<Variable>>,
     /// As of the last rendering.
     data: Arc<TemplateData>,
     /// Set since.
     stale: Vec<Arc<str>>,
+    /// What renderings may still cost.
+    budget: usize,
 }
 
 #[derive(Debug)]
 struct Variable {
     value: Value,
     converted: OnceLock<TemplateValue>,
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self { values: BTreeMap::new(), data: Arc::default(), stale: Vec::new(), budget: RUN_BUDGET }
+    }
 }
 
 impl Variables {
@@ -60,7 +68,7 @@ impl Variables {
                 }
             }
         }
-        template.render(&self.data)
+        template.render(&self.data, &mut self.budget)
     }
 }
 

@@ -14,13 +14,16 @@ use crate::{
     engine::{
         hook::HookInvocation,
         program::{Program, Step, Work},
-        tokens,
+        reply, tokens,
         transition::Evaluation,
     },
 };
 
 /// Shorter prompts fit every model's context, so that their tokens need not be counted.
 const COUNTED_FROM_BYTES: usize = 2048;
+
+/// Characters that `raise_error` may say.
+const LONGEST_ERROR: usize = 4000;
 
 /// What an attempt begins with.
 enum Begun {
@@ -63,8 +66,7 @@ impl Machine {
         let timeout = step.timeout.unwrap_or(self.settings.default_step_timeout);
         match &step.work {
             Work::Noop => Ok(Begun::Done(input.clone(), Evaluation::of("noop"))),
-            // The author's own words: what they mean for a caller, only the author knows.
-            Work::RaiseError => Err(invalid(prompt(input)?)),
+            Work::RaiseError => Err(invalid(reply::shortened(&prompt(input)?, LONGEST_ERROR))),
             Work::RawString => self
                 .ask(program, step, prompt(input)?, None, now)
                 .map(|(call, route)| Begun::Asks(Effect::AskModel { step: id, call, route, timeout })),

@@ -15,6 +15,11 @@ use crate::{
     },
 };
 
+/// Bytes of inputs and outputs one run records; a loop over a large document would fill the memory.
+pub(super) const MOST_RECORDED: usize = 16 * 1024 * 1024;
+/// Stands for what is not recorded any more.
+const LEFT_OUT: &str = "(left out: the run has recorded too much already)";
+
 impl Machine {
     /// An alert of this task: `about` is why it is raised.
     pub(super) fn alert(&self, step: &Step, message: &str, about: (&str, &str), now: Timestamp) -> Effect {
@@ -29,9 +34,12 @@ impl Machine {
     /// Adds the attempt that is over to the run's state.
     pub(super) fn record(&mut self, step: &Step, settled: &Settled) {
         let Some(visit) = &self.visit else { return };
-        let debug = |value: &Value| if self.program.debug { value.debug_text().into_owned() } else { String::new() };
+        let input_type = visit.input.data_type();
+        let left = &mut self.recordable;
+        let mut shown = |value: &Value| if self.program.debug { shown(value, left) } else { String::new() };
+        let input = shown(&visit.input);
         let (output_type, output, transition, error) = match &settled.result {
-            Ok((output, value)) => (output.data_type(), debug(output), value.text.clone(), String::new()),
+            Ok((output, value)) => (output.data_type(), shown(output), value.text.clone(), String::new()),
             Err(failure) => {
                 // Of a hook that answered, the status stands where its transition value would.
                 let status = (failure.class == FailureClass::HookError).then_some(failure.status).flatten();
@@ -43,12 +51,12 @@ impl Machine {
         self.state.push(StateUnit {
             task_id: Arc::clone(&step.id),
             task_handler: step.handler.as_str(),
-            input_type: visit.input.data_type(),
+            input_type,
             output_type,
             transition,
             duration: settled.elapsed,
             error: StateError { error },
-            input: debug(&visit.input),
+            input,
             output,
             backend: served.map(|served| served.backend.clone()),
             model: served.map(|served| served.model.clone()),
@@ -57,4 +65,15 @@ impl Machine {
             queue_ms: served.map(|served| served.queue_ms),
         });
     }
+}
+
+/// A value as text, for as long as the run may record more.
+fn shown(value: &Value, left: &mut usize) -> String {
+    if *left == 0 {
+        return LEFT_OUT.to_owned();
+    }
+    let text = value.debug_text();
+    let rest = left.checked_sub(text.len());
+    *left = rest.unwrap_or(0);
+    if rest.is_some() { text.into_owned() } else { LEFT_OUT.to_owned() }
 }

@@ -350,6 +350,24 @@ fn a_run_that_never_ends_is_stopped_after_a_thousand_tasks() {
 }
 
 #[test]
+fn a_loop_over_a_large_input_does_not_fill_the_record() {
+    let chain =
+        json!({"debug": true, "tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]});
+    let (outcome, _) = Rig::of(chain, Value::string("x".repeat(1024 * 1024))).alone();
+    let recorded: usize = outcome.state.iter().map(|unit| unit.input.len() + unit.output.len()).sum();
+    assert!(recorded < 17 * 1024 * 1024, "{recorded}");
+    assert!(outcome.state[999].input.starts_with("(left out"));
+}
+
+#[test]
+fn a_run_can_move_between_threads() {
+    fn is_send<T: Send + 'static>() {}
+    is_send::<Machine>();
+    is_send::<Effect>();
+    is_send::<Event>();
+}
+
+#[test]
 fn a_composed_output_replaces_the_tasks_own_everywhere_but_in_the_record() {
     let chain = json!({"debug": true, "tasks": [
         {"id": "ask", "handler": "hook", "hook": {"name": "h"}, "compose": {"with_var": "input", "strategy": "override"},

@@ -1,12 +1,12 @@
 //! Values as templates see them, and the functions of ours that templates are rewritten to call.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use gotmpl::{TemplateError, Value as TemplateValue};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-use super::rewrite::{BOUND, FIELD, SHOW};
+use super::rewrite::{BOUND, FIELD, FORMAT, SHOW};
 use crate::domain::value::Value;
 
 /// A value as templates see it: strings are shared, structures converted once by the caller.
@@ -41,20 +41,55 @@ fn from_json(json: &Json) -> TemplateValue {
 type Function = fn(&[TemplateValue]) -> gotmpl::Result<TemplateValue>;
 
 /// The functions that `rewrite` puts into templates.
-pub(super) fn functions() -> [(&'static str, Function); 3] {
-    [(SHOW, show), (FIELD, field), (BOUND, bound)]
+pub(super) fn functions() -> [(&'static str, Function); 4] {
+    [(SHOW, show), (FIELD, field), (BOUND, bound), (FORMAT, format)]
+}
+
+/// Bytes that one rendering may handle in all calls together.
+const MOST_HANDLED: usize = 256 * 1024 * 1024;
+/// What a call, or a piece of text, counts by itself.
+const CALL: usize = 64;
+
+thread_local! {
+    /// What is left of them in the rendering under way on this thread; functions of templates have no other state.
+    static LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Renders under a budget of bytes: what was handled is taken from `budget`, and what is left of it bounds the work.
+pub(super) fn metered<T>(budget: &mut usize, render: impl FnOnce() -> (T, u32)) -> T {
+    let allowed = MOST_HANDLED.min(*budget);
+    LEFT.set(allowed);
+    let (result, pieces) = render();
+    *budget = budget.saturating_sub(allowed - LEFT.get()).saturating_sub(CALL * pieces as usize);
+    result
+}
+
+fn charge(bytes: usize) -> gotmpl::Result<()> {
+    let rest = LEFT.get().checked_sub(bytes.saturating_add(CALL));
+    LEFT.set(rest.ok_or_else(|| TemplateError::Exec("the templates of the run handle too much text".to_owned()))?);
+    Ok(())
+}
+
+/// Charges for a value that a function is about to read.
+fn charge_for(value: &TemplateValue) -> gotmpl::Result<()> {
+    match value {
+        TemplateValue::String(text) if text.len() > super::LARGEST_TEXT => {
+            Err(TemplateError::Exec(format!("a string is longer than {} bytes", super::LARGEST_TEXT)))
+        }
+        other => charge(other.len().unwrap_or(0)),
+    }
 }
 
 /// What is printed of a value: structures as compact JSON, all else as it is.
 fn show(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
-    Ok(match args.first() {
+    match args.first() {
         Some(structure @ (TemplateValue::List(_) | TemplateValue::Map(_))) => {
             let json = serde_json::to_string(&Shown(structure)).unwrap_or_default();
-            TemplateValue::String(json.into())
+            charge(json.len())?;
+            Ok(TemplateValue::String(json.into()))
         }
-        Some(other) => other.clone(),
-        None => TemplateValue::Nil,
-    })
+        other => bound(&[other.cloned().unwrap_or(TemplateValue::Nil)]),
+    }
 }
 
 /// The first argument's field of that name, and its field, and so on: exactly that name, else ignoring case.
@@ -73,6 +108,7 @@ fn field(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
             }
         };
     }
+    charge_for(value)?;
     Ok(value.clone())
 }
 
@@ -80,15 +116,25 @@ fn same_ignoring_case(key: &str, name: &str) -> bool {
     key.chars().flat_map(char::to_lowercase).eq(name.chars().flat_map(char::to_lowercase))
 }
 
-/// The argument, unless it is a string too long to keep.
+/// The argument, if it may be handled.
 fn bound(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
-    match args.first() {
-        Some(TemplateValue::String(text)) if text.len() > super::LARGEST_TEXT => {
-            Err(TemplateError::Exec(format!("a string is longer than {} bytes", super::LARGEST_TEXT)))
-        }
-        Some(other) => Ok(other.clone()),
-        None => Ok(TemplateValue::Nil),
+    let value = args.first().cloned().unwrap_or(TemplateValue::Nil);
+    charge_for(&value)?;
+    Ok(value)
+}
+
+/// The argument, unless as a format it would make a long text of nothing: `%65535d%65535d…`.
+fn format(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
+    const WIDEST: usize = 64 * 1024;
+    let format = bound(args)?;
+    let text = format.as_str().unwrap_or_default();
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let widths = numbers.map(|digits| digits.parse().unwrap_or(WIDEST));
+    let stars = text.bytes().filter(|byte| *byte == b'*').count().saturating_mul(WIDEST);
+    if text.contains('%') && widths.fold(stars, usize::saturating_add) > 16 * WIDEST {
+        return Err(TemplateError::Exec("the widths of the format are too large".to_owned()));
     }
+    Ok(format)
 }
 
 struct Shown<'a>(&'a TemplateValue);

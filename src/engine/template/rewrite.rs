@@ -2,8 +2,8 @@
 //!
 //! - a value that is printed goes through [`SHOW`] (structures become JSON);
 //! - `.a.b` becomes a call of [`FIELD`] (names match in any case);
-//! - a value that is kept goes through [`BOUND`], and every body starts with an empty text: both are there so that
-//!   rendering can be stopped.
+//! - a value that is kept, or given to a function, goes through [`BOUND`], a format through [`FORMAT`], and every body
+//!   starts with an empty text: all are there so that rendering can be stopped.
 
 use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, PipeNode, Pos, SmolStr, TextNode};
 
@@ -11,6 +11,7 @@ use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, PipeNode, Pos
 pub(super) const SHOW: &str = "show value";
 pub(super) const FIELD: &str = "field of";
 pub(super) const BOUND: &str = "bound value";
+pub(super) const FORMAT: &str = "format text";
 
 /// What a template may call.
 const FUNCTIONS: [&str; 19] = [
@@ -95,18 +96,23 @@ impl Rewriter<'_> {
     fn pipe(&mut self, pipe: &mut PipeNode) -> Result<(), String> {
         let mut commands = Vec::with_capacity(pipe.commands.len() + 1);
         for mut command in pipe.commands.drain(..) {
-            let name = command.args.first();
-            let prints = matches!(name, Some(Expr::Identifier(_, name)) if PRINTING.contains(&name.as_str()));
+            let name = match command.args.first() {
+                Some(Expr::Identifier(_, name)) => name.clone(),
+                _ => SmolStr::default(),
+            };
+            let prints = PRINTING.contains(&name.as_str());
             for (at, argument) in command.args.iter_mut().enumerate() {
+                let is_kept = matches!(argument, Expr::Dot(_) | Expr::Variable(..));
                 self.expr(argument)?;
-                if prints && at > 0 {
+                if at > 0 && (prints || is_kept) {
+                    let function = given_to(&name, at == 1);
                     let pos = argument.pos();
-                    let shown = std::mem::replace(argument, Expr::Nil(pos));
-                    *argument = parenthesised(pos, call(pos, SHOW, vec![shown]));
+                    let value = std::mem::replace(argument, Expr::Nil(pos));
+                    *argument = parenthesised(pos, call(pos, function, vec![value]));
                 }
             }
             if prints && !commands.is_empty() {
-                commands.push(call(command.pos, SHOW, Vec::new()));
+                commands.push(call(command.pos, given_to(&name, command.args.len() == 1), Vec::new()));
             }
             commands.push(command);
         }
@@ -155,6 +161,15 @@ impl Rewriter<'_> {
             Expr::Pipe(_, pipe) => self.pipe(pipe),
             _ => Ok(()),
         }
+    }
+}
+
+/// What an argument of this function goes through.
+fn given_to(function: &str, is_first: bool) -> &'static str {
+    match function {
+        "printf" if is_first => FORMAT,
+        _ if PRINTING.contains(&function) => SHOW,
+        _ => BOUND,
     }
 }
 

@@ -13,7 +13,7 @@ fn data(json: serde_json::Value) -> Arc<TemplateData> {
 }
 
 fn render(source: &str, variables: serde_json::Value) -> Result<String, String> {
-    Template::parse(source).expect("parses").render(&data(variables))
+    Template::parse(source).expect("parses").render(&data(variables), &mut RUN_BUDGET.clone())
 }
 
 #[track_caller]
@@ -182,7 +182,25 @@ fn rendering_is_bounded_in_time_and_memory() {
     let deep = "{{define \"a\"}}{{if true}}{{template \"a\"}}{{end}}{{end}}{{template \"a\"}}";
     let looping = "{{range 1000000000}}{{end}}";
     let long = "{{range 1000}}{{range 1000}}0123456789abcdefghijklmnopqrstuvwxyz{{end}}{{end}}";
-    for source in [doubling, nested, branching, deep, looping, long] {
-        assert!(render(source, json!({})).is_err(), "{source}");
+    let copying = "{{$x := .long}}{{range 1000000}}{{$y := print $x}}{{end}}";
+    let comparing = "{{range 1000000}}{{if eq $.long $.same}}{{end}}{{end}}";
+    let wide = &format!("{{{{printf \"{}\"}}}}", "%60000d".repeat(1000));
+    let variable_width = &format!("{{{{printf \"{}\" {}}}}}", "%*d".repeat(100), "60000 1 ".repeat(100));
+    let (one, other) = ("x".repeat(1024 * 1024), "x".repeat(1024 * 1024));
+    let variables = json!({"long": one, "same": other});
+    for source in
+        [doubling, nested, branching, deep, looping, long, copying, comparing, wide.as_str(), variable_width.as_str()]
+    {
+        assert!(render(source, variables.clone()).is_err(), "{source}");
     }
+    assert_eq!(render("{{len .long}}{{printf \"%05d|%-4d|\" 7 7}}", variables).as_deref(), Ok("104857600007|7   |"));
+}
+
+#[test]
+fn the_renderings_of_a_run_share_one_budget() {
+    let template = Template::parse("{{.long}}").expect("parses");
+    let variables = data(json!({"long": "x".repeat(1000)}));
+    let mut budget = 5000;
+    let rendered = (0..10).take_while(|_| template.render(&variables, &mut budget).is_ok()).count();
+    assert_eq!((rendered, budget < 2200), (2, true), "{budget} left");
 }
