@@ -19,7 +19,7 @@ use crate::{
     runtime::{RootEnded, Runtime, RuntimeDeps, dispatch::RouteDefaults},
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{EmbeddedSettings, EmbeddedStore, OpenError},
+        embedded::{EmbeddedSettings, EmbeddedStore, OpenError, SecretKey},
     },
 };
 
@@ -84,12 +84,11 @@ impl App {
     /// The first part that cannot be opened, in one line that says what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
-        let listener = listener::bind(&config.listen)
-            .map_err(|source| StartError::Listen { port: config.listen.port, source })?;
-        let settings = EmbeddedSettings { secret_key: config.store.secret_key, ..EmbeddedSettings::new(config.store.data_dir) };
-        let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings))
-            .await
-            .map_err(|error| OpenError::from(std::io::Error::other(error)))??;
+        let listener =
+            listener::bind(&config.listen).map_err(|source| StartError::Listen { port: config.listen.port, source })?;
+        let secret_key = config.store.secret_key.map(SecretKey::new);
+        let settings = EmbeddedSettings { data_dir: config.store.data_dir, secret_key };
+        let store = tokio::task::block_in_place(|| EmbeddedStore::open(settings))?;
         let (pools, models) = seeds(&config.defaults);
         store.seed(pools, models).await.map_err(StartError::Seed)?;
         let transport = Transport::new(TransportConfig {
@@ -135,9 +134,9 @@ impl App {
         Ok(Self { addr, runtime, store, stopping, server, root })
     }
 
-    /// Tells the server to stop: no new connections, running requests finish.
-    pub fn stop(&self) {
-        self.stopping.cancel();
+    /// Cancelling it stops the server: no new connections, running requests finish.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stopping.clone()
     }
 
     /// Waits until the server has ended, and closes everything in order: requests, actors, store.
@@ -168,10 +167,7 @@ fn seeds(defaults: &DefaultsConfig) -> (Vec<SeedPool>, Vec<SeedModel>) {
         name: name.to_owned(),
         purpose_type: purpose.to_owned(),
     };
-    let pools = vec![
-        pool(EMBED_POOL, "Embedder", "Internal Embeddings"),
-        pool(TASKS_POOL, "Tasks", "Internal Tasks"),
-    ];
+    let pools = vec![pool(EMBED_POOL, "Embedder", "Internal Embeddings"), pool(TASKS_POOL, "Tasks", "Internal Tasks")];
     let models = vec![
         SeedModel {
             name: defaults.embed_model.clone(),

@@ -40,3 +40,11 @@ pub mod hooks;
 pub mod runtime;
 
 pub mod api;
+
+pub mod http;
+
+pub mod shutdown;
+
+pub mod app;
+
+pub mod cli;

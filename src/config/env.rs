@@ -54,6 +54,17 @@ const NOT_YET: [(&str, &str); 7] = [
     ("METRICS_ADDR", "this version serves no metrics; unset it"),
 ];
 
+/// Reads the configuration from the process's environment. Variables that are not Unicode are ignored unless they are
+/// ours, and then what cannot be read is refused with the rest.
+///
+/// # Errors
+/// As [`from_env`].
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn from_process() -> Result<(Config, Vec<String>), ConfigError> {
+    let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+    from_env(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+}
+
 /// Reads the configuration from variables (names in any case) and returns it with warnings to be logged.
 /// An empty value counts as unset.
 ///

@@ -99,9 +99,8 @@ where
         if let Some(text) = self.query("cursor") {
             // An offset's `+` that was not percent-encoded arrives as a space.
             let cursor: Result<Timestamp, _> = text.replace(' ', "+").parse();
-            page.before = Some(cursor.map_err(|error| {
-                Error::unprocessable(format!("query parameter 'cursor': {error}"))
-            })?);
+            page.before =
+                Some(cursor.map_err(|error| Error::unprocessable(format!("query parameter 'cursor': {error}")))?);
         }
         Ok(page)
     }
@@ -138,9 +137,8 @@ where
         let mut whole = BytesMut::new();
         let read = async {
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| {
-                    Error::invalid("the request body broke off before its end").with_detail(error)
-                })?;
+                let frame = frame
+                    .map_err(|error| Error::invalid("the request body broke off before its end").with_detail(error))?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
@@ -150,9 +148,9 @@ where
             }
             Ok(())
         };
-        let outcome = tokio::time::timeout(self.limits.time, read).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time"))
-        });
+        let outcome = tokio::time::timeout(self.limits.time, read)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
             discard(body, limit).await;
         }

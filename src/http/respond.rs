@@ -51,7 +51,12 @@ const fn status(code: ErrorCode) -> StatusCode {
 }
 
 /// The answer of a handler. Events end when `stopping` is cancelled.
-pub(super) fn reply(reply: Reply, warnings: Vec<String>, id: &RequestId, stopping: &CancellationToken) -> Response<Outgoing> {
+pub(super) fn reply(
+    reply: Reply,
+    warnings: Vec<String>,
+    id: &RequestId,
+    stopping: &CancellationToken,
+) -> Response<Outgoing> {
     let (content_type, body) = match reply.body {
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),

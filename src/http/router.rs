@@ -88,9 +88,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["internal", "models"] => const { &[(Method::GET, ModelListInternal)] },
 
         ["pools"] => const { &[(Method::GET, PoolList), (Method::POST, PoolCreate)] },
-        ["pools", _id] => {
-            const { &[(Method::GET, PoolGet), (Method::PUT, PoolUpdate), (Method::DELETE, PoolDelete)] }
-        }
+        ["pools", _id] => const { &[(Method::GET, PoolGet), (Method::PUT, PoolUpdate), (Method::DELETE, PoolDelete)] },
         ["pool-by-name", _name] => const { &[(Method::GET, PoolByName)] },
         ["pool-by-purpose", _purpose] => const { &[(Method::GET, PoolByPurpose)] },
 

@@ -62,9 +62,8 @@ impl Service {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let trace = request::trace_parent(request.headers()).map(|(trace, span)| (trace.to_owned(), span.to_owned()));
         let answered = AssertUnwindSafe(self.route(request, &id)).catch_unwind().await;
-        let response = answered.unwrap_or_else(|_| {
-            Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log"))
-        });
+        let response = answered
+            .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
         let (trace_id, span_id) = trace.unzip();
         let elapsed = started.elapsed();
         match response {

@@ -178,7 +178,10 @@ fn what_fails_while_rendering_says_why() {
 fn rendering_is_bounded_in_time_and_memory() {
     let doubling = "{{$x := \"0123456789abcdef\"}}{{range 60}}{{$x = print $x $x}}{{end}}";
     let nested = "{{define \"d\"}}{{template \"d\" (print . .)}}{{end}}{{template \"d\" \"0123456789abcdef\"}}";
-    let branching = "{{define \"a\"}}{{template \"a\"}}{{template \"a\"}}{{end}}{{template \"a\"}}";
+    let twice =
+        |at| format!("{{{{define \"t{at}\"}}}}{{{{template \"t{0}\"}}}}{{{{template \"t{0}\"}}}}{{{{end}}}}", at + 1);
+    let branching =
+        &format!("{}{{{{define \"t50\"}}}}{{{{end}}}}{{{{template \"t0\"}}}}", (0..50).map(twice).collect::<String>());
     let deep = "{{define \"a\"}}{{if true}}{{template \"a\"}}{{end}}{{end}}{{template \"a\"}}";
     let looping = "{{range 1000000000}}{{end}}";
     let long = "{{range 1000}}{{range 1000}}0123456789abcdefghijklmnopqrstuvwxyz{{end}}{{end}}";
@@ -188,9 +191,18 @@ fn rendering_is_bounded_in_time_and_memory() {
     let variable_width = &format!("{{{{printf \"{}\" {}}}}}", "%*d".repeat(100), "60000 1 ".repeat(100));
     let (one, other) = ("x".repeat(1024 * 1024), "x".repeat(1024 * 1024));
     let variables = json!({"long": one, "same": other});
-    for source in
-        [doubling, nested, branching, deep, looping, long, copying, comparing, wide.as_str(), variable_width.as_str()]
-    {
+    for source in [
+        doubling,
+        nested,
+        branching.as_str(),
+        deep,
+        looping,
+        long,
+        copying,
+        comparing,
+        wide.as_str(),
+        variable_width.as_str(),
+    ] {
         assert!(render(source, variables.clone()).is_err(), "{source}");
     }
     assert_eq!(render("{{len .long}}{{printf \"%05d|%-4d|\" 7 7}}", variables).as_deref(), Ok("104857600007|7   |"));

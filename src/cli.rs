@@ -1,0 +1,37 @@
+//! The command line: what the user asks for, and how the answer becomes an exit status.
+
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// GenAI orchestration runtime: prompts, chats, embeddings and task chains on pools of LLM backends.
+#[derive(Parser)]
+#[command(name = "penstock", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server. It is configured by environment variables; README.md lists them.
+    Serve,
+    /// Print the version.
+    Version,
+}
+
+/// Reads the arguments and does what they say.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve => serve::serve(),
+        Command::Version => version(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+fn version() -> ExitCode {
+    println!("penstock {}", env!("CARGO_PKG_VERSION"));
+    ExitCode::SUCCESS
+}

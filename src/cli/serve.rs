@@ -1,0 +1,108 @@
+//! `penstock serve`: from the environment to a running server and its end.
+
+use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    app::{App, Ended},
+    config::{self, Config, LogConfig, LogFormat},
+    shutdown::StopSignals,
+};
+
+/// The usual statuses of `sysexits.h`: bad configuration, a service that is not available, a fault of ours.
+const EXIT_CONFIG: u8 = 64;
+const EXIT_UNAVAILABLE: u8 = 69;
+const EXIT_SOFTWARE: u8 = 70;
+
+pub(super) fn serve() -> ExitCode {
+    let (config, warnings) = match config::from_process() {
+        Ok(read) => read,
+        Err(error) => return complain(EXIT_CONFIG, &error.to_string()),
+    };
+    start_log(&config.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    // Two TLS implementations could be linked in one day; this names ours before the first client is built.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => complain(EXIT_UNAVAILABLE, &format!("the runtime could not be started: {error}")),
+    }
+}
+
+async fn run(config: Config) -> ExitCode {
+    let mut signals = match StopSignals::install() {
+        Ok(signals) => signals,
+        Err(error) => return complain(EXIT_UNAVAILABLE, &format!("signals cannot be received: {error}")),
+    };
+    log_settings(&config);
+    let app = match App::start(config).await {
+        Ok(app) => app,
+        Err(error) => return complain(EXIT_UNAVAILABLE, &error.to_string()),
+    };
+    tracing::info!(address = %app.addr, version = env!("CARGO_PKG_VERSION"), "penstock is ready");
+    let stop = app.stopper();
+    let ended = app.ended();
+    tokio::pin!(ended);
+    let ended = tokio::select! {
+        ended = &mut ended => ended,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping: no new connections, running requests finish");
+            stop.cancel();
+            tokio::select! {
+                ended = &mut ended => ended,
+                signal = signals.next() => {
+                    tracing::warn!(signal, "stopping at once");
+                    return ExitCode::from(EXIT_SOFTWARE);
+                }
+            }
+        }
+    };
+    match ended {
+        Ended::Drained => tracing::info!("penstock has stopped"),
+        Ended::Cut(connections) => tracing::warn!(connections, "penstock has stopped; some requests were cut"),
+        Ended::Failed => return ExitCode::from(EXIT_SOFTWARE),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Settings that matter at first sight; never a secret.
+fn log_settings(config: &Config) {
+    let is_open = config.auth.token.is_none();
+    let is_loopback = config.listen.address.is_some_and(|address: IpAddr| address.is_loopback());
+    tracing::info!(
+        data_dir = %config.store.data_dir.display(),
+        task_model = config.defaults.task_model,
+        embed_model = config.defaults.embed_model,
+        model_sync = ?config.defaults.model_sync,
+        max_output_tokens = config.defaults.max_output_tokens,
+        max_body_bytes = config.limits.max_body_bytes,
+        authentication = !is_open,
+        "settings"
+    );
+    if is_open && !is_loopback {
+        tracing::warn!("TOKEN is not set: everybody who reaches this address may use it");
+    }
+}
+
+fn start_log(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let is_terminal = std::io::stdout().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    match config.format {
+        Some(LogFormat::Json) => builder.json().flatten_event(true).init(),
+        None if !is_terminal => builder.json().flatten_event(true).init(),
+        Some(LogFormat::Text) | None => builder.with_ansi(is_terminal).init(),
+    }
+}
+
+/// One line on standard error, whatever the log's form.
+#[expect(clippy::print_stderr, reason = "the process ends here, maybe before there is a log")]
+fn complain(status: u8, message: &str) -> ExitCode {
+    eprintln!("penstock: {}", message.replace('\n', " "));
+    ExitCode::from(status)
+}
