@@ -75,7 +75,7 @@ impl Service {
             Err(error) => {
                 let response = respond::error(&error, &id);
                 let status = response.status().as_u16();
-                let detail = error.detail().map(|detail| chain_of(detail));
+                let detail = error.detail().map(chain_of);
                 if status >= 500 {
                     tracing::warn!(
                         request_id = %id, trace_id, span_id, %method, path, status, ?elapsed, %error, detail,

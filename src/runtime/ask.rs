@@ -10,6 +10,13 @@ use super::mailbox::{Address, Envelope, Lane, SendError};
 /// Where a handler puts its answer. Closed when the asker has gone: then the work need not be done.
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
+/// Answers; an asker that has gone meanwhile does not matter.
+pub(super) fn answer<T>(reply: Reply<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("an answer found nobody");
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {

@@ -22,7 +22,7 @@ use self::{
     probe::{ProbeOutcome, probe},
 };
 use super::{
-    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     directory::{BackendCell, BackendView, Health},
     events::EventsHandle,
     mailbox::{Address, Bounds, Envelope, Lane},
@@ -333,9 +333,7 @@ impl BackendState {
     fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<()>) {
         self.downloads.cancel(model, waiting, &self.goal.declared);
         self.publish();
-        if reply.send(()).is_err() {
-            tracing::debug!("whoever cancelled a download has gone");
-        }
+        answer(reply, ());
     }
 
     /// Shows the world the state as it is now.

@@ -64,7 +64,7 @@ pub struct DispatchError {
     /// Set when the call was refused before any backend was asked.
     pub refusal: Option<RefusalReason>,
     /// Who was asked last, if anybody was.
-    pub served: Option<Served>,
+    pub served: Option<Box<Served>>,
 }
 
 impl DispatchError {
@@ -140,7 +140,7 @@ impl Dispatcher {
                 Err(error) => {
                     note_failure(&candidate, &error);
                     let may_try_another = error.may_fail_over() && attempts < MAX_ATTEMPTS;
-                    let failed = DispatchError { failure: error.into(), refusal: None, served: Some(served) };
+                    let failed = DispatchError { failure: error.into(), refusal: None, served: Some(Box::new(served)) };
                     if !may_try_another {
                         return Err(failed);
                     }

@@ -19,7 +19,7 @@ use tokio_util::{
 };
 
 use super::{
-    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     backend::{BackendActor, BackendArgs, BackendDeps, BackendGoal, DeclaredModel},
     directory::{BackendCell, Directory, PoolCell, RouteTable},
     mailbox::{Address, Bounds, Envelope, Lane},
@@ -347,8 +347,7 @@ impl Actor for FleetActor {
         match envelope.message {
             FleetMsg::Apply { intent, reply } => {
                 state.apply(&myself, *intent).await?;
-                // Reconcile may have given up waiting; the intent is in force all the same.
-                drop(reply.send(()));
+                answer(reply, ());
             }
             FleetMsg::RestartDue { child } => state.restart(&myself, child).await?,
         }

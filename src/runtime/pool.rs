@@ -21,6 +21,7 @@ pub(super) use self::{
     resolve::{Candidate, Matching, ModelQuery, resolve},
 };
 use super::{
+    ask::answer,
     directory::{PoolCell, RouteTable},
     lease::Lease,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
@@ -111,7 +112,7 @@ impl PoolState {
                 Some((at, lease)) => {
                     let Waiter { mut candidates, grant } = waiter;
                     // A request that has gone meanwhile gives the lease back by dropping it.
-                    drop(grant.send(Grant { candidate: candidates.swap_remove(at), lease }));
+                    answer(grant, Grant { candidate: candidates.swap_remove(at), lease });
                 }
             }
             if !self.any_free_slot() {

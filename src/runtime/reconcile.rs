@@ -14,7 +14,7 @@ use tokio_util::{
 };
 
 use super::{
-    ask::{AskError, Reply, ask},
+    ask::{AskError, Reply, answer, ask},
     fleet::FleetHandle,
     mailbox::{Address, Bounds, Envelope, Lane},
 };
@@ -120,8 +120,7 @@ impl ReconcileState {
         self.is_reading = false;
         if succeeded {
             for reply in self.answered_now.drain(..) {
-                // Whoever waited may have gone.
-                drop(reply.send(()));
+                answer(reply, ());
             }
         } else {
             let (handle, stop) = (self.args.handle.clone(), self.stop.clone());

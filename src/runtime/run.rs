@@ -17,7 +17,7 @@ use tokio_util::{
 
 use super::{
     alerts::AlertLog,
-    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
+    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     dispatch::Dispatcher,
     mailbox::{Address, Bounds, Envelope, Lane},
 };
@@ -148,7 +148,7 @@ impl RunState {
                     self.spawn(step, timeout, async move {
                         match dispatcher.generate(&route, &call).await {
                             Ok((completion, served)) => Outcome::Answered(completion, served),
-                            Err(error) => Outcome::Failed(error.failure, error.served),
+                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
                         }
                     });
                 }
@@ -157,7 +157,7 @@ impl RunState {
                     self.spawn(step, timeout, async move {
                         match dispatcher.embed(&route, &text).await {
                             Ok((vector, served)) => Outcome::Embedded(vector, served),
-                            Err(error) => Outcome::Failed(error.failure, error.served),
+                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
                         }
                     });
                 }
@@ -183,8 +183,7 @@ impl RunState {
                 }
                 Effect::Finish(outcome) => {
                     if let Some(sender) = self.outcome.take() {
-                        // The caller may have gone in this very moment.
-                        drop(sender.send(*outcome));
+                        answer(sender, *outcome);
                     }
                     return true;
                 }
@@ -271,7 +270,7 @@ impl Actor for RunActor {
             RunMsg::Cancel => true,
             RunMsg::GetSnapshot { reply } => {
                 let snapshot = RunSnapshot { id: state.id.clone(), attempts: state.machine.state().len() };
-                drop(reply.send(snapshot));
+                answer(reply, snapshot);
                 false
             }
         };

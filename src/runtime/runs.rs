@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use super::{
+    ask::answer,
     mailbox::{Address, Bounds, Envelope, Lane},
     run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec},
 };
@@ -125,7 +126,7 @@ impl Actor for RunSupervisor {
             RunsMsg::Start { reply, .. } if reply.is_closed() => {}
             RunsMsg::Start { spec, reply } => {
                 // A caller that has gone drops the handle, which cancels the run.
-                drop(reply.send(state.start(&myself, *spec).await));
+                answer(reply, state.start(&myself, *spec).await);
             }
         }
         Ok(())
