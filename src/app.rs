@@ -88,7 +88,9 @@ impl App {
             listener::bind(&config.listen).map_err(|source| StartError::Listen { port: config.listen.port, source })?;
         let secret_key = config.store.secret_key.map(SecretKey::new);
         let settings = EmbeddedSettings { data_dir: config.store.data_dir, secret_key };
-        let store = tokio::task::block_in_place(|| EmbeddedStore::open(settings))?;
+        let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings))
+            .await
+            .map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??;
         let (pools, models) = seeds(&config.defaults);
         store.seed(pools, models).await.map_err(StartError::Seed)?;
         let transport = Transport::new(TransportConfig {

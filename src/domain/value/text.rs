@@ -92,7 +92,7 @@ mod tests {
             (Value::Float(-0.0), "0"),
             (Value::Bool(true), "true"),
             (Value::Vector([0.25, 1.0].into()), "[0.25,1.0]"),
-            (Value::json(json!({"b": 1, "a": "x"})), r#"{"a":"x","b":1}"#),
+            (Value::json(json!({"b": 1, "a": "x"})), r#"{"b":1,"a":"x"}"#),
             (Value::json(json!("x")), r#""x""#),
             (Value::Any(Arc::new(json!("x"))), "x"),
             (Value::Any(Arc::new(json!(null))), ""),

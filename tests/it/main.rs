@@ -1,0 +1,14 @@
+//! Behaviour of the whole server, one file a behaviour: a real server on a free port, simulated backends behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+mod architecture;
+mod first_light;
