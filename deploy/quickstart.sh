@@ -80,6 +80,8 @@ if [[ -n $OLLAMA_URL ]]; then
 else
     TASK_MODEL=$CHAT_ALIAS
     EMBED_MODEL=$EMBED_ALIAS
+    # A small model rambles to the bound, and the bound is what a newcomer waits for.
+    export MAX_OUTPUT_TOKENS=${MAX_OUTPUT_TOKENS:-120}
 fi
 export PORT ADDR TASK_MODEL EMBED_MODEL
 if ! [[ $PORT =~ ^[0-9]{1,5}$ ]] || ((10#$PORT < 1 || 10#$PORT > 65535)); then

@@ -118,7 +118,7 @@ pub struct DefaultsConfig {
 
 /// Told to models when the caller is a program that wants the answer alone.
 const DEFAULT_SYSTEM_INSTRUCTION: &str =
-    "You are called by another program, not by a person. Reply with the answer only: no greeting, no explanation.";
+    "Your reply is read by another program. Answer directly and briefly. Give only the answer.";
 
 impl Default for DefaultsConfig {
     fn default() -> Self {

@@ -9,4 +9,5 @@ pub mod loose;
 pub mod ndjson;
 pub mod ollama;
 pub mod openai;
+pub mod reply;
 pub mod yaml;

@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    json,
-    openai::{ReplyError, constraint_schema},
-};
+use super::{json, openai::constraint_schema, reply::ReplyError};
 use crate::domain::{
     message::{ChatCall, ChatMessage, Completion, Finish, Sampling, Usage},
     model::{Capabilities, ModelDetails, ObservedModel},

@@ -4,34 +4,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::json::{self, JsonError};
+use super::{json, reply::ReplyError};
 use crate::domain::{
     message::{ChatCall, Completion, Constraint, Finish, Usage},
     model::ObservedModel,
 };
-
-/// A reply that is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReplyError {
-    /// Not the JSON that was expected.
-    #[error("the reply is not what the protocol says: {0}")]
-    Malformed(String),
-    /// An answer without text.
-    #[error("the reply is empty")]
-    Empty,
-    /// Withheld by the server's content filter.
-    #[error("the reply was withheld by the server's content filter")]
-    Filtered,
-    /// The server reported a failure inside a successful reply.
-    #[error("{0}")]
-    Reported(String),
-}
-
-impl From<JsonError> for ReplyError {
-    fn from(error: JsonError) -> Self {
-        Self::Malformed(error.to_string())
-    }
-}
 
 #[derive(Serialize)]
 struct ChatBody<'a> {

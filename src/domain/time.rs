@@ -24,6 +24,18 @@ impl Timestamp {
         Self(jiff::Timestamp::now().as_microsecond())
     }
 
+    /// Reads a time as a bound: what lies between two microseconds counts as the later one, so that everything before
+    /// the time as written is before the bound.
+    ///
+    /// # Errors
+    /// Text that is no RFC 3339 time.
+    pub fn parse_as_bound(text: &str) -> Result<Self, TimestampError> {
+        let Self(micros) = text.parse()?;
+        let time: Option<jiff::Timestamp> = text.parse().ok();
+        let has_more = time.is_some_and(|time| time.as_nanosecond() > i128::from(micros) * 1000);
+        Ok(Self(if has_more { micros.saturating_add(1) } else { micros }))
+    }
+
     /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -90,6 +102,14 @@ mod tests {
             assert_eq!(text.parse(), Ok(noon), "{text}");
         }
         assert!("2025-08-08".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_bound_between_two_microseconds_is_the_later_one() {
+        let bound = |text| Timestamp::parse_as_bound(text).map(|time| time.as_micros() % 1_000_000);
+        assert_eq!(bound("2025-08-08T12:00:00.123456Z"), Ok(123_456));
+        assert_eq!(bound("2025-08-08T12:00:00.123456001Z"), Ok(123_457));
+        assert!(bound("soon").is_err());
     }
 
     #[test]

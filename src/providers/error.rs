@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    dialect::openai::{ReplyError, parse_error},
+    dialect::{openai::parse_error, reply::ReplyError},
     domain::failure::{Failure, FailureClass},
 };
 
