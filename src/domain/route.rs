@@ -17,26 +17,11 @@ pub enum RoutingStrategy {
     Auto,
     /// Largest context first.
     LowLatency,
-    /// By the backends' weights.
-    Weighted,
-    /// The backend that saw the same beginning before.
-    PrefixAffinity,
-    /// Where the model is in memory already.
-    WarmFirst,
 }
 
 impl RoutingStrategy {
-    /// Every strategy that a chain may name.
-    pub const ALL: [Self; 8] = [
-        Self::Random,
-        Self::RoundRobin,
-        Self::LeastLoaded,
-        Self::Auto,
-        Self::LowLatency,
-        Self::Weighted,
-        Self::PrefixAffinity,
-        Self::WarmFirst,
-    ];
+    /// Every strategy that a chain may name in this version.
+    pub const ALL: [Self; 5] = [Self::Random, Self::RoundRobin, Self::LeastLoaded, Self::Auto, Self::LowLatency];
 
     /// Its name in a chain.
     pub const fn as_str(self) -> &'static str {
@@ -46,9 +31,6 @@ impl RoutingStrategy {
             Self::LeastLoaded => "least-loaded",
             Self::Auto => "auto",
             Self::LowLatency => "low-latency",
-            Self::Weighted => "weighted",
-            Self::PrefixAffinity => "prefix-affinity",
-            Self::WarmFirst => "warm-first",
         }
     }
 
