@@ -20,6 +20,9 @@ use crate::{
     error::{Error, ErrorCode, RefusalReason},
 };
 
+/// About the time a process manager takes to start the next instance.
+const DRAIN_RETRY_SECONDS: u32 = 5;
+
 /// What the HTTP layer is told.
 #[derive(Clone)]
 pub struct HttpConfig {
@@ -117,8 +120,9 @@ impl Service {
         let Some((_, route)) = methods.iter().find(|(known, _)| *known == method) else {
             return Ok(respond::method_not_allowed(&allow(methods), id));
         };
-        if *route == Route::Ready && self.stopping.is_cancelled() {
-            return Err(Error::refused(RefusalReason::Draining, "the server is stopping", 1));
+        // Running requests finish; what still comes on an open connection belongs to another instance, or to the next.
+        if self.stopping.is_cancelled() && *route != Route::Health {
+            return Err(Error::refused(RefusalReason::Draining, "the server is stopping", DRAIN_RETRY_SECONDS));
         }
         let reply = router::dispatch(*route, &self.api, &mut request).await?;
         let warnings = std::mem::take(&mut request.warnings);
