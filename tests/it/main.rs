@@ -11,4 +11,10 @@
 mod support;
 
 mod architecture;
+mod associations;
+mod backends;
 mod first_light;
+mod hooks_crud;
+mod models;
+mod pools;
+mod providers;
