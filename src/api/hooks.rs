@@ -1,6 +1,7 @@
 //! `/hooks/remote` and `/supported` (`docs/api.md`, remote hooks).
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -18,7 +19,8 @@ const MAX_METHOD_BYTES: usize = 10;
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HookInput {
-    id: String,
+    /// Of any type: a POST takes a text, a PUT ignores it.
+    id: Option<Json>,
     name: String,
     endpoint_url: String,
     method: String,
@@ -49,7 +51,12 @@ impl HookInput {
 /// # Errors
 /// 422, 409, 429.
 pub async fn create(api: &Api, input: HookInput) -> Result<Reply, Error> {
-    let id = match input.id.trim() {
+    let id = match &input.id {
+        None => "",
+        Some(Json::String(id)) => id.trim(),
+        Some(_) => return Err(Error::invalid("field 'id' must be a text")),
+    };
+    let id = match id {
         "" => None,
         id => Some(HookId::new(fields::at_most("id", id, MAX_ID_BYTES)?)),
     };

@@ -1,6 +1,7 @@
 //! `/models` and `/internal/models` (`docs/api.md`, models).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelInput {
-    id: Option<String>,
+    /// Of any type: a POST ignores it, a PUT compares it.
+    id: Option<Json>,
     model: Option<String>,
     context_length: Option<i64>,
     can_chat: Option<bool>,
@@ -94,8 +96,8 @@ pub async fn create(api: &Api, input: ModelInput) -> Result<Reply, Error> {
 /// # Errors
 /// 404, 409, 422.
 pub async fn update(api: &Api, id: &str, input: ModelInput) -> Result<Reply, Error> {
-    if let Some(sent) = input.id.as_deref().filter(|sent| !sent.is_empty() && *sent != id) {
-        return Err(Error::unprocessable(format!("field 'id' is '{sent}', but the path names '{id}'")));
+    if let Some(sent) = input.id.as_ref().filter(|sent| **sent != "" && **sent != id) {
+        return Err(Error::unprocessable(format!("field 'id' is {sent}, but the path names '{id}'")));
     }
     let stored = api.store.model(id).await?;
     let patch = input.check()?;

@@ -1,6 +1,6 @@
 //! What comes in: path, query and body of one request as typed values, within limits.
 
-use std::time::Duration;
+use std::{num::IntErrorKind, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
@@ -84,13 +84,17 @@ where
     pub(super) fn page(&self) -> Result<Page, Error> {
         let mut page = Page::default();
         if let Some(text) = self.query("limit") {
-            let limit: i64 = text
-                .parse()
-                .map_err(|_| Error::unprocessable(format!("query parameter 'limit' must be a number, not '{text}'")))?;
+            let limit = match text.parse::<i64>() {
+                // Beyond 64 bits it is still a number, and above the maximum.
+                Err(error) if *error.kind() == IntErrorKind::PosOverflow => i64::MAX,
+                parsed => parsed.map_err(|_| {
+                    Error::unprocessable(format!("query parameter 'limit' must be a whole number, not '{text}'"))
+                })?,
+            };
             page.limit = match usize::try_from(limit) {
                 Ok(limit @ 1..=MAX_LIMIT) => limit,
                 Ok(limit) if limit > MAX_LIMIT => {
-                    let message = format!("query parameter 'limit' must not be above {MAX_LIMIT}, it is {limit}");
+                    let message = format!("query parameter 'limit' must not be above {MAX_LIMIT}, it is {text}");
                     return Err(Error::invalid(message));
                 }
                 _ => return Err(Error::unprocessable("query parameter 'limit' must be at least 1")),
@@ -217,7 +221,9 @@ mod tests {
     fn page_parameters_are_checked_as_documented() {
         assert_eq!(request("/backends").page().unwrap(), Page::default());
         assert_eq!(request("/backends?limit=1000").page().unwrap().limit, 1000);
-        assert_eq!(page_code("limit=1001"), Some(ErrorCode::InvalidRequest));
+        for large in ["limit=1001", "limit=99999999999999999999"] {
+            assert_eq!(page_code(large), Some(ErrorCode::InvalidRequest), "{large}");
+        }
         for bad in ["limit=0", "limit=-1", "limit=ten", "limit=", "cursor=yesterday"] {
             assert_eq!(page_code(bad), Some(ErrorCode::Unprocessable), "{bad}");
         }

@@ -102,7 +102,8 @@ impl Service {
     {
         let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
         // The token comes first: who may not call learns nothing, not even which paths exist.
-        let is_probe = matches!(request.uri().path(), "/health" | "/ready");
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_probe = is_read && matches!(request.uri().path(), "/health" | "/ready");
         if let Some(token) = &self.config.auth.token
             && !is_probe
             && !auth::is_authorized(request.headers(), token)

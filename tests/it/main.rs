@@ -11,4 +11,13 @@
 mod support;
 
 mod architecture;
+mod associations;
+mod auth;
+mod backends;
 mod first_light;
+mod hooks_crud;
+mod models;
+mod paging;
+mod pools;
+mod providers;
+mod service;

@@ -1,7 +1,9 @@
 //! What the tests share: a server in its own folder, a client that shows what it got, waiting for events.
 
 mod client;
+pub mod raw;
 mod server;
+pub mod shape;
 
 use std::{future::Future, time::Duration};
 

@@ -1,11 +1,11 @@
 //! A whole server in this process, on a free port and in a folder of its own.
 
-use std::{ops::Deref, path::Path};
+use std::{net::SocketAddr, ops::Deref, path::Path};
 
 use loadtest::sim::SimBackend;
 use penstock::{
     app::{App, Ended},
-    config,
+    config::{self, Config},
     runtime::{
         Runtime,
         directory::{BackendView, SlotSnapshot},
@@ -20,6 +20,8 @@ use super::{Client, soon};
 /// A running server; stopped when dropped.
 pub struct TestServer {
     client: Client,
+    /// Where it listens, for raw connections.
+    pub addr: SocketAddr,
     /// The live side, for looking at what the API does not show.
     pub runtime: Runtime,
     stop: CancellationToken,
@@ -37,8 +39,20 @@ impl TestServer {
         server
     }
 
+    /// The same with what no setting can say.
+    pub async fn start_tuned(settings: &[(&str, &str)], tune: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self::start_whole(folder.path(), settings, tune).await;
+        server.folder = Some(folder);
+        server
+    }
+
     /// The same in a folder that outlives the server.
     pub async fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_whole(folder, settings, |_| {}).await
+    }
+
+    async fn start_whole(folder: &Path, settings: &[(&str, &str)], tune: impl FnOnce(&mut Config)) -> Self {
         let folder = folder.to_str().unwrap();
         let standard = [
             ("PORT", "0"),
@@ -48,13 +62,15 @@ impl TestServer {
             ("EMBED_MODEL", "embed:1b"),
         ];
         let all = standard.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let (config, _) = config::from_env(all).unwrap();
+        let (mut config, _) = config::from_env(all).unwrap();
+        tune(&mut config);
         // The TLS provider is installed with the first client.
         let early = Client::new(String::new());
         let app = App::start(config).await.unwrap();
         drop(early);
         Self {
             client: Client::new(format!("http://{}", app.addr)),
+            addr: app.addr,
             runtime: app.runtime.clone(),
             stop: app.stopper(),
             ended: TaskTracker::new().spawn(app.ended()),

@@ -1,0 +1,44 @@
+//! Bytes on a connection, for what no HTTP client would send.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::soon;
+
+/// One connection, written to by hand.
+pub struct RawClient(TcpStream);
+
+impl RawClient {
+    pub async fn connect(addr: SocketAddr) -> Self {
+        Self(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// Sends bytes; a server that has hung up already is seen by what can be read.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = soon("sending", self.0.write_all(bytes.as_ref())).await;
+        drop(sent);
+    }
+
+    /// Says that nothing more will come, and goes on listening.
+    pub async fn end(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
+    /// Everything the server says until it hangs up; fails when it resets the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut all = Vec::new();
+        soon("the server's last word", self.0.read_to_end(&mut all)).await.unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+/// Sends a whole request, whose head asks for the connection to be closed, and reads everything that comes back.
+pub async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> String {
+    let mut client = RawClient::connect(addr).await;
+    client.send(request).await;
+    client.rest().await
+}
