@@ -11,4 +11,6 @@
 mod support;
 
 mod architecture;
+mod embed;
+mod execute;
 mod first_light;

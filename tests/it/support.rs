@@ -1,11 +1,13 @@
 //! What the tests share: a server in its own folder, a client that shows what it got, waiting for events.
 
 mod client;
+mod scene;
 mod server;
 
 use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
+pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
 
 /// Longest wait for anything that should happen at once.
