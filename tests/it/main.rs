@@ -14,3 +14,5 @@ mod architecture;
 mod embed;
 mod execute;
 mod first_light;
+mod limits;
+mod routing;
