@@ -218,12 +218,17 @@ struct MessageReply {
 /// success: old servers send none.
 ///
 /// # Errors
-/// An `error` member, no text, or a body that is no such answer.
+/// An `error` member or `done_reason`, no text, or a body that is no such answer.
 pub fn parse_answer(body: &[u8]) -> Result<Completion, ReplyError> {
     let reply: AnswerReply = json::decode(body)?;
     if let Some(error) = reply.error {
         return Err(ReplyError::Reported(error));
     }
+    let finish = match reply.done_reason.as_deref() {
+        Some("error") => return Err(ReplyError::Reported("the backend stopped with an error".to_owned())),
+        Some("length") => Finish::Length,
+        _ => Finish::Stop,
+    };
     let (text, role) = match (reply.response, reply.message) {
         (Some(text), _) => (Some(text), None),
         (None, Some(message)) => (message.content, message.role),
@@ -233,7 +238,7 @@ pub fn parse_answer(body: &[u8]) -> Result<Completion, ReplyError> {
     Ok(Completion {
         text,
         role: role.unwrap_or_else(|| "assistant".to_owned()),
-        finish: if reply.done_reason.as_deref() == Some("length") { Finish::Length } else { Finish::Stop },
+        finish,
         usage: Usage { input_tokens: reply.prompt_eval_count, output_tokens: reply.eval_count },
     })
 }
@@ -351,6 +356,8 @@ mod tests {
     fn an_error_member_and_empty_text_are_failures() {
         assert_eq!(parse_answer(br#"{"error":"boom"}"#), Err(ReplyError::Reported("boom".to_owned())));
         assert_eq!(parse_answer(br#"{"response":"","done":true,"done_reason":"load"}"#), Err(ReplyError::Empty));
+        let broken = br#"{"response":"Hel","done":true,"done_reason":"error"}"#;
+        assert!(matches!(parse_answer(broken), Err(ReplyError::Reported(_))));
     }
 
     #[test]

@@ -280,8 +280,11 @@ impl PoolCell {
         self.handle.kill();
     }
 
+    /// Puts a route table in force, whether the pool's actor lives or is just being restarted, and lets it look at its
+    /// queue again.
     pub(super) fn publish(&self, table: RouteTable) {
         self.table.store(Arc::new(table));
+        self.wake();
     }
 
     fn wake(&self) {

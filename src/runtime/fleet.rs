@@ -187,7 +187,7 @@ impl FleetState {
     ) -> Result<(), ActorProcessingErr> {
         let id = table.pool.id.clone();
         if let Some(child) = self.pools.get(&id) {
-            child.cell.handle.adopt(table);
+            child.cell.publish(table);
             return Ok(());
         }
         let cell = match self.args.directory.pool(&id) {

@@ -1,8 +1,8 @@
-//! One pool: its route table and the queue of requests that wait for a slot.
+//! One pool: the queue of requests that wait for a slot. The fleet publishes the route table they are served by.
 //!
 //! Owns: the queue. Children: none. Supervisor: `Fleet`.
 //! Mailbox: 4,096 data permits, above any queue capacity in use, because every queued request is one message and the
-//! queue itself is what bounds them; 64 control permits: at most one wake-up at a time and one table per reconcile.
+//! queue itself is what bounds them; 64 control permits, of which one wake-up at a time is in use.
 //! On crash: waiting requests get a retryable refusal; the route table stays readable; the successor's queue is empty.
 
 mod policy;
@@ -22,7 +22,7 @@ pub(super) use self::{
 };
 use super::{
     ask::answer,
-    directory::{PoolCell, RouteTable},
+    directory::PoolCell,
     lease::Lease,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
@@ -56,13 +56,6 @@ impl PoolHandle {
     pub(super) fn enqueue(&self, waiter: Waiter) -> Result<(), SendError> {
         self.address.try_send(Lane::Data, PoolMsg::Enqueue(Box::new(waiter)))
     }
-
-    /// Hands over a new route table.
-    pub(super) fn adopt(&self, table: RouteTable) {
-        if let Err(error) = self.address.try_send(Lane::Control, PoolMsg::Adopt(Box::new(table))) {
-            tracing::warn!(%error, "a pool did not take its new configuration yet");
-        }
-    }
 }
 
 /// A slot for a waiting request, and which of its candidates it belongs to.
@@ -82,10 +75,9 @@ pub(super) struct Waiter {
 pub(super) enum PoolMsg {
     /// From a request that found no free slot. Answered through the waiter when a slot is free.
     Enqueue(Box<Waiter>),
-    /// From a backend that has a free slot while somebody waits, or whose view changed.
+    /// From a backend that has a free slot while somebody waits, or whose view changed; from the fleet behind a new
+    /// route table.
     SlotFreed,
-    /// From reconcile. Not answered; the published table shows it.
-    Adopt(Box<RouteTable>),
 }
 
 pub(super) struct PoolActor;
@@ -164,10 +156,6 @@ impl Actor for PoolActor {
             PoolMsg::SlotFreed => {
                 // Cleared before looking: a slot freed from here on sends a wake-up of its own.
                 state.cell.woken.store(false, Ordering::Release);
-                state.pump();
-            }
-            PoolMsg::Adopt(table) => {
-                state.cell.publish(*table);
                 state.pump();
             }
         }

@@ -2,12 +2,14 @@
 
 mod client;
 pub mod raw;
+mod scene;
 mod server;
 pub mod shape;
 
 use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
+pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
 
 /// Longest wait for anything that should happen at once.

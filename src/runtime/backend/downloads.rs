@@ -74,11 +74,14 @@ impl Downloads {
         Some((model, cancel))
     }
 
-    /// Notes the end of the running download; after a failure the model rests, longer each time.
+    /// Notes the end of the running download; after a failure the model rests, longer each time. One that was stopped
+    /// has not failed.
     pub(super) fn finished(&mut self, model: &str, succeeded: bool, now: Instant) {
-        self.running = None;
+        let was_stopped = self.running.take().is_some_and(|running| running.cancel.is_cancelled());
         if succeeded {
             self.failed.remove(model);
+        }
+        if succeeded || was_stopped {
             return;
         }
         let failed = self.failed.entry(model.to_owned()).or_insert(Failed { times: 0, not_before: now });
@@ -217,6 +220,17 @@ mod tests {
         downloads.cancel(None, false, &models);
         assert!(token.is_cancelled());
         assert_eq!(names(&downloads), ["b"]);
+    }
+
+    #[test]
+    fn a_stopped_download_needs_no_rest() {
+        let (mut downloads, now) = (Downloads::default(), Instant::now());
+        queue(&mut downloads, &[declared("a", 1)], now);
+        downloads.start_next().unwrap();
+        downloads.stop_running();
+        downloads.finished("a", false, now);
+        queue(&mut downloads, &[declared("a", 1)], now);
+        assert_eq!(names(&downloads), ["a"]);
     }
 
     #[test]
