@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::domain::{failure::RefusalReason, message::Served};
+
 /// What went wrong, as far as a client needs to tell cases apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -38,34 +40,6 @@ pub enum ErrorCode {
     Unavailable,
 }
 
-/// Why a request was refused for load or state, a closed set: sent as `X-Penstock-Reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RefusalReason {
-    /// The pool's wait queue is full.
-    QueueFull,
-    /// No slot came free within the longest wait.
-    QueueTimeout,
-    /// No backend can serve the request.
-    NoBackend,
-    /// More runs are active than allowed.
-    RunsFull,
-    /// The process is stopping.
-    Draining,
-}
-
-impl RefusalReason {
-    /// The header's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::QueueTimeout => "queue_timeout",
-            Self::NoBackend => "no_backend",
-            Self::RunsFull => "runs_full",
-            Self::Draining => "draining",
-        }
-    }
-}
-
 /// One failed request.
 #[derive(Debug)]
 pub struct Error {
@@ -75,6 +49,7 @@ pub struct Error {
     reason: Option<RefusalReason>,
     retry_after_seconds: Option<u32>,
     fields: Vec<(&'static str, serde_json::Value)>,
+    served: Option<Box<Served>>,
 }
 
 impl Error {
@@ -87,6 +62,7 @@ impl Error {
             reason: None,
             retry_after_seconds: None,
             fields: Vec::new(),
+            served: None,
         }
     }
 
@@ -122,6 +98,13 @@ impl Error {
         self
     }
 
+    /// Names the backend that was asked last.
+    #[must_use]
+    pub fn with_served(mut self, served: Option<Box<Served>>) -> Self {
+        self.served = served;
+        self
+    }
+
     /// Which case it is.
     pub const fn code(&self) -> ErrorCode {
         self.code
@@ -145,6 +128,11 @@ impl Error {
     /// Seconds after which a retry makes sense.
     pub const fn retry_after_seconds(&self) -> Option<u32> {
         self.retry_after_seconds
+    }
+
+    /// The backend that was asked last, if one was.
+    pub fn served(&self) -> Option<&Served> {
+        self.served.as_deref()
     }
 
     /// Further members of the error body.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     dialect::json,
     domain::{
-        failure::{Failure, FailureClass},
+        failure::{Failure, FailureClass, RefusalReason},
         hook::Hook,
         ids::RequestId,
     },
@@ -43,7 +43,7 @@ impl HookClient {
     pub async fn call(&self, name: &str, body: &impl Serialize, request_id: &RequestId) -> Result<Value, Failure> {
         let hook = self.store.hook_by_name(name).await.map_err(|error| match error {
             StoreError::NotFound(_) => failure(format!("hook '{name}' is not registered")),
-            _ => Failure::unavailable("the store of hooks is unavailable"),
+            _ => Failure::refused(RefusalReason::StoreUnavailable, "the store of hooks is unavailable"),
         })?;
         let limit = Duration::from_millis(u64::try_from(hook.timeout_ms).unwrap_or(1));
         let late = || {

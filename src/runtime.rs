@@ -18,6 +18,7 @@ mod root;
 pub mod run;
 pub mod runs;
 mod slots;
+mod task;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Errors of the layers below as errors of a request: one mapping each.
 
 use crate::{
-    domain::failure::Failure,
-    error::{Error, ErrorCode, RefusalReason},
+    domain::failure::{Failure, RefusalReason},
+    error::{Error, ErrorCode},
     runtime::{SendError, dispatch::DispatchError, runs::StartError},
     stores::catalog::StoreError,
 };
@@ -19,7 +19,7 @@ impl From<StoreError> for Error {
             StoreError::Full(_) => Self::new(ErrorCode::TooManyRows, error.to_string()),
             StoreError::Unavailable(source) => {
                 let message = "the store is unavailable; it is safe to retry";
-                Self::new(ErrorCode::Unavailable, message).with_detail(source)
+                Self::refused(RefusalReason::StoreUnavailable, message, RETRY_AFTER_SECONDS).with_detail(source)
             }
             StoreError::Internal(source) => {
                 Self::new(ErrorCode::Internal, "the store failed; see the server's log").with_detail(source)
@@ -30,19 +30,15 @@ impl From<StoreError> for Error {
 
 /// The error of a request whose call or run ended in this failure.
 pub(super) fn from_failure(failure: &Failure, message: String) -> Error {
-    if failure.unavailable {
-        Error::refused(RefusalReason::NoBackend, message, RETRY_AFTER_SECONDS)
-    } else {
-        Error::new(ErrorCode::ExecutionFailed, message)
+    match failure.refusal {
+        Some(reason) => Error::refused(reason, message, RETRY_AFTER_SECONDS),
+        None => Error::new(ErrorCode::ExecutionFailed, message),
     }
 }
 
 impl From<DispatchError> for Error {
     fn from(error: DispatchError) -> Self {
-        match error.refusal {
-            Some(reason) => Self::refused(reason, error.failure.message, RETRY_AFTER_SECONDS),
-            None => from_failure(&error.failure, error.failure.message.clone()),
-        }
+        from_failure(&error.failure, error.failure.message.clone()).with_served(error.served)
     }
 }
 
@@ -50,7 +46,7 @@ impl From<StartError> for Error {
     fn from(error: StartError) -> Self {
         let reason = match error {
             StartError::Full => RefusalReason::RunsFull,
-            StartError::Gone => RefusalReason::NoBackend,
+            StartError::Gone => RefusalReason::Restarting,
         };
         Self::refused(reason, format!("{error}; it is safe to retry"), RETRY_AFTER_SECONDS)
     }
@@ -59,6 +55,6 @@ impl From<StartError> for Error {
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         let message = format!("{error}; it is safe to retry");
-        Self::refused(RefusalReason::NoBackend, message, RETRY_AFTER_SECONDS)
+        Self::refused(RefusalReason::Restarting, message, RETRY_AFTER_SECONDS)
     }
 }

@@ -58,7 +58,7 @@ pub async fn remove(api: &Api, model: &str) -> Result<Reply, Error> {
     Reply::json(&"Model removed from queue")
 }
 
-/// `DELETE /queue/cancel`: the running download of a backend (`url`, which wins) or of a model.
+/// `DELETE /queue/cancel`: the running download of a backend (`url`, which wins), or all downloads of a model.
 ///
 /// # Errors
 /// 400 when neither is given.
@@ -71,7 +71,7 @@ pub async fn cancel(api: &Api, url: Option<&str>, model: Option<&str>) -> Result
             let ids = at_url.map(|view| view.backend.id.clone()).collect();
             api.runtime.cancel_downloads(Some(ids), None, false).await;
         }
-        (None, Some(model)) => api.runtime.cancel_downloads(None, Some(model), false).await,
+        (None, Some(model)) => api.runtime.cancel_downloads(None, Some(model), true).await,
         (None, None) => {
             return Err(Error::invalid("give the query parameter 'url' (a backend's base URL) or 'model'"));
         }

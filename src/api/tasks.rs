@@ -70,6 +70,7 @@ fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
         }
         Err(run_failure) => {
             let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
+            let error = error.with_served(served.map(Box::new));
             Err(error.with_field("state", serde_json::to_value(&state).unwrap_or_default()))
         }
     }

@@ -37,6 +37,40 @@ pub enum FailureClass {
     Internal,
 }
 
+/// Why a request was refused for load or state, a closed set: sent as `X-Penstock-Reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// The pool's wait queue is full.
+    QueueFull,
+    /// No slot came free within the longest wait.
+    QueueTimeout,
+    /// No backend can serve the request.
+    NoBackend,
+    /// The store did not answer.
+    StoreUnavailable,
+    /// An actor the request needs is just being restarted.
+    Restarting,
+    /// More runs are active than allowed.
+    RunsFull,
+    /// The process is stopping.
+    Draining,
+}
+
+impl RefusalReason {
+    /// The header's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::NoBackend => "no_backend",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::Restarting => "restarting",
+            Self::RunsFull => "runs_full",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// One failure, with words that may be shown to the caller: short, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -45,8 +79,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// For the caller.
     pub message: String,
-    /// True when no usable backend, slot or store was the root cause: the request gets 503 instead of 500.
-    pub unavailable: bool,
+    /// Set when no usable backend, slot or store was the root cause: the request gets 503 instead of 500.
+    pub refusal: Option<RefusalReason>,
     /// The status an upstream answered with, if one did.
     pub status: Option<u16>,
 }
@@ -54,12 +88,12 @@ pub struct Failure {
 impl Failure {
     /// A failure of this class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), unavailable: false, status: None }
+        Self { class, message: message.into(), refusal: None, status: None }
     }
 
-    /// "Nothing can serve this now."
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { unavailable: true, ..Self::new(FailureClass::ServerError, message) }
+    /// "Nothing can serve this now", and why.
+    pub fn refused(reason: RefusalReason, message: impl Into<String>) -> Self {
+        Self { refusal: Some(reason), ..Self::new(FailureClass::ServerError, message) }
     }
 
     /// The same with the upstream's status.

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use tokio::{sync::mpsc, time::Interval};
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::runtime::events::DownloadEvent;
@@ -26,7 +29,8 @@ pub(super) struct EventBody {
 
 impl EventBody {
     pub(super) fn new(events: mpsc::Receiver<DownloadEvent>, stopping: CancellationToken) -> Self {
-        let keep_alive = tokio::time::interval(KEEP_ALIVE);
+        let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { events, keep_alive, stopping: Box::pin(stopping.cancelled_owned()) }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -13,9 +14,9 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Service;
 use crate::config::ListenConfig;
@@ -24,6 +25,8 @@ use crate::config::ListenConfig;
 const BACKLOG: u32 = 4096;
 /// Bytes a connection buffers; the bound on its headers.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Longest time in which a client may take nothing of what is sent.
+const WRITE_STALL: Duration = Duration::from_secs(60);
 /// Rest after the process ran out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -54,48 +57,91 @@ fn bind_to(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
 /// Serves until the service is told to stop, then waits for running requests, at most `drain`.
 /// Returns how many connections had to be cut.
 pub async fn serve(listener: TcpListener, service: Service, drain: Duration) -> usize {
-    let (graceful, connections) = (GracefulShutdown::new(), TaskTracker::new());
-    let places = Arc::new(Semaphore::new(service.limits().max_connections));
+    let connections = Connections {
+        graceful: GracefulShutdown::new(),
+        tasks: TaskTracker::new(),
+        cut: CancellationToken::new(),
+        service,
+    };
+    let places = Arc::new(Semaphore::new(connections.service.limits().max_connections));
     loop {
         // A place first: beyond the limit, connections wait in the kernel and not in our memory.
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            (place.ok(), listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            () = service.stopping().cancelled() => break,
+            () = connections.service.stopping().cancelled() => break,
             next = next => next,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = graceful.watch(connection(stream, service.clone()));
-                connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection ended early");
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_REST).await;
-            }
+            Ok((stream, _)) => connections.serve(stream, place),
+            Err(error) => rest_after(&error).await,
         }
     }
-    drop(listener);
-    connections.close();
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        return connections.len();
+    // Whoever connected before the stop gets an answer, if only that the server is stopping.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        connections.serve(stream, None);
     }
-    0
+    drop(listener);
+    connections.drain(drain).await
+}
+
+/// The connections being served.
+struct Connections {
+    service: Service,
+    graceful: GracefulShutdown,
+    tasks: TaskTracker,
+    /// Ends all of them at once.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
+        let connection = self.graceful.watch(connection(stream, self.service.clone()));
+        let cut = self.cut.clone();
+        self.tasks.spawn(async move {
+            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+                tracing::debug!(%error, "connection ended early");
+            }
+            drop(place);
+        });
+    }
+
+    async fn drain(self, limit: Duration) -> usize {
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_ok() {
+            return 0;
+        }
+        let left = self.tasks.len();
+        self.cut.cancel();
+        self.tasks.wait().await;
+        left
+    }
+}
+
+/// Without file descriptors or memory the next try fails too; anything else concerns one connection only.
+async fn rest_after(error: &std::io::Error) {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = 105;
+    const ENOMEM: i32 = 12;
+    if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) {
+        tracing::warn!(%error, "no connection can be accepted");
+        tokio::time::sleep(ACCEPT_REST).await;
+    } else {
+        tracing::debug!(%error, "a connection could not be accepted");
+    }
 }
 
 fn connection(
     stream: TcpStream,
     service: Service,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
+    // A client that takes nothing for so long is gone; without this, its connection would hold its place for ever.
+    let socket = socket2::SockRef::from(&stream);
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(WRITE_STALL))) {
+        tracing::debug!(%error, "a connection keeps its defaults");
     }
     let header_timeout = service.limits().header_timeout;
     let handler = service_fn(move |request| {

@@ -22,8 +22,10 @@ use crate::{
     error::{Error, ErrorCode},
 };
 
-/// How long a refused body is still read and thrown away, so that the client gets to see the refusal.
+/// How long, and how much of, a refused body is still read and thrown away: a client that is still sending would see a
+/// reset connection instead of the refusal.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_BYTES: usize = 1 << 20;
 
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +52,28 @@ where
     B: Body<Data = Bytes> + Unpin + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    /// Takes a request apart. The path is decoded exactly once, segment by segment.
-    pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Result<Self, Error> {
+    /// Takes a request apart; its path is decoded later.
+    pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Self {
         let (head, body) = request.into_parts();
-        let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(std::borrow::Cow::into_owned);
-        let path: Result<Vec<String>, _> = head.uri.path().split('/').skip(1).map(decode).collect();
-        let path = path.map_err(|_| Error::invalid("the path is not valid UTF-8 after percent-decoding"))?;
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        Ok(Self { id, head, body: Some(body), limits, path, query, warnings: Vec::new() })
+        Self { id, head, body: Some(body), limits, path: Vec::new(), query, warnings: Vec::new() }
+    }
+
+    /// Decodes the path exactly once, segment by segment.
+    pub(super) fn decode_path(&mut self) -> Result<(), Error> {
+        let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(std::borrow::Cow::into_owned);
+        let path: Result<Vec<String>, _> = self.head.uri.path().split('/').skip(1).map(decode).collect();
+        self.path = path.map_err(|_| Error::invalid("the path is not valid UTF-8 after percent-decoding"))?;
+        Ok(())
+    }
+
+    /// Throws away what is left of the body of a refused request. A client that waits for a `100 Continue` has sent
+    /// nothing and is not asked to.
+    pub(super) async fn discard_rest(&mut self) {
+        let Some(body) = self.body.take() else { return };
+        if !self.head.headers.contains_key(header::EXPECT) {
+            discard(body, DISCARD_BYTES).await;
+        }
     }
 
     /// The method, with `HEAD` read as `GET`.
@@ -135,7 +151,9 @@ where
             Error::new(ErrorCode::BodyTooLarge, message)
         };
         if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-            discard(body, limit).await;
+            if !self.head.headers.contains_key(header::EXPECT) {
+                discard(body, limit.saturating_mul(2)).await;
+            }
             return Err(too_large());
         }
         let mut whole = BytesMut::new();
@@ -156,20 +174,19 @@ where
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
-            discard(body, limit).await;
+            discard(body, limit.saturating_mul(2)).await;
         }
         outcome.map(|()| whole.freeze())
     }
 }
 
-/// Reads at most `limit` further bytes and throws them away: a client that is still sending would otherwise see a reset
-/// connection instead of the refusal.
-async fn discard<B>(body: B, limit: usize)
+/// Reads at most this many further bytes and throws them away.
+async fn discard<B>(body: B, bytes: usize)
 where
     B: Body<Data = Bytes> + Unpin + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    let mut rest = Limited::new(body, limit.saturating_mul(2));
+    let mut rest = Limited::new(body, bytes);
     let read = async { while let Some(Ok(_)) = rest.frame().await {} };
     if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
         tracing::debug!("a refused body was given up on");
@@ -202,7 +219,9 @@ mod tests {
 
     fn request(uri: &str) -> Request<TestBody> {
         let request = hyper::Request::builder().uri(uri).body(TestBody::default()).unwrap();
-        Request::new(RequestId::new("r"), request, LIMITS).unwrap()
+        let mut request = Request::new(RequestId::new("r"), request, LIMITS);
+        request.decode_path().unwrap();
+        request
     }
 
     fn page_code(query: &str) -> Option<ErrorCode> {

@@ -53,7 +53,7 @@ const fn status(code: ErrorCode) -> StatusCode {
 /// The answer of a handler. Events end when `stopping` is cancelled.
 pub(super) fn reply(
     reply: Reply,
-    warnings: Vec<String>,
+    warnings: &[String],
     id: &RequestId,
     stopping: &CancellationToken,
 ) -> Response<Outgoing> {
@@ -79,15 +79,13 @@ pub(super) fn reply(
     if let Some(served) = &reply.served {
         name_server(headers, served);
     }
-    for warning in warnings.iter().chain(&reply.warnings).take(MAX_WARNINGS) {
-        headers.append(X_WARNING, printable(warning));
-    }
+    warn(headers, warnings.iter().chain(&reply.warnings));
     headers.insert(X_REQUEST_ID, printable(id.as_str()));
     response
 }
 
 /// The answer to a failed request.
-pub(super) fn error(error: &Error, id: &RequestId) -> Response<Outgoing> {
+pub(super) fn error(error: &Error, warnings: &[String], id: &RequestId) -> Response<Outgoing> {
     let mut body = Map::new();
     body.insert("error".to_owned(), json!(error.message()));
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
@@ -96,6 +94,10 @@ pub(super) fn error(error: &Error, id: &RequestId) -> Response<Outgoing> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(X_REQUEST_ID, printable(id.as_str()));
+    if let Some(served) = error.served() {
+        name_server(headers, served);
+    }
+    warn(headers, warnings.iter());
     if let Some(reason) = error.reason() {
         headers.insert(X_REASON, HeaderValue::from_static(reason.as_str()));
     }
@@ -118,9 +120,15 @@ pub(super) fn error(error: &Error, id: &RequestId) -> Response<Outgoing> {
 /// The 405 for a path that knows only these methods.
 pub(super) fn method_not_allowed(allow: &str, id: &RequestId) -> Response<Outgoing> {
     let wrong = Error::new(ErrorCode::MethodNotAllowed, format!("method not allowed here; the path takes {allow}"));
-    let mut response = error(&wrong, id);
+    let mut response = error(&wrong, &[], id);
     response.headers_mut().insert(header::ALLOW, printable(allow));
     response
+}
+
+fn warn<'a>(headers: &mut HeaderMap, warnings: impl Iterator<Item = &'a String>) {
+    for warning in warnings.take(MAX_WARNINGS) {
+        headers.append(X_WARNING, printable(warning));
+    }
 }
 
 fn name_server(headers: &mut HeaderMap, served: &Served) {

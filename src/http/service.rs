@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::{Method, Response, body::Body};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     auth,
@@ -16,8 +17,8 @@ use super::{
 use crate::{
     api::Api,
     config::{AuthConfig, LimitConfig},
-    domain::ids::RequestId,
-    error::{Error, ErrorCode, RefusalReason},
+    domain::{failure::RefusalReason, ids::RequestId},
+    error::{Error, ErrorCode},
 };
 
 /// About the time a process manager takes to start the next instance.
@@ -60,74 +61,76 @@ impl Service {
         B: Body<Data = Bytes> + Unpin + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let started = Instant::now();
         let id = request::request_id(request.headers());
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let trace = request::trace_parent(request.headers()).map(|(trace, span)| (trace.to_owned(), span.to_owned()));
-        let answered = AssertUnwindSafe(self.route(request, &id)).catch_unwind().await;
-        let response = answered
+        let (trace_id, span_id) = request::trace_parent(request.headers()).unzip();
+        // Every log line of the request carries its ids.
+        let span = tracing::info_span!("request", request_id = %id, trace_id, span_id);
+        self.answer_as(id, request).instrument(span).await
+    }
+
+    async fn answer_as<B>(&self, id: RequestId, request: hyper::Request<B>) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes> + Unpin + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let started = Instant::now();
+        let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
+        let mut request = Request::new(id, request, limits);
+        let answered = AssertUnwindSafe(self.route(&mut request)).catch_unwind().await;
+        let answered = answered
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
-        let (trace_id, span_id) = trace.unzip();
-        let elapsed = started.elapsed();
-        match response {
+        if answered.is_err() {
+            request.discard_rest().await;
+        }
+        let (method, path, elapsed) = (&request.head.method, request.head.uri.path(), started.elapsed());
+        match answered {
             Ok(response) => {
-                let status = response.status().as_u16();
-                tracing::debug!(request_id = %id, trace_id, span_id, %method, path, status, ?elapsed, "answered");
+                tracing::debug!(%method, path, status = response.status().as_u16(), ?elapsed, "answered");
                 response
             }
             Err(error) => {
-                let response = respond::error(&error, &id);
-                let status = response.status().as_u16();
-                let detail = error.detail().map(chain_of);
+                let response = respond::error(&error, &request.warnings, &request.id);
+                let (status, detail) = (response.status().as_u16(), error.detail().map(chain_of));
                 if status >= 500 {
-                    tracing::warn!(
-                        request_id = %id, trace_id, span_id, %method, path, status, ?elapsed, %error, detail,
-                        "request failed"
-                    );
+                    tracing::warn!(%method, path, status, ?elapsed, %error, detail, "request failed");
                 } else {
-                    tracing::debug!(
-                        request_id = %id, trace_id, span_id, %method, path, status, ?elapsed, %error, detail,
-                        "request refused"
-                    );
+                    tracing::debug!(%method, path, status, ?elapsed, %error, detail, "request refused");
                 }
                 response
             }
         }
     }
 
-    async fn route<B>(&self, request: hyper::Request<B>, id: &RequestId) -> Result<Response<Outgoing>, Error>
+    async fn route<B>(&self, request: &mut Request<B>) -> Result<Response<Outgoing>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
         // The token comes first: who may not call learns nothing, not even which paths exist.
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let is_probe = is_read && matches!(request.uri().path(), "/health" | "/ready");
+        let method = request.method();
+        let is_probe = method == Method::GET && matches!(request.head.uri.path(), "/health" | "/ready");
         if let Some(token) = &self.config.auth.token
             && !is_probe
-            && !auth::is_authorized(request.headers(), token)
+            && !auth::is_authorized(&request.head.headers, token)
         {
             let message = "a valid token is required: send Authorization: Bearer <token> or X-API-Key: <token>";
             return Err(Error::new(ErrorCode::Unauthorized, message));
         }
-        let mut request = Request::new(id.clone(), request, limits)?;
+        request.decode_path()?;
         let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
         let Some(methods) = router::methods(&path) else {
             let path = request.head.uri.path();
             return Err(Error::new(ErrorCode::NotFound, format!("path '{path}' not found")));
         };
-        let method = request.method();
         let Some((_, route)) = methods.iter().find(|(known, _)| *known == method) else {
-            return Ok(respond::method_not_allowed(&allow(methods), id));
+            return Ok(respond::method_not_allowed(&allow(methods), &request.id));
         };
         // Running requests finish; what still comes on an open connection belongs to another instance, or to the next.
         if self.stopping.is_cancelled() && *route != Route::Health {
             return Err(Error::refused(RefusalReason::Draining, "the server is stopping", DRAIN_RETRY_SECONDS));
         }
-        let reply = router::dispatch(*route, &self.api, &mut request).await?;
-        let warnings = std::mem::take(&mut request.warnings);
-        Ok(respond::reply(reply, warnings, id, &self.stopping))
+        let reply = router::dispatch(*route, &self.api, request).await?;
+        Ok(respond::reply(reply, &request.warnings, &request.id, &self.stopping))
     }
 }
 

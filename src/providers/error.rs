@@ -18,7 +18,7 @@ pub enum ProviderErrorKind {
     ContextLength,
     /// The key was missing or refused (401, 403).
     Auth,
-    /// Passing trouble (408, 502, 503, 504).
+    /// Passing trouble (502, 503, 504).
     Transient,
     /// The backend failed on this call (500 and other 5xx).
     Server,
@@ -26,8 +26,10 @@ pub enum ProviderErrorKind {
     Connect,
     /// The connection broke, or the reply stopped, after it had begun.
     Cut,
-    /// A phase took too long.
+    /// No connection or no first byte in time.
     Timeout,
+    /// The answer had begun and took too long.
+    Stalled,
     /// A reply that cannot be used: malformed, empty or withheld.
     Reply,
     /// This version has no adapter for what was asked.
@@ -65,7 +67,7 @@ impl ProviderError {
             _ if error.codes.iter().any(|code| too_long.contains(&code.as_str())) => ProviderErrorKind::ContextLength,
             429 => ProviderErrorKind::RateLimited,
             401 | 403 => ProviderErrorKind::Auth,
-            408 | 502 | 503 | 504 => ProviderErrorKind::Transient,
+            502..=504 => ProviderErrorKind::Transient,
             500.. => ProviderErrorKind::Server,
             _ => ProviderErrorKind::Caller,
         };
@@ -82,11 +84,12 @@ impl ProviderError {
     /// Whether another backend may be tried for the same call: nothing of it can have been answered yet.
     pub const fn may_fail_over(&self) -> bool {
         use ProviderErrorKind::{
-            Auth, Caller, Connect, ContextLength, Cut, RateLimited, Reply, Server, Timeout, Transient, Unsupported,
+            Auth, Caller, Connect, ContextLength, Cut, RateLimited, Reply, Server, Stalled, Timeout, Transient,
+            Unsupported,
         };
         match self.kind {
             RateLimited | Transient | Connect | Timeout => true,
-            Caller | ContextLength | Auth | Server | Cut | Reply | Unsupported => false,
+            Caller | ContextLength | Auth | Server | Cut | Stalled | Reply | Unsupported => false,
         }
     }
 }
@@ -107,10 +110,10 @@ impl From<ProviderError> for Failure {
             ProviderErrorKind::Auth => FailureClass::Auth,
             ProviderErrorKind::Transient | ProviderErrorKind::Server => FailureClass::ServerError,
             ProviderErrorKind::Connect | ProviderErrorKind::Cut => FailureClass::Connection,
-            ProviderErrorKind::Timeout => FailureClass::Timeout,
+            ProviderErrorKind::Timeout | ProviderErrorKind::Stalled => FailureClass::Timeout,
             ProviderErrorKind::Reply => FailureClass::InvalidOutput,
         };
-        Self { class, message: error.message, unavailable: false, status: error.status }
+        Self { class, message: error.message, refusal: None, status: error.status }
     }
 }
 
@@ -124,6 +127,7 @@ mod tests {
             (400, ProviderErrorKind::Caller),
             (401, ProviderErrorKind::Auth),
             (404, ProviderErrorKind::Caller),
+            (408, ProviderErrorKind::Caller),
             (429, ProviderErrorKind::RateLimited),
             (500, ProviderErrorKind::Server),
             (501, ProviderErrorKind::Server),

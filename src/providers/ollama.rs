@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use reqwest::{Method, Url};
 
 use super::{
@@ -24,6 +25,8 @@ use crate::{
     },
 };
 
+/// Within the time of a probe.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(3);
 /// A pull is silent for minutes while the server checks the digest of a large file.
 const PULL_IDLE: Duration = Duration::from_secs(600);
 
@@ -70,9 +73,8 @@ impl OllamaProvider {
         if let Some(known) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return *known;
         }
-        let Ok(body) = self.transport.send(self.post(&self.show, ollama::model_body(&model.name))).await else {
-            return Shown::default();
-        };
+        let call = self.transport.send(self.post(&self.show, ollama::model_body(&model.name)));
+        let Ok(Ok(body)) = tokio::time::timeout(SHOW_TIMEOUT, call).await else { return Shown::default() };
         let shown = ollama::parse_show(&body).unwrap_or_default();
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown);
         shown
@@ -84,8 +86,9 @@ impl Provider for OllamaProvider {
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let call = Call { method: Method::GET, url: &self.tags, api_key: self.target.api_key.as_ref(), body: None };
         let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
-        for model in &mut models {
-            let shown = self.describe(model).await;
+        // Side by side and each within its own time: one model that cannot be shown is no reason to lose the server.
+        let shown = join_all(models.iter().map(|model| self.describe(model))).await;
+        for (model, shown) in models.iter_mut().zip(shown) {
             model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
             model.context_length = shown.context_length.unwrap_or(model.context_length);
         }

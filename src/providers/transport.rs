@@ -87,7 +87,7 @@ impl Transport {
         };
         tokio::time::timeout(self.config.total, exchange)
             .await
-            .unwrap_or_else(|_| Err(timeout(format!("the call took longer than {:?}", self.config.total))))
+            .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
     }
 
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
@@ -117,7 +117,7 @@ impl Transport {
 pub(super) async fn next_piece(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, ProviderError> {
     tokio::time::timeout(idle, response.chunk())
         .await
-        .map_err(|_| timeout(format!("the backend fell silent for {idle:?} in the middle of its answer")))?
+        .map_err(|_| stalled(format!("the backend fell silent for {idle:?} in the middle of its answer")))?
         .map_err(|_| ProviderError::new(ProviderErrorKind::Cut, "the backend broke off in the middle of its answer"))
 }
 
@@ -136,6 +136,10 @@ async fn collect(response: &mut Response, idle: Duration, limit: usize) -> Resul
 
 fn timeout(message: String) -> ProviderError {
     ProviderError::new(ProviderErrorKind::Timeout, message)
+}
+
+fn stalled(message: String) -> ProviderError {
+    ProviderError::new(ProviderErrorKind::Stalled, message)
 }
 
 fn send_error(error: &reqwest::Error) -> ProviderError {

@@ -26,7 +26,8 @@ use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     directory::{BackendCell, BackendView, Health},
     events::EventsHandle,
-    mailbox::{Address, Bounds, Envelope, Lane},
+    mailbox::{Address, Bounds, Envelope, Lane, SendError},
+    task::caught,
 };
 use crate::{
     config::ModelSync,
@@ -95,10 +96,11 @@ impl BackendHandle {
         self.address.kill();
     }
 
-    /// Hands over a new goal. A full mailbox loses it; the next reconcile brings it again.
-    pub(super) fn adopt(&self, goal: BackendGoal) {
-        if let Err(error) = self.address.try_send(Lane::Control, BackendMsg::Adopt(Box::new(goal))) {
-            tracing::warn!(%error, "a backend did not take its new configuration yet");
+    /// Hands over a new goal. One that finds nobody is handed to the successor when it starts.
+    pub(super) fn adopt(&self, goal: BackendGoal) -> Result<(), SendError> {
+        match self.address.try_send(Lane::Control, BackendMsg::Adopt(Box::new(goal))) {
+            Err(SendError::Gone) => Ok(()),
+            sent => sent,
         }
     }
 
@@ -119,16 +121,23 @@ impl BackendHandle {
 pub(super) enum BackendMsg {
     /// From reconcile. Not answered; the next view shows it.
     Adopt(Box<BackendGoal>),
-    /// From the timer behind the probe of this number. Only the latest probe's timer counts.
-    ProbeDue { probe_number: u64 },
-    /// From this actor's probe task. One of an older goal is used for nothing but the next probe.
-    ProbeFinished { goal_number: u64, outcome: ProbeOutcome },
+    /// From the timer behind the probe of this name. Only the latest probe's timer counts.
+    ProbeDue { probe: ProbeName },
+    /// From this actor's probe task. Only the latest probe counts.
+    ProbeFinished { probe: ProbeName, outcome: ProbeOutcome },
     /// From a call that could not reach the backend. May be lost.
     CallFailed,
     /// From this actor's download task.
     DownloadFinished { model: String, result: Result<(), String> },
     /// From the API. MUST be answered once the queue is changed and the running download told to stop.
     CancelDownload { model: Option<String>, waiting: bool, reply: Reply<()> },
+}
+
+/// Which probe of which life of the actor: an address outlives its actor, so tasks of a former life can be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProbeName {
+    generation: u64,
+    number: u64,
 }
 
 pub(super) struct BackendActor;
@@ -144,12 +153,12 @@ pub(super) struct BackendState {
     cell: Arc<BackendCell>,
     deps: BackendDeps,
     goal: BackendGoal,
-    /// Counts the goals, so that a probe of an older one is recognised.
-    goal_number: u64,
-    /// Counts the probes, so that only the latest one's timer starts the next.
+    generation: u64,
+    /// Counts the probes of this life.
     probe_number: u64,
     probed_at: Option<Instant>,
-    generation: u64,
+    /// Ends the latest probe and its timer, when a new goal makes its sight useless.
+    probe_stop: CancellationToken,
     provider: Result<Arc<dyn Provider>, String>,
     health: Health,
     observed: Vec<crate::domain::model::ObservedModel>,
@@ -164,6 +173,7 @@ pub(super) struct BackendState {
 impl BackendState {
     fn new(args: BackendArgs) -> Self {
         let stop = CancellationToken::new();
+        let downloads = Downloads::new(Arc::clone(&args.cell));
         Self {
             provider: provider_of(&args.goal, &args.deps.transport),
             // Until the first probe of this life the predecessor's sight is the best there is.
@@ -171,14 +181,14 @@ impl BackendState {
             cell: args.cell,
             deps: args.deps,
             goal: args.goal,
-            goal_number: 0,
             probe_number: 0,
             probed_at: None,
             generation: args.generation,
             health: Health::Unknown,
             is_probing: false,
             probe_again: false,
-            downloads: Downloads::default(),
+            probe_stop: stop.child_token(),
+            downloads,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         }
@@ -197,7 +207,10 @@ impl BackendState {
             || goal.backend.kind != self.goal.backend.kind;
         let is_other_call = is_other_server || goal.api_key != self.goal.api_key || goal.backend != self.goal.backend;
         self.goal = goal;
-        self.goal_number += 1;
+        // What the running probe sees, or would delete, belongs to the old goal.
+        self.probe_stop.cancel();
+        self.is_probing = false;
+        self.probe_again = false;
         if is_other_call {
             self.provider = provider_of(&self.goal, &self.deps.transport);
         }
@@ -207,7 +220,7 @@ impl BackendState {
             self.downloads.stop_running();
             self.cell.unconstrained.store(Arc::default());
         }
-        self.downloads.keep_only(&self.goal.declared);
+        self.downloads.forget_failures(&self.goal.declared);
         self.probe_soon();
     }
 
@@ -237,15 +250,17 @@ impl BackendState {
         self.is_probing = true;
         self.probe_number += 1;
         self.probed_at = Some(Instant::now());
-        let (goal, goal_number, probe_number) = (self.goal.clone(), self.goal_number, self.probe_number);
+        let (goal, name) = (self.goal.clone(), self.probe_name());
         let (model_sync, busy) = (self.deps.model_sync, self.downloads.running_model().map(str::to_owned));
-        let (handle, stop) = (self.handle().clone(), self.stop.clone());
+        self.probe_stop = self.stop.child_token();
+        let (handle, stop) = (self.handle().clone(), self.probe_stop.clone());
         self.deps.tasks.spawn(async move {
             let work = async {
-                let outcome = probe(provider, &goal, model_sync, busy.as_deref()).await;
-                report(&handle, BackendMsg::ProbeFinished { goal_number, outcome }).await;
+                let outcome = caught("probe", probe(provider, &goal, model_sync, busy.as_deref())).await;
+                let outcome = outcome.unwrap_or_else(|_| Err("the probe failed; see the server's log".to_owned()));
+                report(&handle, BackendMsg::ProbeFinished { probe: name, outcome }).await;
                 tokio::time::sleep(PROBE_INTERVAL).await;
-                report(&handle, BackendMsg::ProbeDue { probe_number }).await;
+                report(&handle, BackendMsg::ProbeDue { probe: name }).await;
             };
             stop.run_until_cancelled(work).await;
         });
@@ -259,15 +274,27 @@ impl BackendState {
         }
     }
 
-    fn on_probe(&mut self, goal_number: u64, outcome: ProbeOutcome) {
-        self.is_probing = false;
-        if goal_number == self.goal_number {
-            self.adopt_outcome(outcome);
+    fn on_probe(&mut self, probe: ProbeName, outcome: ProbeOutcome) {
+        if probe != self.probe_name() {
+            return;
         }
+        self.is_probing = false;
+        self.adopt_outcome(outcome);
         self.publish();
-        if std::mem::take(&mut self.probe_again) || goal_number != self.goal_number {
+        if std::mem::take(&mut self.probe_again) {
             self.probe_soon();
         }
+    }
+
+    fn on_probe_due(&mut self, probe: ProbeName) {
+        if probe == self.probe_name() {
+            self.probe_soon();
+        }
+    }
+
+    /// The latest probe.
+    fn probe_name(&self) -> ProbeName {
+        ProbeName { generation: self.generation, number: self.probe_number }
     }
 
     fn adopt_outcome(&mut self, outcome: ProbeOutcome) {
@@ -314,7 +341,9 @@ impl BackendState {
         let base_url = self.goal.backend.base_url.clone();
         self.deps.tasks.spawn(async move {
             let work = async {
-                let result = downloads::download(provider, &model, &base_url, &events, cancelled).await;
+                let work = downloads::download(provider, &model, &base_url, &events, cancelled);
+                let result = caught("download", work).await;
+                let result = result.unwrap_or_else(|_| Err("the download failed; see the server's log".to_owned()));
                 report(&handle, BackendMsg::DownloadFinished { model, result }).await;
             };
             stop.run_until_cancelled(work).await;
@@ -397,9 +426,8 @@ impl Actor for BackendActor {
     ) -> Result<(), ActorProcessingErr> {
         match envelope.message {
             BackendMsg::Adopt(goal) => state.adopt(*goal),
-            BackendMsg::ProbeDue { probe_number } if probe_number == state.probe_number => state.probe_soon(),
-            BackendMsg::ProbeDue { .. } => {}
-            BackendMsg::ProbeFinished { goal_number, outcome } => state.on_probe(goal_number, outcome),
+            BackendMsg::ProbeDue { probe } => state.on_probe_due(probe),
+            BackendMsg::ProbeFinished { probe, outcome } => state.on_probe(probe, outcome),
             BackendMsg::CallFailed => state.on_call_failed(),
             BackendMsg::DownloadFinished { model, result } => state.on_download(&model, result),
             BackendMsg::CancelDownload { model, waiting, reply } => {
@@ -407,5 +435,25 @@ impl Actor for BackendActor {
             }
         }
         Ok(())
+    }
+}
+
+/// A stored backend for the tests of this module's parts.
+#[cfg(test)]
+pub(super) fn sample() -> Backend {
+    Backend {
+        id: crate::domain::ids::BackendId::new("b"),
+        name: "b".to_owned(),
+        base_url: "http://127.0.0.1:1".to_owned(),
+        kind: ProviderKind::Ollama,
+        api_key_set: false,
+        max_concurrency: None,
+        weight: 1,
+        tier: 0,
+        cloud: None,
+        enabled: true,
+        labels: std::collections::BTreeMap::new(),
+        created_at: Timestamp::ZERO,
+        updated_at: Timestamp::ZERO,
     }
 }

@@ -4,7 +4,8 @@
 //! tables stay readable while the successor starts. The hot path reads here and nowhere else.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -34,6 +35,9 @@ use crate::{
 
 /// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
 pub const DEFAULT_CONCURRENCY: u16 = 16;
+
+/// Round-robin counters of one pool.
+const TURN_COUNTERS: usize = 64;
 
 /// Whether a backend can be used, as far as its last probe tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl BackendView {
     }
 }
 
-/// Numbers of one backend, for tests, logs and `/state` of later versions.
+/// How busy one backend is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SlotSnapshot {
     /// Calls that may run at once.
@@ -143,6 +147,8 @@ pub struct BackendCell {
     generations: AtomicU64,
     /// Models that refused a constrained reply; asked without from then on.
     pub(super) unconstrained: ArcSwap<HashSet<String>>,
+    /// Downloads a user cancelled, with the declaration in force then; kept across crashes of the actor.
+    pub(super) cancelled: ArcSwap<HashMap<String, Timestamp>>,
     pools: ArcSwap<Vec<Weak<PoolCell>>>,
     view: ArcSwap<BackendView>,
     /// Ticks at every new view, for those who wait for one.
@@ -157,6 +163,7 @@ impl BackendCell {
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
+            cancelled: ArcSwap::default(),
             pools: ArcSwap::default(),
             view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
             changed: watch::Sender::new(()),
@@ -201,9 +208,15 @@ impl BackendCell {
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
         self.slots.set_limit(limit);
-        if self.slots.counts().waiters > 0 {
-            self.wake_pools();
+        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+            pool.changed();
         }
+    }
+
+    /// Takes the backend out of routing for good: it is no longer stored.
+    pub(super) fn retire(&self) {
+        let view = self.view();
+        self.publish(BackendView::new(view.backend.clone(), view.generation));
     }
 
     pub(super) fn set_pools(&self, pools: Vec<Weak<PoolCell>>) {
@@ -241,22 +254,35 @@ pub struct PoolCell {
     pub(super) handle: PoolHandle,
     /// Requests waiting now.
     pub(super) waiting: AtomicUsize,
-    /// Turn counter of round-robin.
-    pub(super) turn: AtomicUsize,
+    /// Turn counters of round-robin. Models share one only when their names' hashes collide, and then merely take turns
+    /// together.
+    turns: [AtomicUsize; TURN_COUNTERS],
+    /// Counts changes of the route table and of its backends' views.
+    epoch: AtomicU64,
+    /// True when a request has stopped waiting since the actor last looked.
+    abandoned: AtomicBool,
     /// True while a wake-up is on its way, so that a storm of freed slots is one message.
     pub(super) woken: AtomicBool,
     table: ArcSwap<RouteTable>,
 }
 
 impl PoolCell {
-    pub(super) fn new(table: RouteTable) -> Arc<Self> {
+    /// A place that routes to nobody yet.
+    pub(super) fn new(pool: Pool) -> Arc<Self> {
         Arc::new(Self {
-            id: table.pool.id.clone(),
+            id: pool.id.clone(),
             handle: PoolHandle::vacant(),
             waiting: AtomicUsize::new(0),
-            turn: AtomicUsize::new(0),
+            turns: std::array::from_fn(|_| AtomicUsize::new(0)),
+            epoch: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
             woken: AtomicBool::new(false),
-            table: ArcSwap::from_pointee(table),
+            table: ArcSwap::from_pointee(RouteTable {
+                pool,
+                members: Vec::new(),
+                models: HashMap::new(),
+                declared: Arc::default(),
+            }),
         })
     }
 
@@ -280,19 +306,56 @@ impl PoolCell {
         self.handle.kill();
     }
 
-    /// Puts a route table in force, whether the pool's actor lives or is just being restarted, and lets it look at its
-    /// queue again.
+    /// The next turn of round-robin for this model.
+    pub(super) fn next_turn(&self, model: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        model.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % TURN_COUNTERS as u64).unwrap_or(0);
+        self.turns[at].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How often the table or a backend in it has changed.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Puts a route table in force, whether the pool's actor lives or is just being restarted.
     pub(super) fn publish(&self, table: RouteTable) {
         self.table.store(Arc::new(table));
+        self.changed();
+    }
+
+    /// The table or a backend in it has changed: waiting requests are looked at again.
+    pub(super) fn changed(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        if self.queue_depth() > 0 {
+            self.wake();
+        }
+    }
+
+    /// A request stopped waiting, so that its place in the actor's queue can be cleared.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
         self.wake();
     }
 
-    fn wake(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel)
-            && self.handle.address.try_send(Lane::Control, PoolMsg::SlotFreed).is_err()
-        {
-            // Nobody lives there: its waiters have been told, and the successor starts with an empty queue.
+    /// Whether a request stopped waiting since this was last asked.
+    pub(super) fn take_abandoned(&self) -> bool {
+        self.abandoned.swap(false, Ordering::AcqRel)
+    }
+
+    /// Makes the actor look at its queue again. A storm of wake-ups is one message.
+    pub(super) fn wake(&self) {
+        while !self.woken.swap(true, Ordering::AcqRel) {
+            if self.handle.address.try_send(Lane::Control, PoolMsg::LookAgain).is_ok() {
+                return;
+            }
             self.woken.store(false, Ordering::Release);
+            // Nobody lives there: the waiters have been told. If a successor has moved in meanwhile, others may have
+            // skipped their wake-up because of ours, so it is sent again.
+            if self.handle.address.is_vacant() {
+                return;
+            }
         }
     }
 }

@@ -18,15 +18,14 @@ use super::{
 };
 use crate::{
     domain::{
-        failure::Failure,
-        ids::{BackendId, PoolId},
+        failure::{Failure, RefusalReason},
+        ids::PoolId,
         message::{ChatCall, Completion, Served},
         model::Capability,
         pool::{EMBED_POOL, Policy, TASKS_POOL},
         provider::ProviderKind,
         route::{ModelRoute, RoutingStrategy},
     },
-    error::RefusalReason,
     providers::{ProviderError, ProviderErrorKind},
 };
 
@@ -59,17 +58,15 @@ impl RouteDefaults {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
 pub struct DispatchError {
-    /// What went wrong, in words for the caller.
+    /// What went wrong, in words for the caller; a refusal when no backend was asked.
     pub failure: Failure,
-    /// Set when the call was refused before any backend was asked.
-    pub refusal: Option<RefusalReason>,
     /// Who was asked last, if anybody was.
     pub served: Option<Box<Served>>,
 }
 
 impl DispatchError {
     fn refused(reason: RefusalReason, message: impl Into<String>) -> Self {
-        Self { failure: Failure::unavailable(message), refusal: Some(reason), served: None }
+        Self { failure: Failure::refused(reason, message), served: None }
     }
 }
 
@@ -80,10 +77,10 @@ pub struct Dispatcher {
     defaults: Arc<RouteDefaults>,
 }
 
-/// Where a call may go now.
+/// Where a call may go. Decided once: a failover changes the backend, never the model or the pool.
 struct Plan {
     pool: Arc<PoolCell>,
-    candidates: Vec<Candidate>,
+    query: ModelQuery,
 }
 
 /// A slot, and how long the call waited for it.
@@ -114,15 +111,11 @@ impl Dispatcher {
     }
 
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(C::Answer, Served), DispatchError> {
-        let mut tried: Vec<BackendId> = Vec::new();
+        let mut plan = self.plan(route)?;
         let mut waited = Duration::ZERO;
         let mut last: Option<DispatchError> = None;
         loop {
-            let admission = match self.plan(route, &tried) {
-                Ok(plan) => self.admit(&plan, route.strategy).await.map(|admitted| (plan, admitted)),
-                Err(error) => Err(error),
-            };
-            let (plan, admitted) = match (admission, last) {
+            let admitted = match (plan.admit(route.strategy, waited).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
                 (Err(_), Some(failed)) => return Err(failed),
@@ -130,17 +123,17 @@ impl Dispatcher {
             };
             let Grant { candidate, lease } = admitted.grant;
             waited += admitted.waited;
-            tried.push(candidate.backend.id.clone());
+            plan.query.tried.push(candidate.backend.id.clone());
             let outcome = call.on(&candidate).await;
             drop(lease);
-            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let attempts = u32::try_from(plan.query.tried.len()).unwrap_or(u32::MAX);
             let served = served(&candidate, &plan.pool.id, attempts, waited);
             match outcome {
                 Ok(value) => return Ok((value, served)),
                 Err(error) => {
                     note_failure(&candidate, &error);
                     let may_try_another = error.may_fail_over() && attempts < MAX_ATTEMPTS;
-                    let failed = DispatchError { failure: error.into(), refusal: None, served: Some(Box::new(served)) };
+                    let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
                     if !may_try_another {
                         return Err(failed);
                     }
@@ -151,14 +144,12 @@ impl Dispatcher {
     }
 
     /// The first name with a usable backend, in the pool the rules of `docs/api.md`, routing, give it.
-    fn plan(&self, route: &ModelRoute, tried: &[BackendId]) -> Result<Plan, DispatchError> {
+    fn plan(&self, route: &ModelRoute) -> Result<Plan, DispatchError> {
         let (default_model, default_provider, default_pool) = self.defaults.of(route.capability);
         let is_default = route.names.is_empty() && route.providers.is_empty();
-        let fallback_provider: &[ProviderKind] = default_provider.as_slice();
-        let providers = if is_default { fallback_provider } else { &route.providers };
+        let providers = if is_default { default_provider.into_iter().collect() } else { route.providers.clone() };
         let pools = self.directory.pools();
         let default_pool = PoolId::new(default_pool);
-        let eligible = || pools.iter().filter(|pool| !is_default || pool.id == default_pool);
         let names: Vec<Option<&str>> = match route.names.as_slice() {
             [] if is_default => vec![Some(default_model)],
             // Providers only: their default model, else anything of theirs that can do it.
@@ -166,18 +157,22 @@ impl Dispatcher {
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         for model in &names {
-            let query = ModelQuery { model: *model, capability: route.capability, providers, tokens: route.tokens };
             for matching in [Matching::Exact, Matching::Normalised] {
-                for pool in eligible() {
-                    let mut candidates = resolve(&pool.table(), &query, matching);
-                    candidates.retain(|candidate| !tried.contains(&candidate.backend.id));
-                    if !candidates.is_empty() {
-                        return Ok(Plan { pool: Arc::clone(pool), candidates });
-                    }
+                let query = ModelQuery {
+                    model: model.map(str::to_owned),
+                    matching,
+                    capability: route.capability,
+                    providers: providers.clone(),
+                    tokens: route.tokens,
+                    tried: Vec::new(),
+                };
+                let mut eligible = pools.iter().filter(|pool| !is_default || pool.id == default_pool);
+                if let Some(pool) = eligible.find(|pool| !resolve(&pool.table(), &query).is_empty()) {
+                    return Ok(Plan { pool: Arc::clone(pool), query });
                 }
             }
         }
-        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route.capability, &names, providers)))
+        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route.capability, &names, &providers)))
     }
 
     /// What was wanted and what there is.
@@ -203,10 +198,14 @@ impl Dispatcher {
         let known = if known.is_empty() { "no backend is registered".to_owned() } else { known.join("; ") };
         format!("no usable {kinds} backend for model {} ({}): {known}", names.join(" or "), capability.as_str())
     }
+}
 
-    /// A slot of one of the candidates: at once if one is free, else from the pool's queue.
-    async fn admit(&self, plan: &Plan, strategy: Option<RoutingStrategy>) -> Result<Admitted, DispatchError> {
-        let mut candidates = ranked(plan, strategy);
+impl Plan {
+    /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
+    /// longest wait.
+    async fn admit(&self, strategy: Option<RoutingStrategy>, waited: Duration) -> Result<Admitted, DispatchError> {
+        let epoch = self.pool.epoch();
+        let mut candidates = self.ranked(resolve(&self.pool.table(), &self.query), strategy);
         let free = candidates
             .iter()
             .enumerate()
@@ -215,34 +214,73 @@ impl Dispatcher {
             let candidate = candidates.swap_remove(at);
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
-        wait_for_slot(&plan.pool, candidates).await
+        if candidates.is_empty() {
+            return Err(lost(&self.pool));
+        }
+        self.wait_for_slot(candidates, epoch, waited).await
     }
-}
 
-/// Candidates in the order in which they should be tried.
-fn ranked(plan: &Plan, strategy: Option<RoutingStrategy>) -> Vec<Candidate> {
-    let load = |candidate: &Candidate| {
-        let counts = candidate.backend.slots.counts();
-        Load { tier: candidate.tier, in_use: counts.in_use, limit: counts.limit }
-    };
-    let loads: Vec<Load> = plan.candidates.iter().map(load).collect();
-    let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
-    let policy = match strategy.and_then(RoutingStrategy::policy) {
-        Some(policy) => policy,
-        None if by_context => Policy::Random,
-        None => plan.pool.policy(),
-    };
-    let turn = plan.pool.turn.fetch_add(1, Ordering::Relaxed);
-    let mut picked = order(policy, &loads, turn, |below| fastrand::usize(..below));
-    if by_context {
-        picked.sort_by_key(|at| std::cmp::Reverse(plan.candidates[*at].context_length));
+    /// Candidates in the order in which they should be tried.
+    fn ranked(&self, candidates: Vec<Candidate>, strategy: Option<RoutingStrategy>) -> Vec<Candidate> {
+        let load = |candidate: &Candidate| {
+            let counts = candidate.backend.slots.counts();
+            Load { tier: candidate.tier, in_use: counts.in_use, limit: counts.limit }
+        };
+        let loads: Vec<Load> = candidates.iter().map(load).collect();
+        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
+        let policy = match strategy.and_then(RoutingStrategy::policy) {
+            Some(policy) => policy,
+            None if by_context => Policy::Random,
+            None => self.pool.policy(),
+        };
+        let turn = self.pool.next_turn(self.query.model.as_deref().unwrap_or_default());
+        let mut picked = order(policy, &loads, turn, |below| fastrand::usize(..below));
+        if by_context {
+            // The tier stays first: a large context is no reason to leave the own machines.
+            picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
+        }
+        picked.into_iter().map(|at| candidates[at].clone()).collect()
     }
-    picked.into_iter().map(|at| plan.candidates[at].clone()).collect()
+
+    async fn wait_for_slot(
+        &self,
+        candidates: Vec<Candidate>,
+        epoch: u64,
+        waited: Duration,
+    ) -> Result<Admitted, DispatchError> {
+        let pool = &self.pool;
+        let limits = pool.table().pool.queue;
+        let full =
+            || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
+        let mut place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
+        let began = Instant::now();
+        // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
+        let announced = Announced::to(&candidates);
+        let (grant, granted) = oneshot::channel();
+        let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
+        pool.handle.enqueue(waiter).map_err(|error| match error {
+            SendError::Full => full(),
+            SendError::Gone => lost(pool),
+        })?;
+        let longest = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
+        let outcome = tokio::time::timeout(longest, granted).await;
+        place.is_settled = outcome.is_ok();
+        match outcome {
+            Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
+            Ok(Err(_)) => Err(lost(pool)),
+            Err(_) => Err(DispatchError::refused(
+                RefusalReason::QueueTimeout,
+                format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
+            )),
+        }
+    }
 }
 
 /// Counts a waiting request against its pool's capacity for as long as it waits.
 struct WaitingPlace {
     pool: Arc<PoolCell>,
+    /// False while the request is still in the actor's queue: leaving then means that the queue must be cleared of it.
+    is_settled: bool,
 }
 
 impl WaitingPlace {
@@ -250,35 +288,16 @@ impl WaitingPlace {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
         let taken = pool.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow);
-        taken.is_ok().then(|| Self { pool: Arc::clone(pool) })
+        taken.is_ok().then(|| Self { pool: Arc::clone(pool), is_settled: false })
     }
 }
 
 impl Drop for WaitingPlace {
     fn drop(&mut self) {
         self.pool.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-async fn wait_for_slot(pool: &Arc<PoolCell>, candidates: Vec<Candidate>) -> Result<Admitted, DispatchError> {
-    let limits = pool.table().pool.queue;
-    let full = || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
-    let _place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
-    let began = Instant::now();
-    // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
-    let _announced = Announced::to(candidates.iter().map(|candidate| Arc::clone(&candidate.backend)).collect());
-    let (grant, granted) = oneshot::channel();
-    pool.handle.enqueue(Waiter { candidates, grant }).map_err(|error| match error {
-        SendError::Full => full(),
-        SendError::Gone => lost(pool),
-    })?;
-    match tokio::time::timeout(Duration::from_millis(limits.max_wait_ms), granted).await {
-        Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
-        Ok(Err(_)) => Err(lost(pool)),
-        Err(_) => Err(DispatchError::refused(
-            RefusalReason::QueueTimeout,
-            format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
-        )),
+        if !self.is_settled {
+            self.pool.abandon();
+        }
     }
 }
 

@@ -19,17 +19,19 @@ use tokio_util::{
 };
 
 use super::{
-    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
+    ask::{CONTROL_DEADLINE, Reply, answer, ask},
     backend::{BackendActor, BackendArgs, BackendDeps, BackendGoal, DeclaredModel},
     directory::{BackendCell, Directory, PoolCell, RouteTable},
-    mailbox::{Address, Bounds, Envelope, Lane},
+    mailbox::{Address, Bounds, Envelope, Lane, SendError},
     pool::PoolActor,
     restart::{CrashHistory, RestartPolicy, Verdict},
 };
 use crate::domain::{
     ids::{BackendId, PoolId},
-    intent::Intent,
+    intent::{BackendIntent, BackendMembership, Intent, ModelMembership},
     model::{Model, with_tag},
+    pool::Pool,
+    time::Timestamp,
 };
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1, control: 1024 };
@@ -46,15 +48,18 @@ impl FleetHandle {
     }
 
     /// Puts an intent in force; returns when every actor has been made, told or stopped.
-    pub(super) async fn apply(&self, intent: Intent) -> Result<(), AskError> {
-        ask(&self.address, CONTROL_DEADLINE, |reply| FleetMsg::Apply { intent: Box::new(intent), reply }).await
+    pub(super) async fn apply(&self, intent: Intent) -> Result<(), String> {
+        ask(&self.address, CONTROL_DEADLINE, |reply| FleetMsg::Apply { intent: Box::new(intent), reply })
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
     }
 }
 
 /// What the actor is told.
 pub(super) enum FleetMsg {
-    /// From reconcile. MUST be answered when the intent is in force.
-    Apply { intent: Box<Intent>, reply: Reply<()> },
+    /// From reconcile. MUST be answered when the intent is in force, or when an actor did not take its part of it.
+    Apply { intent: Box<Intent>, reply: Reply<Result<(), SendError>> },
     /// From the timer behind a crash.
     RestartDue { child: ActorId },
 }
@@ -96,17 +101,29 @@ pub(super) struct FleetState {
 }
 
 impl FleetState {
-    async fn apply(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, intent: Intent) -> Result<(), ActorProcessingErr> {
+    /// In an order in which no request ever sees a half of it: backends, then the pools that route to them, then the
+    /// directory that names both.
+    async fn apply(
+        &mut self,
+        myself: &ActorRef<Envelope<FleetMsg>>,
+        intent: Intent,
+    ) -> Result<Result<(), SendError>, ActorProcessingErr> {
+        let mut told = Ok(());
         self.remove_absent(myself, &intent);
         for goal in backend_goals(&intent) {
-            self.apply_backend(myself, goal).await?;
+            told = told.and(self.apply_backend(myself, goal).await?);
         }
-        let tables = self.route_tables(&intent);
-        for table in tables {
-            self.apply_pool(myself, table).await?;
+        for pool in &intent.pools {
+            self.make_pool(myself, pool).await?;
         }
         self.connect(&intent);
-        Ok(())
+        for table in self.route_tables(&intent) {
+            if let Some(child) = self.pools.get(&table.pool.id) {
+                child.cell.publish(table);
+            }
+        }
+        self.publish_directory(&intent);
+        Ok(told)
     }
 
     fn remove_absent(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, intent: &Intent) {
@@ -116,6 +133,7 @@ impl FleetState {
             let stays = backends.contains(id);
             if !stays {
                 child.cell.handle.detach();
+                child.cell.retire();
                 tracing::info!(backend = %id, "backend removed");
             }
             stays
@@ -144,20 +162,23 @@ impl FleetState {
         &mut self,
         myself: &ActorRef<Envelope<FleetMsg>>,
         goal: BackendGoal,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<Result<(), SendError>, ActorProcessingErr> {
         let id = goal.backend.id.clone();
         if let Some(child) = self.backends.get_mut(&id) {
             if child.goal != goal {
-                child.cell.handle.adopt(goal.clone());
+                // Remembered only once it is told, so that the next intent tells it again.
+                if let Err(full) = child.cell.handle.adopt(goal.clone()) {
+                    return Ok(Err(full));
+                }
                 child.goal = goal;
             }
-            return Ok(());
+            return Ok(Ok(()));
         }
         // After a crash of the fleet the cell is still there, with the slots of running calls.
         let cell = self.args.directory.backend(&id).unwrap_or_else(|| BackendCell::new(goal.backend.clone()));
         let child = BackendChild { cell, goal, crashes: CrashHistory::default() };
         self.backends.insert(id.clone(), child);
-        self.start_backend(myself, &id).await
+        self.start_backend(myself, &id).await.map(Ok)
     }
 
     async fn start_backend(
@@ -180,25 +201,18 @@ impl FleetState {
         Ok(())
     }
 
-    async fn apply_pool(
+    /// Makes sure that a pool has a place and an actor; its table follows.
+    async fn make_pool(
         &mut self,
         myself: &ActorRef<Envelope<FleetMsg>>,
-        table: RouteTable,
+        pool: &Pool,
     ) -> Result<(), ActorProcessingErr> {
-        let id = table.pool.id.clone();
-        if let Some(child) = self.pools.get(&id) {
-            child.cell.publish(table);
+        if self.pools.contains_key(&pool.id) {
             return Ok(());
         }
-        let cell = match self.args.directory.pool(&id) {
-            Some(cell) => {
-                cell.publish(table);
-                cell
-            }
-            None => PoolCell::new(table),
-        };
-        self.pools.insert(id.clone(), PoolChild { cell, crashes: CrashHistory::default() });
-        self.start_pool(myself, &id).await
+        let cell = self.args.directory.pool(&pool.id).unwrap_or_else(|| PoolCell::new(pool.clone()));
+        self.pools.insert(pool.id.clone(), PoolChild { cell, crashes: CrashHistory::default() });
+        self.start_pool(myself, &pool.id).await
     }
 
     async fn start_pool(
@@ -236,21 +250,25 @@ impl FleetState {
         intent.pools.iter().map(table).collect()
     }
 
-    /// Tells backends which pools wait on them, and publishes who exists.
+    /// Tells backends which pools wait on them.
     fn connect(&self, intent: &Intent) {
         for (id, child) in &self.backends {
             let pools = intent.backend_members.iter().filter(|member| member.backend == *id);
             let pools = pools.filter_map(|member| Some(Arc::downgrade(&self.pools.get(&member.pool)?.cell)));
             child.cell.set_pools(pools.collect());
         }
+    }
+
+    /// Publishes who exists.
+    fn publish_directory(&self, intent: &Intent) {
         let backends = self.backends.iter().map(|(id, child)| (id.clone(), Arc::clone(&child.cell))).collect();
         let pools = intent.pools.iter().filter_map(|pool| Some(Arc::clone(&self.pools.get(&pool.id)?.cell)));
         self.args.directory.replace(backends, pools.collect());
     }
 
     /// A child has ended. One we stopped ourselves is not known any more; all others have crashed.
-    fn on_child_ended(&mut self, child: ActorId, why: &str) -> Result<(), ActorProcessingErr> {
-        let Some(key) = self.actors.get(&child).cloned() else { return Ok(()) };
+    fn on_child_ended(&mut self, child: ActorId, why: &str) {
+        let Some(key) = self.actors.get(&child).cloned() else { return };
         let crashes = match &key {
             ChildKey::Backend(id) => self.backends.get_mut(id).map(|child| {
                 child.cell.handle.detach();
@@ -261,28 +279,27 @@ impl FleetState {
                 &mut child.crashes
             }),
         };
-        let Some(crashes) = crashes else { return Ok(()) };
+        let Some(crashes) = crashes else { return };
         let name = match &key {
             ChildKey::Backend(id) => format!("backend {id}"),
             ChildKey::Pool(id) => format!("pool {id}"),
         };
-        match crashes.on_crash(RestartPolicy::STANDARD, Instant::now(), fastrand::f64()) {
-            Verdict::Escalate => Err(format!("the actor of {name} crashes again and again: {why}").into()),
-            Verdict::RestartAfter(delay) => {
-                tracing::error!(actor = %name, error = why, ?delay, "actor crashed and will be restarted");
-                let (handle, stop) = (self.args.handle.clone(), self.stop.clone());
-                self.args.tasks.spawn(async move {
-                    let work = async {
-                        tokio::time::sleep(delay).await;
-                        if let Err(error) = handle.address.send(Lane::Control, FleetMsg::RestartDue { child }).await {
-                            tracing::debug!(%error, "a restart outlived the fleet");
-                        }
-                    };
-                    stop.run_until_cancelled(work).await;
-                });
-                Ok(())
-            }
-        }
+        // One that crashes again and again rests for a while; the others are not to suffer for it.
+        let delay = match crashes.on_crash(RestartPolicy::STANDARD, Instant::now(), fastrand::f64()) {
+            Verdict::RestartAfter(delay) => delay,
+            Verdict::Escalate => RestartPolicy::STANDARD.window,
+        };
+        tracing::error!(actor = %name, error = why, ?delay, "actor crashed and will be restarted");
+        let (handle, stop) = (self.args.handle.clone(), self.stop.clone());
+        self.args.tasks.spawn(async move {
+            let work = async {
+                tokio::time::sleep(delay).await;
+                if let Err(error) = handle.address.send(Lane::Control, FleetMsg::RestartDue { child }).await {
+                    tracing::debug!(%error, "a restart outlived the fleet");
+                }
+            };
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     async fn restart(
@@ -301,21 +318,32 @@ impl FleetState {
 /// What each backend should be and do.
 fn backend_goals(intent: &Intent) -> Vec<BackendGoal> {
     let by_id: HashMap<&str, &Model> = intent.models.iter().map(|model| (model.id.as_str(), model)).collect();
-    let goal = |entry: &crate::domain::intent::BackendIntent| {
-        let mut declared: Vec<DeclaredModel> = Vec::new();
-        let mut in_pool = false;
-        for membership in intent.backend_members.iter().filter(|member| member.backend == entry.backend.id) {
-            in_pool = true;
-            for assigned in intent.model_members.iter().filter(|member| member.pool == membership.pool) {
+    let mut models_of: HashMap<&PoolId, Vec<&ModelMembership>> = HashMap::new();
+    for member in &intent.model_members {
+        models_of.entry(&member.pool).or_default().push(member);
+    }
+    let mut pools_of: HashMap<&BackendId, Vec<&BackendMembership>> = HashMap::new();
+    for member in &intent.backend_members {
+        pools_of.entry(&member.backend).or_default().push(member);
+    }
+    let goal = |entry: &BackendIntent| {
+        let memberships = pools_of.get(&entry.backend.id).map_or(&[][..], Vec::as_slice);
+        let mut since_of: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for membership in memberships {
+            for assigned in models_of.get(&membership.pool).into_iter().flatten() {
                 let Some(model) = by_id.get(assigned.model.as_str()) else { continue };
                 let since = model.created_at.max(assigned.created_at).max(membership.created_at);
-                match declared.iter_mut().find(|known| known.name == model.name) {
-                    Some(known) => known.since = known.since.max(since),
-                    None => declared.push(DeclaredModel { name: model.name.clone(), since }),
-                }
+                let known = since_of.entry(&model.name).or_insert(since);
+                *known = since.max(*known);
             }
         }
-        BackendGoal { backend: entry.backend.clone(), api_key: entry.api_key.clone(), in_pool, declared }
+        let declared = since_of.into_iter().map(|(name, since)| DeclaredModel { name: name.to_owned(), since });
+        BackendGoal {
+            backend: entry.backend.clone(),
+            api_key: entry.api_key.clone(),
+            in_pool: !memberships.is_empty(),
+            declared: declared.collect(),
+        }
     };
     intent.backends.iter().map(goal).collect()
 }
@@ -346,8 +374,7 @@ impl Actor for FleetActor {
     ) -> Result<(), ActorProcessingErr> {
         match envelope.message {
             FleetMsg::Apply { intent, reply } => {
-                state.apply(&myself, *intent).await?;
-                answer(reply, ());
+                answer(reply, state.apply(&myself, *intent).await?);
             }
             FleetMsg::RestartDue { child } => state.restart(&myself, child).await?,
         }
@@ -365,7 +392,8 @@ impl Actor for FleetActor {
             SupervisionEvent::ActorTerminated(who, _, reason) => {
                 state.on_child_ended(who.get_id(), reason.as_deref().unwrap_or("stopped"))
             }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
+        Ok(())
     }
 }

@@ -22,8 +22,8 @@ pub(super) use self::{
 };
 use super::{
     ask::answer,
-    directory::PoolCell,
-    lease::Lease,
+    directory::{PoolCell, RouteTable},
+    lease::{Announced, Lease},
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
 
@@ -66,18 +66,41 @@ pub(super) struct Grant {
 
 /// One waiting request. Dropping `grant` unanswered tells it that it will get none.
 pub(super) struct Waiter {
+    /// What it needs; asked again whenever the pool or a backend changes.
+    pub(super) query: ModelQuery,
+    /// The change count of the pool before `candidates` were looked up.
+    pub(super) epoch: u64,
     /// Backends that could serve it, best first.
     pub(super) candidates: Vec<Candidate>,
+    /// That it waits for them; newcomers do not overtake it.
+    pub(super) announced: Announced,
     pub(super) grant: oneshot::Sender<Grant>,
+}
+
+impl Waiter {
+    /// Looks again who could serve it: backends come back, leave the pool, or are no longer allowed.
+    fn refresh(&mut self, table: &RouteTable, epoch: u64) {
+        if self.epoch != epoch {
+            self.candidates = resolve(table, &self.query);
+            // The new announcement stands before the old one falls.
+            self.announced = Announced::to(&self.candidates);
+            self.epoch = epoch;
+        }
+    }
+
+    /// A slot of the first candidate that has one.
+    fn claim(&self) -> Option<(usize, Lease)> {
+        self.candidates.iter().enumerate().find_map(|(at, candidate)| Some((at, Lease::claim(&candidate.backend)?)))
+    }
 }
 
 /// What the actor is told.
 pub(super) enum PoolMsg {
     /// From a request that found no free slot. Answered through the waiter when a slot is free.
     Enqueue(Box<Waiter>),
-    /// From a backend that has a free slot while somebody waits, or whose view changed; from the fleet behind a new
-    /// route table.
-    SlotFreed,
+    /// From a backend that has a free slot while somebody waits or whose view changed, from the fleet behind a new route
+    /// table, from a request that stopped waiting. One at a time is on its way.
+    LookAgain,
 }
 
 pub(super) struct PoolActor;
@@ -86,33 +109,53 @@ pub(super) struct PoolState {
     cell: Arc<PoolCell>,
     /// Oldest first.
     queue: VecDeque<Waiter>,
+    /// The change count at which every waiter was last refreshed.
+    epoch: u64,
 }
 
 impl PoolState {
+    fn enqueue(&mut self, mut waiter: Waiter) {
+        // The world may have changed since it looked up its candidates.
+        waiter.refresh(&self.cell.table(), self.cell.epoch());
+        if !waiter.candidates.is_empty() {
+            self.queue.push_back(waiter);
+            self.pump();
+        }
+    }
+
+    fn look_again(&mut self) {
+        if self.cell.take_abandoned() {
+            self.queue.retain(|waiter| !waiter.grant.is_closed());
+        }
+        let epoch = self.cell.epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            let table = self.cell.table();
+            // Even with every slot taken nobody waits for backends that can no longer serve it.
+            self.queue.retain_mut(|waiter| {
+                waiter.refresh(&table, epoch);
+                !waiter.candidates.is_empty()
+            });
+        }
+        self.pump();
+    }
+
     /// Gives free slots to the oldest requests that can use them.
     fn pump(&mut self) {
-        let mut still_waiting = VecDeque::with_capacity(self.queue.len());
-        while let Some(waiter) = self.queue.pop_front() {
-            // The request has gone, or every backend that could serve it has failed: its channel closes.
-            if waiter.grant.is_closed() || !waiter.candidates.iter().any(Candidate::is_usable) {
+        let mut at = 0;
+        while at < self.queue.len() && self.any_free_slot() {
+            let waiter = &self.queue[at];
+            let has_gone = waiter.grant.is_closed();
+            let claimed = if has_gone { None } else { waiter.claim() };
+            if !has_gone && claimed.is_none() {
+                at += 1;
                 continue;
             }
-            let free = waiter.candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_usable());
-            let claimed = free.filter_map(|(at, candidate)| Some((at, Lease::claim(&candidate.backend)?))).next();
-            match claimed {
-                None => still_waiting.push_back(waiter),
-                Some((at, lease)) => {
-                    let Waiter { mut candidates, grant } = waiter;
-                    // A request that has gone meanwhile gives the lease back by dropping it.
-                    answer(grant, Grant { candidate: candidates.swap_remove(at), lease });
-                }
-            }
-            if !self.any_free_slot() {
-                break;
+            let Some(Waiter { mut candidates, grant, .. }) = self.queue.remove(at) else { break };
+            if let Some((chosen, lease)) = claimed {
+                answer(grant, Grant { candidate: candidates.swap_remove(chosen), lease });
             }
         }
-        still_waiting.append(&mut self.queue);
-        self.queue = still_waiting;
     }
 
     fn any_free_slot(&self) -> bool {
@@ -120,13 +163,6 @@ impl PoolState {
             let counts = backend.slots.counts();
             counts.in_use < counts.limit
         })
-    }
-
-    /// Makes room by forgetting requests that have gone.
-    fn enqueue(&mut self, waiter: Waiter) {
-        self.queue.retain(|waiter| !waiter.grant.is_closed());
-        self.queue.push_back(waiter);
-        self.pump();
     }
 }
 
@@ -142,7 +178,8 @@ impl Actor for PoolActor {
     ) -> Result<PoolState, ActorProcessingErr> {
         cell.woken.store(false, Ordering::Release);
         cell.handle.attach(myself);
-        Ok(PoolState { cell, queue: VecDeque::new() })
+        let epoch = cell.epoch();
+        Ok(PoolState { cell, queue: VecDeque::new(), epoch })
     }
 
     async fn handle(
@@ -153,10 +190,10 @@ impl Actor for PoolActor {
     ) -> Result<(), ActorProcessingErr> {
         match envelope.message {
             PoolMsg::Enqueue(waiter) => state.enqueue(*waiter),
-            PoolMsg::SlotFreed => {
-                // Cleared before looking: a slot freed from here on sends a wake-up of its own.
+            PoolMsg::LookAgain => {
+                // Cleared before looking: what changes from here on sends a wake-up of its own.
                 state.cell.woken.store(false, Ordering::Release);
-                state.pump();
+                state.look_again();
             }
         }
         Ok(())

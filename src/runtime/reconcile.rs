@@ -17,6 +17,7 @@ use super::{
     ask::{AskError, Reply, answer, ask},
     fleet::FleetHandle,
     mailbox::{Address, Bounds, Envelope, Lane},
+    task::caught,
 };
 use crate::stores::catalog::CatalogStore;
 
@@ -103,10 +104,8 @@ impl ReconcileState {
         let (handle, stop) = (self.args.handle.clone(), self.stop.clone());
         self.args.tasks.spawn(async move {
             let work = async {
-                let outcome = match store.intent().await {
-                    Ok(intent) => fleet.apply(intent).await.map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
+                let outcome = caught("reconcile", put_in_force(store.as_ref(), &fleet)).await;
+                let outcome = outcome.unwrap_or_else(|panicked| Err(panicked.to_string()));
                 if let Err(error) = &outcome {
                     tracing::warn!(%error, "stored configuration could not be put in force; trying again");
                 }
@@ -136,6 +135,11 @@ impl ReconcileState {
             self.read();
         }
     }
+}
+
+async fn put_in_force(store: &dyn CatalogStore, fleet: &FleetHandle) -> Result<(), String> {
+    let intent = store.intent().await.map_err(|error| error.to_string())?;
+    fleet.apply(intent).await
 }
 
 async fn tell(handle: &ReconcileHandle, message: ReconcileMsg) {

@@ -14,18 +14,20 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
+use tracing::Instrument;
 
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     dispatch::Dispatcher,
     mailbox::{Address, Bounds, Envelope, Lane},
+    task::caught,
 };
 use crate::{
     domain::{
         alert::Alert,
         failure::{Failure, FailureClass},
-        ids::RunId,
+        ids::{RequestId, RunId},
         time::Timestamp,
         value::Value,
     },
@@ -130,6 +132,7 @@ impl RunArgs {
 
 pub(super) struct RunState {
     id: RunId,
+    request_id: RequestId,
     machine: Machine,
     deps: RunDeps,
     address: Address<RunMsg>,
@@ -177,9 +180,12 @@ impl RunState {
                     metadata: raised.metadata,
                     timestamp: raised.timestamp,
                 }),
-                Effect::Print { task, text: Ok(text) } => tracing::info!(run = %self.id, %task, "{text}"),
+                Effect::Print { task, text: Ok(text) } => {
+                    tracing::info!(request_id = %self.request_id, run = %self.id, %task, "{text}");
+                }
                 Effect::Print { task, text: Err(error) } => {
-                    tracing::warn!(run = %self.id, %task, %error, "a task's print could not be rendered");
+                    let request_id = &self.request_id;
+                    tracing::warn!(%request_id, run = %self.id, %task, %error, "a print could not be rendered");
                 }
                 Effect::Finish(outcome) => {
                     if let Some(sender) = self.outcome.take() {
@@ -195,20 +201,31 @@ impl RunState {
     /// Runs one effect in a task of its own, whose result comes back as a message.
     fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
-        self.deps.tasks.spawn(async move {
-            let began = Instant::now();
-            let work = async {
-                let outcome = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-                    let message = format!("the attempt took longer than {timeout:?}");
-                    Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
-                });
-                let event = Box::new(outcome.into_event(step, began.elapsed()));
-                if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
-                    tracing::debug!(%error, "an effect outlived its run");
-                }
-            };
-            stop.run_until_cancelled(work).await;
-        });
+        let span = tracing::info_span!("run", run = %self.id, request_id = %self.request_id);
+        self.deps.tasks.spawn(
+            async move {
+                let began = Instant::now();
+                let work = async {
+                    let outcome = match tokio::time::timeout(timeout, caught("step", work)).await {
+                        Ok(Ok(outcome)) => outcome,
+                        Ok(Err(_)) => {
+                            let message = "the attempt met a fault of the server; see its log";
+                            Outcome::Failed(Failure::new(FailureClass::Internal, message), None)
+                        }
+                        Err(_) => {
+                            let message = format!("the attempt took longer than {timeout:?}");
+                            Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
+                        }
+                    };
+                    let event = Box::new(outcome.into_event(step, began.elapsed()));
+                    if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
+                        tracing::debug!(%error, "an effect outlived its run");
+                    }
+                };
+                stop.run_until_cancelled(work).await;
+            }
+            .instrument(span),
+        );
     }
 }
 
@@ -243,6 +260,7 @@ impl Actor for RunActor {
         let stop = CancellationToken::new();
         Ok(RunState {
             id: args.id,
+            request_id: info.request_id.clone(),
             machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)),
             deps: args.deps,
             address: args.address,
@@ -275,6 +293,8 @@ impl Actor for RunActor {
             }
         };
         if is_over {
+            // At once, and not when the last reference to the state falls.
+            state.stop.cancel();
             state.address.detach();
             myself.stop(None);
         }

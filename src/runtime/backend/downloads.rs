@@ -12,7 +12,7 @@ use crate::{
     domain::{model::same_model, time::Timestamp},
     providers::Provider,
     runtime::{
-        directory::DownloadJob,
+        directory::{BackendCell, DownloadJob},
         events::{DownloadEvent, EventsHandle},
     },
 };
@@ -31,16 +31,19 @@ struct Failed {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Downloads {
+    /// Where the cancelled ones outlive a crash of the actor.
+    cell: Arc<BackendCell>,
     waiting: Vec<DownloadJob>,
     running: Option<Running>,
     failed: HashMap<String, Failed>,
-    /// Models a user cancelled, with the declaration that was in force then.
-    cancelled: HashMap<String, Timestamp>,
 }
 
 impl Downloads {
+    pub(super) fn new(cell: Arc<BackendCell>) -> Self {
+        Self { cell, waiting: Vec::new(), running: None, failed: HashMap::new() }
+    }
+
     pub(super) fn waiting(&self) -> &[DownloadJob] {
         &self.waiting
     }
@@ -54,10 +57,9 @@ impl Downloads {
         for DeclaredModel { name, since } in missing {
             let is_known = self.waiting.iter().any(|job| same_model(&job.model, &name))
                 || self.running_model().is_some_and(|running| same_model(running, &name));
-            let is_cancelled = self.cancelled.get(&name).is_some_and(|at| since <= *at);
+            let is_cancelled = self.cell.cancelled.load().get(&name).is_some_and(|at| since <= *at);
             let is_resting = self.failed.get(&name).is_some_and(|failed| instant < failed.not_before);
             if !(is_known || is_cancelled || is_resting) {
-                self.cancelled.remove(&name);
                 self.waiting.push(DownloadJob { model: name, created_at: now });
             }
         }
@@ -103,22 +105,16 @@ impl Downloads {
             running.cancel.cancel();
             dropped.push(running.model.clone());
         }
-        for name in dropped {
-            if let Some(since) = since(&name) {
-                self.cancelled.insert(name, since);
-            }
-        }
+        let mut cancelled = HashMap::clone(&self.cell.cancelled.load());
+        // What is declared no more needs no memory: declared again, it is declared anew.
+        cancelled.retain(|name, _| since(name).is_some());
+        cancelled.extend(dropped.into_iter().filter_map(|name| since(&name).map(|since| (name, since))));
+        self.cell.cancelled.store(Arc::new(cancelled));
     }
 
-    /// Forgets what is no longer declared and stops it if it runs.
-    pub(super) fn keep_only(&mut self, declared: &[DeclaredModel]) {
-        let is_declared = |name: &str| declared.iter().any(|declared| same_model(&declared.name, name));
-        self.waiting.retain(|job| is_declared(&job.model));
-        self.failed.retain(|name, _| is_declared(name));
-        self.cancelled.retain(|name, _| is_declared(name));
-        if self.running_model().is_some_and(|running| !is_declared(running)) {
-            self.stop_running();
-        }
+    /// Forgets the failures of what is no longer declared. Its jobs stay: only `purge` and the queue's routes end them.
+    pub(super) fn forget_failures(&mut self, declared: &[DeclaredModel]) {
+        self.failed.retain(|name, _| declared.iter().any(|declared| same_model(&declared.name, name)));
     }
 
     /// Stops the running download; it may be queued again.
@@ -128,9 +124,11 @@ impl Downloads {
         }
     }
 
-    /// Nothing is wanted any more.
+    /// Nothing is wanted of this backend any more.
     pub(super) fn clear(&mut self) {
-        self.keep_only(&[]);
+        self.waiting.clear();
+        self.failed.clear();
+        self.stop_running();
     }
 }
 
@@ -170,6 +168,10 @@ pub(super) async fn download(
 mod tests {
     use super::*;
 
+    fn downloads() -> Downloads {
+        Downloads::new(BackendCell::new(crate::runtime::backend::sample()))
+    }
+
     fn declared(name: &str, since: i64) -> DeclaredModel {
         DeclaredModel { name: name.to_owned(), since: Timestamp::from_micros(since) }
     }
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_model_waits_once_and_not_while_it_is_downloaded() {
-        let (mut downloads, now) = (Downloads::default(), Instant::now());
+        let (mut downloads, now) = (downloads(), Instant::now());
         queue(&mut downloads, &[declared("a", 1), declared("b", 1)], now);
         queue(&mut downloads, &[declared("a:latest", 1)], now);
         assert_eq!(names(&downloads), ["a", "b"]);
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_was_cancelled_stays_so_until_it_is_declared_anew() {
-        let (mut downloads, now) = (Downloads::default(), Instant::now());
+        let (mut downloads, now) = (downloads(), Instant::now());
         let models = [declared("a", 1), declared("b", 1), declared("c", 1)];
         queue(&mut downloads, &models, now);
         let (_, token) = downloads.start_next().unwrap();
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn stopping_the_running_download_leaves_waiting_ones_alone() {
-        let (mut downloads, now) = (Downloads::default(), Instant::now());
+        let (mut downloads, now) = (downloads(), Instant::now());
         let models = [declared("a", 1), declared("b", 1)];
         queue(&mut downloads, &models, now);
         let (_, token) = downloads.start_next().unwrap();
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_stopped_download_needs_no_rest() {
-        let (mut downloads, now) = (Downloads::default(), Instant::now());
+        let (mut downloads, now) = (downloads(), Instant::now());
         queue(&mut downloads, &[declared("a", 1)], now);
         downloads.start_next().unwrap();
         downloads.stop_running();
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_failed_download_rests_longer_each_time() {
-        let (mut downloads, mut now) = (Downloads::default(), Instant::now());
+        let (mut downloads, mut now) = (downloads(), Instant::now());
         let models = [declared("a", 1)];
         for seconds in [10, 20, 40, 80, 160, 320, 600, 600] {
             queue(&mut downloads, &models, now);
@@ -249,12 +251,26 @@ mod tests {
     }
 
     #[test]
-    fn a_model_no_longer_declared_is_stopped_and_forgotten() {
-        let (mut downloads, now) = (Downloads::default(), Instant::now());
+    fn a_job_outlives_its_declaration_and_goes_with_its_backend() {
+        let (mut downloads, now) = (downloads(), Instant::now());
         queue(&mut downloads, &[declared("a", 1), declared("b", 1)], now);
         let (_, token) = downloads.start_next().unwrap();
-        downloads.keep_only(&[]);
+        downloads.forget_failures(&[]);
+        assert!(!token.is_cancelled());
+        assert_eq!(names(&downloads), ["b"]);
+        downloads.clear();
         assert!(token.is_cancelled());
         assert!(names(&downloads).is_empty());
+    }
+
+    #[test]
+    fn what_was_cancelled_is_remembered_by_the_next_life_of_the_actor() {
+        let (mut downloads, now) = (downloads(), Instant::now());
+        let models = [declared("a", 1)];
+        queue(&mut downloads, &models, now);
+        downloads.cancel(Some("a"), true, &models);
+        let mut successor = Downloads::new(Arc::clone(&downloads.cell));
+        queue(&mut successor, &models, now);
+        assert!(names(&successor).is_empty());
     }
 }

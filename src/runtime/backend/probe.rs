@@ -11,6 +11,7 @@ use crate::{
 
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOUD_TIMEOUT: Duration = Duration::from_secs(10);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The models seen, or the words shown as the backend's `error`.
 pub(crate) type ProbeOutcome = Result<Vec<ObservedModel>, String>;
@@ -55,12 +56,15 @@ async fn delete(provider: &dyn Provider, goal: &BackendGoal, models: Vec<String>
     let mut deleted = false;
     for model in models {
         let backend = &goal.backend.id;
-        match store.delete(&model).await {
-            Ok(()) => {
+        match tokio::time::timeout(DELETE_TIMEOUT, store.delete(&model)).await {
+            Ok(Ok(())) => {
                 deleted = true;
                 tracing::warn!(%backend, %model, "model is not declared and was deleted (MODEL_SYNC=mirror)");
             }
-            Err(error) => tracing::warn!(%backend, %model, %error, "model is not declared and could not be deleted"),
+            Ok(Err(error)) => {
+                tracing::warn!(%backend, %model, %error, "model is not declared and could not be deleted");
+            }
+            Err(_) => tracing::warn!(%backend, %model, "model is not declared and was not deleted in time"),
         }
     }
     deleted
@@ -68,31 +72,15 @@ async fn delete(provider: &dyn Provider, goal: &BackendGoal, models: Vec<String>
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{
-        domain::{backend::Backend, ids::BackendId, provider::ProviderKind, time::Timestamp},
-        runtime::backend::DeclaredModel,
+        domain::time::Timestamp,
+        runtime::backend::{DeclaredModel, sample},
     };
 
     fn goal(declared: &[&str]) -> BackendGoal {
         BackendGoal {
-            backend: Backend {
-                id: BackendId::new("b"),
-                name: "b".to_owned(),
-                base_url: "http://127.0.0.1:1".to_owned(),
-                kind: ProviderKind::Ollama,
-                api_key_set: false,
-                max_concurrency: None,
-                weight: 1,
-                tier: 0,
-                cloud: None,
-                enabled: true,
-                labels: BTreeMap::new(),
-                created_at: Timestamp::ZERO,
-                updated_at: Timestamp::ZERO,
-            },
+            backend: sample(),
             api_key: None,
             in_pool: true,
             declared: declared

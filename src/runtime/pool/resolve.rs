@@ -5,23 +5,28 @@ use std::sync::Arc;
 use super::super::directory::{BackendCell, BackendView, RouteTable};
 use crate::{
     domain::{
+        ids::BackendId,
         model::{Capability, normalised, with_tag},
         provider::ProviderKind,
     },
     providers::Provider,
 };
 
-/// What a request needs of a backend.
+/// What a request needs of a backend. Owned, because a waiting request is asked about again when the world changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelQuery<'a> {
+pub(crate) struct ModelQuery {
     /// The model by name; `None` takes any capable one.
-    pub(crate) model: Option<&'a str>,
+    pub(crate) model: Option<String>,
+    /// How its name is compared.
+    pub(crate) matching: Matching,
     /// What it must be able to do.
     pub(crate) capability: Capability,
     /// Only these kinds; empty: local backends of any kind.
-    pub(crate) providers: &'a [ProviderKind],
+    pub(crate) providers: Vec<ProviderKind>,
     /// Tokens that must fit where the context length is known.
     pub(crate) tokens: Option<u64>,
+    /// Backends that have failed the request already.
+    pub(crate) tried: Vec<BackendId>,
 }
 
 /// How names are compared: exactly, or leniently when no exact match exists anywhere.
@@ -45,30 +50,19 @@ pub(crate) struct Candidate {
     pub(crate) tier: u32,
 }
 
-impl Candidate {
-    /// Whether the backend may still take new work.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.backend.view().is_usable()
-    }
-}
-
 /// All candidates of a pool, in the order of its members.
-pub(crate) fn resolve(table: &RouteTable, query: &ModelQuery<'_>, matching: Matching) -> Vec<Candidate> {
-    table.members.iter().filter_map(|cell| candidate(table, cell, query, matching)).collect()
+pub(crate) fn resolve(table: &RouteTable, query: &ModelQuery) -> Vec<Candidate> {
+    let untried = table.members.iter().filter(|cell| !query.tried.contains(&cell.id));
+    untried.filter_map(|cell| candidate(table, cell, query)).collect()
 }
 
-fn candidate(
-    table: &RouteTable,
-    cell: &Arc<BackendCell>,
-    query: &ModelQuery<'_>,
-    matching: Matching,
-) -> Option<Candidate> {
+fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) -> Option<Candidate> {
     let view = cell.view();
-    if !view.is_usable() || !may_go_to(table, &view, query.providers) {
+    if !view.is_usable() || !may_go_to(table, &view, &query.providers) {
         return None;
     }
     let fits = |at: usize| fitting(table, &view, at, query).map(|context| (at, context));
-    let (at, context_length) = match (query.model, matching) {
+    let (at, context_length) = match (query.model.as_deref(), query.matching) {
         (Some(name), Matching::Exact) => fits(*view.by_name.get(with_tag(name).as_ref())?)?,
         (Some(name), Matching::Normalised) => fits(*view.by_normalised.get(&normalised(name))?)?,
         (None, _) => (0..view.observed.len()).find_map(fits)?,
@@ -91,7 +85,7 @@ fn may_go_to(table: &RouteTable, view: &BackendView, providers: &[ProviderKind])
 }
 
 /// The context length of an observed model (0 = unknown), if the pool serves it and it can do what is asked.
-fn fitting(table: &RouteTable, view: &BackendView, at: usize, query: &ModelQuery<'_>) -> Option<i64> {
+fn fitting(table: &RouteTable, view: &BackendView, at: usize, query: &ModelQuery) -> Option<i64> {
     let observed = &view.observed[at];
     let tagged = with_tag(&observed.name);
     let declared = table.models.get(tagged.as_ref());
