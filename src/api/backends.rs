@@ -180,7 +180,7 @@ pub async fn get(api: &Api, id: &str) -> Result<Reply, Error> {
 /// 404, 409, 422.
 pub async fn update(api: &Api, id: &str, input: BackendInput) -> Result<Reply, Error> {
     let backend = api.store.update_backend(&BackendId::new(id), input.check()?).await?;
-    api.runtime.reconcile.poke();
+    api.put_in_force().await;
     Reply::json(&backend)
 }
 

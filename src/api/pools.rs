@@ -115,7 +115,7 @@ pub async fn update(api: &Api, id: &str, input: PoolInput) -> Result<Reply, Erro
         return Err(name_missing());
     }
     let pool = api.store.update_pool(&id, patch).await?;
-    api.runtime.reconcile.poke();
+    api.put_in_force().await;
     Reply::json(&pool)
 }
 

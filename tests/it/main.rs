@@ -28,3 +28,4 @@ mod providers;
 mod routing;
 mod service;
 mod supervision;
+mod waiting;
