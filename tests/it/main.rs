@@ -23,4 +23,6 @@ mod models;
 mod paging;
 mod pools;
 mod providers;
+mod queue_answers;
+mod restart;
 mod service;
