@@ -98,6 +98,10 @@ fn read_yaml(body: &[u8]) -> Result<Document, DocumentError> {
         DocumentError::Malformed(format!("the request body is not valid YAML: {error}{}", collapse_hint(body)))
     };
     let (value, warnings) = yaml::decode(text).map_err(|error| malformed(&error))?;
+    if value.is_null() {
+        let message = format!("the request body holds nothing but comments or null{}", collapse_hint(body));
+        return Err(DocumentError::Malformed(message));
+    }
     // One line that needed repair is a collapsed file, whose second key would be taken for text.
     if !warnings.is_empty() && !text.trim_end().contains('\n') {
         return Err(malformed("an unquoted value holds ': '"));
@@ -168,6 +172,7 @@ mod tests {
     #[test]
     fn a_collapsed_yaml_file_gets_told_about_data_binary() {
         assert!(message(Some("application/json"), "input: hi  chain:    id: x   tasks:").contains("--data-binary"));
+        assert!(message(Some("application/yaml"), "# a chain input: hi chain: id: x").contains("--data-binary"));
         assert!(message(Some("application/json"), "# a chain input: hi chain: id: x").contains("--data-binary"));
         assert!(!message(Some("application/json"), "{\"a\": ").contains("--data-binary"));
     }

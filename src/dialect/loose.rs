@@ -126,20 +126,24 @@ impl<'de> de::Deserializer<'de> for Loose {
         }
     }
 
+    /// Only an object: plain JSON would also take an array of the fields' values in their order.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, LooseError> {
-        match self.0 {
+        let found = match self.0 {
             Value::Object(object) => {
-                visitor.visit_map(Fields { entries: matched(object, fields).into_iter(), value: None })
+                return visitor.visit_map(Fields { entries: matched(object, fields).into_iter(), value: None });
             }
-            other => {
-                de::Deserializer::deserialize_struct(other, name, fields, visitor).map_err(|error| Self::strict(&error))
-            }
-        }
+            Value::Array(_) => "an array",
+            Value::String(_) => "a string",
+            Value::Number(_) => "a number",
+            Value::Bool(_) => "a boolean",
+            Value::Null => "null",
+        };
+        Err(de::Error::custom(format_args!("invalid type: {found}, expected an object")))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -289,6 +293,8 @@ mod tests {
         let error = outer(json!({"tasks": [{}, {"valid_conditions": {"a": "yes"}}]})).unwrap_err();
         assert_eq!(error.path, "tasks[1].valid_conditions.a");
         assert!(error.to_string().contains("expected a boolean"), "{error}");
+        assert!(outer(json!({"tasks": [["a"]]})).unwrap_err().to_string().starts_with("field 'tasks[0]': "));
+        assert!(outer(json!(["x", 1, []])).unwrap_err().to_string().contains("an array, expected an object"));
         assert!(outer(json!({"count": "4"})).unwrap_err().to_string().starts_with("field 'count': "));
     }
 }

@@ -3,20 +3,21 @@
 
 use serde_json::Value;
 
-use super::json::MAX_DEPTH;
+/// Nesting that is still read, aliases followed; half of JSON's, because this parser takes far more stack for a level.
+const MAX_DEPTH: usize = 64;
 
 /// What the parser says to `key: text: more`.
 const COLON_IN_PLAIN_VALUE: &str = "mapping values are not allowed in this context";
 
-/// Lines that are repaired in one document before giving up.
-const MAX_REPAIRS: usize = 200;
+/// Bytes that are read again for repairs before giving up: each repaired line costs another reading of the whole text.
+const MAX_REPAIR_BYTES: usize = 4 << 20;
 
 /// Reads one document. The second value holds a warning for each repaired line.
 ///
 /// # Errors
 /// What is wrong, with line and column.
 pub fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
-    let mut warnings = Vec::new();
+    let (mut warnings, mut read_again) = (Vec::new(), 0);
     let mut repaired: Option<String> = None;
     loop {
         let current = repaired.as_deref().unwrap_or(text);
@@ -24,7 +25,8 @@ pub fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
             Ok(value) => return Ok((value, warnings)),
             Err(error) => error,
         };
-        let is_colon = error.message.starts_with(COLON_IN_PLAIN_VALUE) && warnings.len() < MAX_REPAIRS;
+        read_again += text.len();
+        let is_colon = error.message.starts_with(COLON_IN_PLAIN_VALUE) && read_again <= MAX_REPAIR_BYTES;
         let Some(repair) = is_colon.then(|| quote_value(current, error.line)).flatten() else {
             return Err(explained(text, &error));
         };
@@ -138,7 +140,29 @@ mod tests {
             bomb.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(",")));
         }
         assert!(decode(&bomb).unwrap_err().contains("budget"));
-        assert!(decode(&"[".repeat(200)).is_err());
+    }
+
+    /// A level too many for a thread's stack would end the process.
+    #[test]
+    fn nesting_is_bounded_in_every_form() {
+        let nested = |levels: usize| format!("a: {}{}\n", "[".repeat(levels), "]".repeat(levels));
+        assert!(decode(&nested(MAX_DEPTH - 1)).is_ok());
+        assert!(decode(&nested(MAX_DEPTH)).is_err());
+        assert!(decode(&"- ".repeat(200)).is_err());
+        assert!(decode(&format!("a: {}1{}\n", "{b: ".repeat(200), "}".repeat(200))).is_err());
+        let mut aliases = "a0: &a0 [x]\n".to_owned();
+        for level in 1..200 {
+            aliases.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
+        }
+        assert!(decode(&aliases).is_err());
+    }
+
+    #[test]
+    fn a_large_document_is_not_read_again_for_every_line_that_could_be_repaired() {
+        let large = format!("text: {}\n", "x".repeat(MAX_REPAIR_BYTES / 3));
+        assert_eq!(decode(&format!("{large}a: b: c\nd: e: f\n")).unwrap().1.len(), 2);
+        let five: String = "vwxyz".chars().map(|key| format!("{key}: b: c\n")).collect();
+        assert!(decode(&format!("{large}{five}")).unwrap_err().contains("not allowed"));
     }
 
     #[test]

@@ -118,7 +118,7 @@ where
         }
         if let Some(text) = self.query("cursor") {
             // An offset's `+` that was not percent-encoded arrives as a space.
-            let cursor = Timestamp::parse_as_bound(&text.replace(' ', "+"));
+            let cursor = Timestamp::parse_rounding_up(&text.replace(' ', "+"));
             page.before =
                 Some(cursor.map_err(|error| Error::unprocessable(format!("query parameter 'cursor': {error}")))?);
         }

@@ -25,7 +25,7 @@ async fn a_backend_is_assigned_with_201_and_removed_with_200() {
     assert_eq!(server.post(&path, Value::Null).await.expect(201).text.trim(), "\"backend assigned\"");
     server.post(&path, Value::Null).await.expect(409);
     let backends = server.get("/backend-associations/internal_tasks_pool/backends").await.expect(200).json();
-    assert_eq!(column(&backends, "id"), [id.clone()]);
+    assert_eq!(column(&backends, "id"), std::slice::from_ref(&id));
     assert_keys(&backends[0], "id name baseUrl type apiKeySet weight tier enabled labels createdAt updatedAt");
     let pools = server.get(&format!("/backend-associations/{id}/pools")).await.expect(200).json();
     assert_eq!(pools, json!([server.get("/pools/internal_tasks_pool").await.json()]));
