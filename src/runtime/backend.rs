@@ -2,7 +2,8 @@
 //!
 //! Owns: [`BackendState`]. Children: tracked tasks, at most one probe and one download, which end with the actor.
 //! Supervisor: `Fleet`.
-//! Mailbox: control messages only, 256 permits: reports of own tasks, one intent per reconcile, failures of calls (lossy).
+//! Mailbox: 1 data permit for reports of failed calls, of which one at a time is enough; 256 control permits: reports of
+//! own tasks and one intent per reconcile.
 //! On crash: handed-out leases stay valid; the published view stays until the successor has probed; generation + 1.
 
 mod downloads;
@@ -103,7 +104,7 @@ impl BackendHandle {
 
     /// Reports that a call found the backend unreachable; loss is harmless, the next probe finds out too.
     pub(super) fn call_failed(&self) {
-        if let Err(error) = self.address.try_send(Lane::Control, BackendMsg::CallFailed) {
+        if let Err(error) = self.address.try_send(Lane::Data, BackendMsg::CallFailed) {
             tracing::debug!(%error, "a failed call was not reported");
         }
     }
