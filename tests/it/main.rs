@@ -11,8 +11,11 @@
 mod support;
 
 mod architecture;
+mod downloads;
 mod embed;
 mod execute;
 mod first_light;
 mod limits;
+mod model_sync;
 mod routing;
+mod supervision;
