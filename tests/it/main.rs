@@ -11,6 +11,7 @@
 mod support;
 
 mod architecture;
+mod cli;
 mod downloads;
 mod embed;
 mod execute;
@@ -18,6 +19,8 @@ mod first_light;
 mod hook_tasks;
 mod limits;
 mod model_sync;
+mod real_model;
 mod routing;
+mod shutdown;
 mod supervision;
 mod tasks;
