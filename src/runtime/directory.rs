@@ -202,7 +202,7 @@ impl BackendCell {
         self.changed.send_replace(());
         self.slots.set_limit(limit);
         if self.slots.counts().waiters > 0 {
-            self.wake_pools();
+            self.pools.load().iter().filter_map(Weak::upgrade).for_each(|pool| pool.revise());
         }
     }
 
@@ -245,6 +245,8 @@ pub struct PoolCell {
     pub(super) turn: AtomicUsize,
     /// True while a wake-up is on its way, so that a storm of freed slots is one message.
     pub(super) woken: AtomicBool,
+    /// True when a view or the table has changed since the queue was last looked through.
+    pub(super) outdated: AtomicBool,
     table: ArcSwap<RouteTable>,
 }
 
@@ -256,6 +258,7 @@ impl PoolCell {
             waiting: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             table: ArcSwap::from_pointee(table),
         })
     }
@@ -280,10 +283,15 @@ impl PoolCell {
         self.handle.kill();
     }
 
-    /// Puts a route table in force, whether the pool's actor lives or is just being restarted, and lets it look at its
-    /// queue again.
+    /// Puts a route table in force, whether the pool's actor lives or is just being restarted.
     pub(super) fn publish(&self, table: RouteTable) {
         self.table.store(Arc::new(table));
+        self.revise();
+    }
+
+    /// Has the whole queue looked through: who may serve it has changed.
+    fn revise(&self) {
+        self.outdated.store(true, Ordering::Release);
         self.wake();
     }
 

@@ -22,7 +22,7 @@ pub(super) use self::{
 };
 use super::{
     ask::answer,
-    directory::PoolCell,
+    directory::{PoolCell, RouteTable},
     lease::Lease,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
@@ -71,12 +71,19 @@ pub(super) struct Waiter {
     pub(super) grant: oneshot::Sender<Grant>,
 }
 
+impl Waiter {
+    /// False when the request has gone, or nothing that could have served it still can: its channel is to be closed.
+    fn has_hope(&self, table: &RouteTable) -> bool {
+        !self.grant.is_closed() && self.candidates.iter().any(|candidate| candidate.is_usable(table))
+    }
+}
+
 /// What the actor is told.
 pub(super) enum PoolMsg {
     /// From a request that found no free slot. Answered through the waiter when a slot is free.
     Enqueue(Box<Waiter>),
-    /// From a backend that has a free slot while somebody waits, or whose view changed; from the fleet behind a new
-    /// route table.
+    /// From a backend that has a free slot while somebody waits. Behind a new view or a new route table too: then the
+    /// cell is marked outdated.
     SlotFreed,
 }
 
@@ -91,13 +98,13 @@ pub(super) struct PoolState {
 impl PoolState {
     /// Gives free slots to the oldest requests that can use them.
     fn pump(&mut self) {
+        let table = self.cell.table();
         let mut still_waiting = VecDeque::with_capacity(self.queue.len());
         while let Some(waiter) = self.queue.pop_front() {
-            // The request has gone, or every backend that could serve it has failed: its channel closes.
-            if waiter.grant.is_closed() || !waiter.candidates.iter().any(Candidate::is_usable) {
+            if !waiter.has_hope(&table) {
                 continue;
             }
-            let free = waiter.candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_usable());
+            let free = waiter.candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_usable(&table));
             let claimed = free.filter_map(|(at, candidate)| Some((at, Lease::claim(&candidate.backend)?))).next();
             match claimed {
                 None => still_waiting.push_back(waiter),
@@ -125,8 +132,17 @@ impl PoolState {
     /// Makes room by forgetting requests that have gone.
     fn enqueue(&mut self, waiter: Waiter) {
         self.queue.retain(|waiter| !waiter.grant.is_closed());
-        self.queue.push_back(waiter);
+        // What it was resolved against may have changed on its way here.
+        if waiter.has_hope(&self.cell.table()) {
+            self.queue.push_back(waiter);
+        }
         self.pump();
+    }
+
+    /// Lets go of every request that nothing can serve any more, wherever in the queue it stands.
+    fn revise(&mut self) {
+        let table = self.cell.table();
+        self.queue.retain(|waiter| waiter.has_hope(&table));
     }
 }
 
@@ -156,6 +172,9 @@ impl Actor for PoolActor {
             PoolMsg::SlotFreed => {
                 // Cleared before looking: a slot freed from here on sends a wake-up of its own.
                 state.cell.woken.store(false, Ordering::Release);
+                if state.cell.outdated.swap(false, Ordering::AcqRel) {
+                    state.revise();
+                }
                 state.pump();
             }
         }

@@ -46,9 +46,12 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Whether the backend may still take new work.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.backend.view().is_usable()
+    /// Whether the backend may still take new work of this pool. While a request waited it may have failed, been
+    /// disabled, left the pool or lost a label.
+    pub(crate) fn is_usable(&self, table: &RouteTable) -> bool {
+        let view = self.backend.view();
+        let is_member = table.members.iter().any(|member| Arc::ptr_eq(member, &self.backend));
+        is_member && view.is_usable() && has_labels(table, &view)
     }
 }
 
@@ -85,9 +88,12 @@ fn candidate(
 /// Labels the pool requires, and the kinds of backend asked for. Nothing goes to a cloud unless its kind is named.
 fn may_go_to(table: &RouteTable, view: &BackendView, providers: &[ProviderKind]) -> bool {
     let backend = &view.backend;
-    let has_labels = table.pool.require_labels.iter().all(|(name, value)| backend.labels.get(name) == Some(value));
     let is_asked_for = if providers.is_empty() { !backend.is_cloud() } else { providers.contains(&backend.kind) };
-    has_labels && is_asked_for
+    has_labels(table, view) && is_asked_for
+}
+
+fn has_labels(table: &RouteTable, view: &BackendView) -> bool {
+    table.pool.require_labels.iter().all(|(name, value)| view.backend.labels.get(name) == Some(value))
 }
 
 /// The context length of an observed model (0 = unknown), if the pool serves it and it can do what is asked.
