@@ -24,3 +24,4 @@ mod routing;
 mod shutdown;
 mod supervision;
 mod tasks;
+mod waiting;
