@@ -12,6 +12,7 @@ mod support;
 
 mod architecture;
 mod cli;
+mod cloud;
 mod downloads;
 mod embed;
 mod execute;
