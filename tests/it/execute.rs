@@ -196,3 +196,12 @@ async fn the_provider_of_the_default_model_is_a_setting() {
     assert_eq!(ask(&server, json!({"prompt": "hi"})).await.expect(200).header("x-penstock-backend"), id);
     assert!(ollama.record().of(Route::Generate).is_empty());
 }
+
+#[tokio::test]
+async fn a_failed_request_names_the_backend_that_failed_it() {
+    let scene = Scene::start(&[]).await;
+    scene.sim.script(Rule::on(Route::Generate).status(500).body(r#"{"error":"boom"}"#));
+    let answer = scene.server.post("/execute", json!({"prompt": "x"})).await.expect(500);
+    assert_eq!(answer.header("x-penstock-backend"), scene.id);
+    assert_eq!(answer.header("x-penstock-attempts"), "1");
+}

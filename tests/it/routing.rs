@@ -294,3 +294,48 @@ async fn the_policy_of_a_pool_decides_the_distribution() {
         answer.await.unwrap().expect(200);
     }
 }
+
+#[tokio::test]
+async fn a_model_is_asked_only_for_what_it_can_do() {
+    let Scene { server, sim, .. } = Scene::start(&[]).await;
+    let refused = ask(&server, "embed:1b").await.expect(503);
+    assert!(refused.error().contains("prompt"), "{}", refused.text);
+    // What is declared of a model outranks what the server says of it.
+    let only_embeds = json!({"canPrompt": false, "canChat": false, "canStream": false, "canEmbed": true});
+    server.put("/models/chat:1b", only_embeds).await.expect(200);
+    eventually("the declaration in force", || async {
+        let answer = ask(&server, "chat:1b").await;
+        if answer.status == 503 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    assert!(sim.record().of(Route::Generate).iter().all(|call| call.model.as_deref() == Some("chat:1b")));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_describe_its_models_is_used_all_the_same() {
+    let server = TestServer::start(&[]).await;
+    let sim = ollama(&["chat:1b"]).await;
+    sim.script(Rule::on(Route::Show).status(404));
+    server.ready("old", "ollama", &sim).await;
+    ask(&server, "chat:1b").await.expect(200);
+}
+
+#[tokio::test]
+async fn models_are_tried_in_the_order_they_are_named_and_too_small_ones_are_skipped() {
+    let server = TestServer::start(&[]).await;
+    let sim = SimBackend::openai().model("chat:1b").model("small").model("big").start().await.unwrap();
+    server.ready("o", "openai", &sim).await;
+    declare(&server, "small", TASKS).await;
+    server.put("/models/small", json!({"contextLength": 50})).await.expect(200);
+    let run = |input: String| {
+        let chain = json!({"tasks": [{"id": "t", "handler": "raw_string", "execute_config":
+            {"models": ["absent", "small", "big"]}, "transition": {"branches": [{"operator": "default"}]}}]});
+        server.post("/tasks", json!({"input": input, "chain": chain}))
+    };
+    assert_eq!(run("short".to_owned()).await.expect(200).header("x-penstock-model"), "small");
+    eventually("the context length in force", || async {
+        let answer = run("many words ".repeat(300)).await.expect(200);
+        if answer.header("x-penstock-model") == "big" { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+}

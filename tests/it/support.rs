@@ -1,6 +1,7 @@
 //! What the tests share: a server in its own folder, a client that shows what it got, waiting for events.
 
 mod client;
+mod process;
 pub mod raw;
 mod scene;
 mod server;
@@ -9,6 +10,7 @@ pub mod shape;
 use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
+pub use process::Process;
 pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use loadtest::sim::SimBackend;
-use penstock::runtime::directory::SlotSnapshot;
+use penstock::{domain::ids::PoolId, runtime::directory::SlotSnapshot};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,8 @@ impl Scene {
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let id = server.register_as(body, &[TASKS, EMBED]).await;
         server.wait_for_model(&id, "chat:1b").await;
+        // An assignment is answered before it is in force.
+        server.wait_for_member(EMBED, &id).await;
         Self { server, sim, id }
     }
 }
@@ -47,6 +49,19 @@ impl TestServer {
         let id = self.register(name, kind, sim, &[TASKS]).await;
         self.wait_for_model(&id, "chat:1b").await;
         id
+    }
+
+    /// Waits until requests of this pool see the backend as a member.
+    pub async fn wait_for_member(&self, pool: &str, id: &str) {
+        eventually("the assignment in force", || async {
+            let table = self.runtime.directory.pool(&PoolId::new(pool)).ok_or("no such pool")?.table();
+            if table.members.iter().any(|member| member.id.as_str() == id) {
+                Ok(())
+            } else {
+                Err("no member".to_owned())
+            }
+        })
+        .await;
     }
 
     /// Asks the default model without waiting for the answer. Aborting the task hangs up.

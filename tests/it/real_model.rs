@@ -1,0 +1,80 @@
+//! The whole road on a real language model: a prompt, embeddings and the README's chain. `tests/run.sh` starts the model
+//! servers and names them in the environment.
+
+use serde_json::json;
+
+use crate::support::{Answer, EMBED, README_CHAIN, TASKS, TestServer};
+
+const CHAT_URL: &str = "PENSTOCK_TEST_CHAT_URL";
+const EMBED_URL: &str = "PENSTOCK_TEST_EMBED_URL";
+const REQUIRED: &str = "PENSTOCK_TEST_REQUIRE_REAL";
+const CHAT_MODEL: &str = "smollm2:135m";
+const EMBED_MODEL: &str = "all-minilm:l6-v2";
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a test is told where real servers are")]
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A server with the real models behind it; nothing, with the reason printed, where there are none.
+async fn server() -> Option<TestServer> {
+    let (Some(chat), Some(embed)) = (told(CHAT_URL), told(EMBED_URL)) else {
+        assert!(told(REQUIRED).as_deref() != Some("1"), "{REQUIRED} is 1, but {CHAT_URL} or {EMBED_URL} is not set");
+        eprintln!("not tested on a real model: {CHAT_URL} or {EMBED_URL} is not set (tests/run.sh sets both)");
+        return None;
+    };
+    let server = TestServer::start(&[("TASK_MODEL", CHAT_MODEL), ("EMBED_MODEL", EMBED_MODEL)]).await;
+    for (name, url, pool, model) in [("chat", chat, TASKS, CHAT_MODEL), ("embed", embed, EMBED, EMBED_MODEL)] {
+        let id = server.register_as(json!({"name": name, "baseUrl": url, "type": "openai"}), &[pool]).await;
+        server.wait_for_model(&id, model).await;
+    }
+    Some(server)
+}
+
+fn vector(answer: &Answer) -> Vec<f64> {
+    answer.json()["vector"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[tokio::test]
+async fn a_real_model_answers_a_prompt() {
+    let Some(server) = server().await else { return };
+    let prompt = "What is the capital of France? Answer in one short sentence.";
+    let answer = server.post("/execute", json!({"prompt": prompt})).await.expect(200);
+    let reply = answer.json()["response"].as_str().unwrap().to_owned();
+    assert!(reply.contains("Paris"), "{reply}");
+    assert_eq!(answer.header("x-penstock-model"), CHAT_MODEL);
+}
+
+#[tokio::test]
+async fn vectors_of_a_real_model_tell_meanings_apart() {
+    let Some(server) = server().await else { return };
+    let mut vectors = Vec::new();
+    for text in [
+        "A cat sleeps on the sofa.",
+        "A kitten is napping on the couch.",
+        "The central bank raised its interest rate by half a percent.",
+    ] {
+        let vector = vector(&server.post("/embed", json!({"text": text})).await.expect(200));
+        assert_eq!(vector.len(), 384);
+        vectors.push(vector);
+    }
+    let (alike, apart) = (cosine(&vectors[0], &vectors[1]), cosine(&vectors[0], &vectors[2]));
+    assert!(alike > apart + 0.2, "two cats: {alike}, a cat and a bank: {apart}");
+}
+
+#[tokio::test]
+async fn a_real_model_finds_its_way_through_the_readmes_chain() {
+    let Some(server) = server().await else { return };
+    let answer = server.post_as("/tasks", "application/json", README_CHAIN).await.expect(200).json();
+    let state = answer["state"].as_array().unwrap();
+    assert_eq!(state.len(), 2, "{answer}");
+    let (key, next) = (state[0]["transition"].as_str().unwrap(), state[1]["taskID"].as_str().unwrap());
+    assert!(matches!((key, next), ("valid", "answer") | ("invalid", "reject")), "{answer}");
+    assert!(!answer["output"].as_str().unwrap().is_empty());
+    assert!(state.iter().all(|unit| unit["model"] == CHAT_MODEL && unit["duration"].as_f64().unwrap() > 0.0));
+}

@@ -1,0 +1,111 @@
+//! The real binary as a child process, its log in files beside its data.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use loadtest::sim::SimBackend;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::{Client, TASKS, eventually, soon};
+
+/// A process that may live or have ended; killed when dropped.
+pub struct Process {
+    child: Child,
+    log: TempDir,
+}
+
+impl Process {
+    /// Starts `penstock` with these arguments and nothing but these settings in its environment.
+    pub fn spawn(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let log = tempfile::tempdir().unwrap();
+        let file = |name: &str| Stdio::from(File::create(log.path().join(name)).unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_penstock"))
+            .args(arguments)
+            .env_clear()
+            .envs(settings.iter().copied())
+            // What is written to a folder of its own choice must not land in the source tree.
+            .current_dir(log.path())
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// Starts a server on a free port and this folder, and waits until it is ready.
+    pub async fn serve(folder: &Path, settings: &[(&str, &str)]) -> (Self, Client) {
+        let folder = folder.to_str().unwrap();
+        let standard = [
+            ("PORT", "0"),
+            ("ADDR", "127.0.0.1"),
+            ("DATA_DIR", folder),
+            ("TASK_MODEL", "chat:1b"),
+            ("EMBED_MODEL", "embed:1b"),
+        ];
+        let mut process = Self::spawn(&["serve"], &[&standard, settings].concat());
+        let address = process.address().await;
+        (process, Client::new(format!("http://{address}")))
+    }
+
+    /// The address its log names once it is ready.
+    async fn address(&mut self) -> String {
+        let (log, child) = (self.log.path().join("stdout"), &mut self.child);
+        let ended = std::cell::RefCell::new(child);
+        eventually("the server's readiness", || async {
+            let text = fs::read_to_string(&log).unwrap();
+            let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let ready = lines.find(|line| line["message"] == "penstock is ready");
+            if let Some(status) = ended.borrow_mut().try_wait().unwrap() {
+                panic!("it ended with {status}: {text}");
+            }
+            ready.map(|line| line["address"].as_str().unwrap().to_owned()).ok_or(text)
+        })
+        .await
+    }
+
+    /// Sends a signal to this very process.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it still runs");
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        soon("the end of the process", self.child.wait()).await.unwrap()
+    }
+
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.log.path().join("stdout")).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.log.path().join("stderr")).unwrap()
+    }
+}
+
+impl Client {
+    /// Registers an Ollama with the default model and waits until prompts are answered.
+    pub async fn add_ollama(&self, sim: &SimBackend) -> String {
+        let backend = json!({"name": "a", "baseUrl": sim.url(), "type": "ollama"});
+        let id = self.post("/backends", backend).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+        self.post(&format!("/backend-associations/{TASKS}/backends/{id}"), Value::Null).await.expect(201);
+        eventually("the model", || async {
+            let shown = self.get(&format!("/backends/{id}")).await;
+            if shown.json()["pulledModels"].as_array().is_some_and(|seen| !seen.is_empty()) {
+                Ok(())
+            } else {
+                Err(shown.text)
+            }
+        })
+        .await;
+        id
+    }
+}
