@@ -3,18 +3,18 @@
 //! Runs in the request's own task and asks no actor anything unless every slot is taken; then the pool's queue holds the
 //! request until a freed slot is granted to it. Dropping the future anywhere gives back whatever it held.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+mod admission;
+mod call;
+
+use std::{sync::Arc, time::Duration};
+
+use self::{
+    admission::Plan,
+    call::{Call, Embed, Generate},
 };
-
-use tokio::sync::oneshot;
-
 use super::{
-    directory::{Directory, PoolCell},
-    lease::{Announced, Lease},
-    mailbox::SendError,
-    pool::{Candidate, Grant, Load, Matching, ModelQuery, Waiter, order, resolve},
+    directory::Directory,
+    pool::{Candidate, Grant, Matching, ModelQuery, resolve},
 };
 use crate::{
     domain::{
@@ -22,9 +22,9 @@ use crate::{
         ids::PoolId,
         message::{ChatCall, Completion, Served},
         model::Capability,
-        pool::{EMBED_POOL, Policy, TASKS_POOL},
+        pool::{EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
-        route::{ModelRoute, RoutingStrategy},
+        route::ModelRoute,
     },
     providers::{ProviderError, ProviderErrorKind},
 };
@@ -75,18 +75,6 @@ impl DispatchError {
 pub struct Dispatcher {
     directory: Arc<Directory>,
     defaults: Arc<RouteDefaults>,
-}
-
-/// Where a call may go. Decided once: a failover changes the backend, never the model or the pool.
-struct Plan {
-    pool: Arc<PoolCell>,
-    query: ModelQuery,
-}
-
-/// A slot, and how long the call waited for it.
-struct Admitted {
-    grant: Grant,
-    waited: Duration,
 }
 
 impl Dispatcher {
@@ -197,164 +185,6 @@ impl Dispatcher {
         let known: Vec<String> = backends.values().take(5).map(|cell| describe(&cell.view())).collect();
         let known = if known.is_empty() { "no backend is registered".to_owned() } else { known.join("; ") };
         format!("no usable {kinds} backend for model {} ({}): {known}", names.join(" or "), capability.as_str())
-    }
-}
-
-impl Plan {
-    /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait.
-    async fn admit(&self, strategy: Option<RoutingStrategy>, waited: Duration) -> Result<Admitted, DispatchError> {
-        let epoch = self.pool.epoch();
-        let mut candidates = self.ranked(resolve(&self.pool.table(), &self.query), strategy);
-        let free = candidates
-            .iter()
-            .enumerate()
-            .find_map(|(at, candidate)| Some((at, Lease::try_acquire(&candidate.backend)?)));
-        if let Some((at, lease)) = free {
-            let candidate = candidates.swap_remove(at);
-            return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
-        }
-        if candidates.is_empty() {
-            return Err(lost(&self.pool));
-        }
-        self.wait_for_slot(candidates, epoch, waited).await
-    }
-
-    /// Candidates in the order in which they should be tried.
-    fn ranked(&self, candidates: Vec<Candidate>, strategy: Option<RoutingStrategy>) -> Vec<Candidate> {
-        let load = |candidate: &Candidate| {
-            let counts = candidate.backend.slots.counts();
-            Load { tier: candidate.tier, in_use: counts.in_use, limit: counts.limit }
-        };
-        let loads: Vec<Load> = candidates.iter().map(load).collect();
-        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
-        let policy = match strategy.and_then(RoutingStrategy::policy) {
-            Some(policy) => policy,
-            None if by_context => Policy::Random,
-            None => self.pool.policy(),
-        };
-        let turn = self.pool.next_turn(self.query.model.as_deref().unwrap_or_default());
-        let mut picked = order(policy, &loads, turn, |below| fastrand::usize(..below));
-        if by_context {
-            // The tier stays first: a large context is no reason to leave the own machines.
-            picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
-        }
-        picked.into_iter().map(|at| candidates[at].clone()).collect()
-    }
-
-    async fn wait_for_slot(
-        &self,
-        candidates: Vec<Candidate>,
-        epoch: u64,
-        waited: Duration,
-    ) -> Result<Admitted, DispatchError> {
-        let pool = &self.pool;
-        let limits = pool.table().pool.queue;
-        let full =
-            || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
-        let mut place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
-        let began = Instant::now();
-        // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
-        let announced = Announced::to(&candidates);
-        let (grant, granted) = oneshot::channel();
-        let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
-        pool.handle.enqueue(waiter).map_err(|error| match error {
-            SendError::Full => full(),
-            SendError::Gone => lost(pool),
-        })?;
-        let longest = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
-        let outcome = tokio::time::timeout(longest, granted).await;
-        place.is_settled = outcome.is_ok();
-        match outcome {
-            Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
-            Ok(Err(_)) => Err(lost(pool)),
-            Err(_) => Err(DispatchError::refused(
-                RefusalReason::QueueTimeout,
-                format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
-            )),
-        }
-    }
-}
-
-/// Counts a waiting request against its pool's capacity for as long as it waits.
-struct WaitingPlace {
-    pool: Arc<PoolCell>,
-    /// False while the request is still in the actor's queue: leaving then means that the queue must be cleared of it.
-    is_settled: bool,
-}
-
-impl WaitingPlace {
-    fn take(pool: &Arc<PoolCell>, capacity: u32) -> Option<Self> {
-        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
-        let taken = pool.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow);
-        taken.is_ok().then(|| Self { pool: Arc::clone(pool), is_settled: false })
-    }
-}
-
-impl Drop for WaitingPlace {
-    fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Ordering::AcqRel);
-        if !self.is_settled {
-            self.pool.abandon();
-        }
-    }
-}
-
-/// The queue let go of the request: its backends failed, or its pool's actor did. Nothing was sent, a retry is safe.
-fn lost(pool: &PoolCell) -> DispatchError {
-    DispatchError::refused(
-        RefusalReason::NoBackend,
-        format!("the backends of pool '{}' became unusable while the request waited; it is safe to retry", pool.id),
-    )
-}
-
-/// One kind of call, as it is made on whichever candidate gets it.
-trait Call: Sync {
-    type Answer;
-
-    fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
-}
-
-struct Embed<'a>(&'a str);
-
-impl Call for Embed<'_> {
-    type Answer = Vec<f64>;
-
-    async fn on(&self, candidate: &Candidate) -> Result<Vec<f64>, ProviderError> {
-        candidate.provider.embed(&candidate.model, self.0).await
-    }
-}
-
-struct Generate<'a>(&'a ChatCall);
-
-impl Call for Generate<'_> {
-    type Answer = Completion;
-
-    /// A constrained reply that the backend refuses is asked for again without the constraint, and the refusal
-    /// remembered once the plain call has worked.
-    async fn on(&self, candidate: &Candidate) -> Result<Completion, ProviderError> {
-        let (call, Candidate { provider, model, backend, .. }) = (self.0, candidate);
-        if call.constraint.is_none() {
-            return provider.generate(model, call).await;
-        }
-        let plain = ChatCall { constraint: None, ..call.clone() };
-        if backend.unconstrained.load().contains(model) {
-            return provider.generate(model, &plain).await;
-        }
-        match provider.generate(model, call).await {
-            Err(refused) if refused.kind == ProviderErrorKind::Caller && refused.status == Some(400) => {
-                let completion = provider.generate(model, &plain).await?;
-                tracing::info!(backend = %backend.id, %model, "backend refuses constrained replies; asked without now");
-                backend.unconstrained.rcu(|known| {
-                    let mut known = known.as_ref().clone();
-                    known.insert(model.clone());
-                    known
-                });
-                Ok(completion)
-            }
-            other => other,
-        }
     }
 }
 

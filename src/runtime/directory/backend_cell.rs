@@ -1,0 +1,225 @@
+//! What one backend publishes: its view, its slots, and what outlives a crash of its actor.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::PoolCell;
+use crate::{
+    domain::{
+        backend::Backend,
+        ids::BackendId,
+        model::{ObservedModel, normalised, with_tag},
+        time::Timestamp,
+    },
+    providers::Provider,
+    runtime::{backend::BackendHandle, slots::Slots},
+};
+
+/// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
+pub const DEFAULT_CONCURRENCY: u16 = 16;
+
+/// Whether a backend can be used, as far as its last probe tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Not probed yet by this generation of its actor.
+    Unknown,
+    /// The last probe succeeded.
+    Healthy,
+    /// The last probe failed, with the words shown to users.
+    Failing(String),
+}
+
+/// A model download that waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadJob {
+    /// The model as declared.
+    pub model: String,
+    /// When it was queued.
+    pub created_at: Timestamp,
+}
+
+/// Everything known about a backend at one instant; replaced as a whole.
+pub struct BackendView {
+    /// The stored record.
+    pub backend: Backend,
+    /// Counts the lives of its actor, from 1.
+    pub generation: u64,
+    /// Whether it can be used.
+    pub health: Health,
+    /// True when it is in at least one pool; others are not probed and serve nothing.
+    pub in_pool: bool,
+    /// Models declared for it through its pools, or the observed names where the backend decides itself.
+    pub models: Vec<String>,
+    /// Models the last successful probe saw; empty after a failed one.
+    pub observed: Vec<ObservedModel>,
+    /// Downloads that wait.
+    pub queue: Vec<DownloadJob>,
+    /// The model being downloaded now.
+    pub downloading: Option<String>,
+    /// Calls go through it; `None` where this version has no adapter.
+    pub(in crate::runtime) provider: Option<Arc<dyn Provider>>,
+    /// Observed models by tagged name.
+    pub(in crate::runtime) by_name: HashMap<String, usize>,
+    /// Observed models by normalised name.
+    pub(in crate::runtime) by_normalised: HashMap<String, usize>,
+}
+
+impl BackendView {
+    pub(in crate::runtime) fn new(backend: Backend, generation: u64) -> Self {
+        Self {
+            backend,
+            generation,
+            health: Health::Unknown,
+            in_pool: false,
+            models: Vec::new(),
+            observed: Vec::new(),
+            queue: Vec::new(),
+            downloading: None,
+            provider: None,
+            by_name: HashMap::new(),
+            by_normalised: HashMap::new(),
+        }
+    }
+
+    /// Puts the observed models in place, with the look-ups of routing.
+    pub(in crate::runtime) fn observe(&mut self, observed: Vec<ObservedModel>) {
+        let indexed = |name: fn(&str) -> String| {
+            observed.iter().enumerate().rev().map(|(at, model)| (name(&model.name), at)).collect()
+        };
+        self.by_name = indexed(|name| with_tag(name).into_owned());
+        self.by_normalised = indexed(normalised);
+        self.observed = observed;
+    }
+
+    /// The error users see, if any.
+    pub fn error(&self) -> Option<&str> {
+        match &self.health {
+            Health::Failing(error) => Some(error),
+            Health::Unknown | Health::Healthy => None,
+        }
+    }
+
+    /// Whether new work may go to it. A restarted actor keeps what its predecessor saw until it has probed itself.
+    pub(in crate::runtime) fn is_usable(&self) -> bool {
+        self.backend.enabled && self.in_pool && !matches!(self.health, Health::Failing(_)) && self.provider.is_some()
+    }
+}
+
+/// How busy one backend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotSnapshot {
+    /// Calls that may run at once.
+    pub limit: u16,
+    /// Calls that run.
+    pub in_use: u16,
+    /// Requests that wait.
+    pub waiters: u32,
+}
+
+/// One backend's place in the process.
+pub struct BackendCell {
+    /// Whose place it is.
+    pub id: BackendId,
+    pub(in crate::runtime) slots: Slots,
+    pub(in crate::runtime) handle: BackendHandle,
+    /// Lives of the actor so far.
+    generations: AtomicU64,
+    /// Models that refused a constrained reply; asked without from then on.
+    pub(in crate::runtime) unconstrained: ArcSwap<HashSet<String>>,
+    /// Downloads a user cancelled, with the declaration in force then; kept across crashes of the actor.
+    pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
+    pools: ArcSwap<Vec<Weak<PoolCell>>>,
+    view: ArcSwap<BackendView>,
+    /// Ticks at every new view, for those who wait for one.
+    changed: watch::Sender<()>,
+}
+
+impl BackendCell {
+    pub(in crate::runtime) fn new(backend: Backend) -> Arc<Self> {
+        let id = backend.id.clone();
+        Arc::new(Self {
+            slots: Slots::new(slot_limit(&backend)),
+            handle: BackendHandle::vacant(),
+            generations: AtomicU64::new(0),
+            unconstrained: ArcSwap::default(),
+            cancelled: ArcSwap::default(),
+            pools: ArcSwap::default(),
+            view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
+            changed: watch::Sender::new(()),
+            id,
+        })
+    }
+
+    /// The number of the life that begins now, from 1.
+    pub(in crate::runtime) fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The latest published view.
+    pub fn view(&self) -> Arc<BackendView> {
+        self.view.load_full()
+    }
+
+    /// Waits until the view is as wanted.
+    pub async fn wait_until(&self, is_wanted: impl Fn(&BackendView) -> bool + Send) {
+        let mut changed = self.changed.subscribe();
+        while !is_wanted(&self.view()) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How busy it is.
+    pub fn slots(&self) -> SlotSnapshot {
+        let counts = self.slots.counts();
+        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, waiters: counts.waiters }
+    }
+
+    /// Ends its actor as a crash would; supervision brings it back. For fault tests.
+    pub fn crash(&self) {
+        self.handle.kill();
+    }
+
+    /// Publishes a view and lets the pools look at their queues again.
+    pub(in crate::runtime) fn publish(&self, view: BackendView) {
+        let limit = slot_limit(&view.backend);
+        self.view.store(Arc::new(view));
+        self.changed.send_replace(());
+        self.slots.set_limit(limit);
+        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+            pool.changed();
+        }
+    }
+
+    /// Takes the backend out of routing for good: it is no longer stored.
+    pub(in crate::runtime) fn retire(&self) {
+        let view = self.view();
+        self.publish(BackendView::new(view.backend.clone(), view.generation));
+    }
+
+    pub(in crate::runtime) fn set_pools(&self, pools: Vec<Weak<PoolCell>>) {
+        self.pools.store(Arc::new(pools));
+    }
+
+    /// Tells every pool with this backend that a slot may be free.
+    pub(in crate::runtime) fn wake_pools(&self) {
+        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+            pool.wake();
+        }
+    }
+}
+
+fn slot_limit(backend: &Backend) -> u16 {
+    backend.max_concurrency.map_or(DEFAULT_CONCURRENCY, |limit| u16::try_from(limit).unwrap_or(u16::MAX))
+}
