@@ -38,7 +38,11 @@ async fn walk(server: &TestServer, list: &str, limit: usize) -> Vec<Value> {
         assert!(page.len() <= limit);
         all.extend(page);
         match all.last() {
-            Some(last) if !is_last => cursor = format!("&cursor={}", last["createdAt"].as_str().unwrap()),
+            Some(last) if !is_last => {
+                let next = format!("&cursor={}", last["createdAt"].as_str().unwrap());
+                assert_ne!(next, cursor, "the same page again");
+                cursor = next;
+            }
             _ => return all,
         }
     }

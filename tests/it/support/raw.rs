@@ -23,6 +23,11 @@ impl RawClient {
         drop(sent);
     }
 
+    /// Sends bytes and fails when the server does not take them all, as most clients do.
+    pub async fn send_whole(&mut self, bytes: impl AsRef<[u8]>) {
+        soon("sending", self.0.write_all(bytes.as_ref())).await.unwrap();
+    }
+
     /// Says that nothing more will come, and goes on listening.
     pub async fn end(&mut self) {
         self.0.shutdown().await.unwrap();
