@@ -28,7 +28,8 @@ pub(super) fn serve() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Twice the usual stack: bodies nested as deeply as they may be are read recursively.
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(4 << 20).build() {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => complain(EXIT_UNAVAILABLE, &format!("the runtime could not be started: {error}")),
     }
