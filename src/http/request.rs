@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use crate::{
     dialect::{
-        document::{self, DocumentError},
+        document::{self, Document, DocumentError},
         loose,
     },
     domain::{
@@ -26,6 +26,8 @@ use crate::{
 /// reset connection instead of the refusal.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_BYTES: usize = 1 << 20;
+/// Larger bodies are decoded aside.
+const DECODED_IN_PLACE_BYTES: usize = 256 << 10;
 
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +137,7 @@ where
             }
         };
         let body = self.collect().await?;
-        let document = document::read(content_type.as_deref(), &body).map_err(|error| match error {
+        let document = decode(content_type, body).await?.map_err(|error| match error {
             DocumentError::UnsupportedMediaType(_) => Error::new(ErrorCode::UnsupportedMediaType, error.to_string()),
             DocumentError::Malformed(message) => Error::invalid(message),
         })?;
@@ -178,6 +180,17 @@ where
         }
         outcome.map(|()| whole.freeze())
     }
+}
+
+/// Decodes a body; a large one on a thread of its own, because reading megabytes of YAML takes longer than other requests
+/// on this thread should wait.
+async fn decode(content_type: Option<String>, body: Bytes) -> Result<Result<Document, DocumentError>, Error> {
+    if body.len() <= DECODED_IN_PLACE_BYTES {
+        return Ok(document::read(content_type.as_deref(), &body));
+    }
+    tokio::task::spawn_blocking(move || document::read(content_type.as_deref(), &body))
+        .await
+        .map_err(|error| Error::new(ErrorCode::Internal, "the request body could not be decoded").with_detail(error))
 }
 
 /// Reads at most this many further bytes and throws them away.
