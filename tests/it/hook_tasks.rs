@@ -1,5 +1,7 @@
 //! Tasks that call a remote hook: what it is sent, what its answers mean, how it can fail (`docs/hooks.md`).
 
+use std::time::{Duration, Instant};
+
 use loadtest::sim::{Route, Routes, Rule, SimHook};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -123,8 +125,10 @@ async fn the_shorter_of_the_two_timeouts_holds() {
     for (of_hook, of_task) in [(60, "10s"), (10_000, "60ms")] {
         let HookScene { server, hook, .. } = scene(of_hook).await;
         let gate = hook.hold();
+        let began = Instant::now();
         let failed = run_with(&server, json!({"timeout": of_task})).await.expect(500);
         assert!(failed.error().contains("60"), "{}", failed.text);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         hook.wait_for_aborts(1).await.unwrap();
         drop(gate);
     }
