@@ -11,11 +11,21 @@ const COLON_IN_PLAIN_VALUE: &str = "mapping values are not allowed in this conte
 /// Lines that are repaired in one document before giving up.
 const MAX_REPAIRS: usize = 200;
 
+/// Bytes that are parsed for one document, repairs included: each repair costs another parse. The largest body gets two
+/// repairs, one of 150 KiB all of them.
+const MAX_PARSED: usize = 32 * 1024 * 1024;
+
 /// Reads one document. The second value holds a warning for each repaired line.
 ///
 /// # Errors
 /// What is wrong, with line and column.
 pub fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
+    decode_within(text, MAX_PARSED)
+}
+
+/// The document itself is always parsed; it is repaired for as long as that leaves `budget` bytes.
+fn decode_within(text: &str, budget: usize) -> Result<(Value, Vec<String>), String> {
+    let mut left = budget.saturating_sub(text.len());
     let mut warnings = Vec::new();
     let mut repaired: Option<String> = None;
     loop {
@@ -24,10 +34,13 @@ pub fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
             Ok(value) => return Ok((value, warnings)),
             Err(error) => error,
         };
-        let is_colon = error.message.starts_with(COLON_IN_PLAIN_VALUE) && warnings.len() < MAX_REPAIRS;
-        let Some(repair) = is_colon.then(|| quote_value(current, error.line)).flatten() else {
-            return Err(explained(text, &error));
+        let repair = error.message.starts_with(COLON_IN_PLAIN_VALUE).then(|| quote_value(current, error.line));
+        let Some(repair) = repair.flatten() else { return Err(explained(text, &error)) };
+        let rest = left.checked_sub(repair.text.len());
+        let Some(rest) = rest.filter(|_| warnings.len() < MAX_REPAIRS) else {
+            return Err(format!("{}; put values that hold ': ' in quotes, here and elsewhere", error.message));
         };
+        left = rest;
         warnings.push(format!(
             "line {}, column {}: an unquoted value holds ': ' and was read as text; write it as {}",
             error.line, repair.column, repair.quoted
@@ -122,6 +135,22 @@ mod tests {
         let (value, warnings) = decode("a: x: y\r\nb: p: q\r\n").unwrap();
         assert_eq!(value, json!({"a": "x: y", "b": "p: q"}));
         assert_eq!(warnings.len(), 2);
+    }
+
+    #[test]
+    fn the_work_that_repairs_may_cost_is_bounded_by_the_size_of_the_document() {
+        let lines = format!("a: x: y\nb: x: y\nc: x: y\n{}", "# filler\n".repeat(100));
+        assert_eq!(decode_within(&lines, 5 * lines.len()).unwrap().1.len(), 3);
+        let refused = decode_within(&lines, 3 * lines.len()).unwrap_err();
+        assert!(refused.contains("in quotes"), "{refused}");
+        let (value, warnings) = decode_within("a: 1\n", 0).unwrap();
+        assert_eq!((value, warnings.len()), (json!({"a": 1}), 0));
+    }
+
+    #[test]
+    fn a_small_document_gets_all_its_lines_repaired() {
+        let text: String = (0..MAX_REPAIRS).map(|at| format!("key{at}: some text: {}\n", "x".repeat(700))).collect();
+        assert_eq!(decode(&text).unwrap().1.len(), MAX_REPAIRS);
     }
 
     #[test]
