@@ -1,7 +1,20 @@
-//! A model's reply before it is used: thoughts and white space around it removed (`docs/workflow-spec.md`, handlers).
+//! A model's reply before it is used: thoughts and white space around it removed, something left
+//! (`docs/workflow-spec.md`, handlers).
 
-/// The reply without leading `<think>…</think>` blocks and without white space around it.
-pub fn cleaned(reply: &str) -> &str {
+use crate::domain::failure::{Failure, FailureClass};
+
+/// The answer in a reply: without leading `<think>…</think>` blocks and without white space around it.
+///
+/// # Errors
+/// When nothing is left: a model that only thought has not answered.
+pub fn answer(reply: &str) -> Result<&str, Failure> {
+    match cleaned(reply) {
+        "" => Err(Failure::new(FailureClass::InvalidOutput, "the model's reply is empty")),
+        text => Ok(text),
+    }
+}
+
+fn cleaned(reply: &str) -> &str {
     let mut text = reply.trim();
     while let Some((_, after)) = text.strip_prefix("<think>").and_then(|thoughts| thoughts.split_once("</think>")) {
         text = after.trim_start();
@@ -38,6 +51,18 @@ mod tests {
         ] {
             assert_eq!(cleaned(reply), text, "{reply}");
         }
+    }
+
+    #[test]
+    fn a_reply_without_an_answer_is_a_failure() {
+        for reply in ["", " \n\t", "<think>hm</think>", "\n<think>hm</think>\n<think></think> \n"] {
+            let failed = answer(reply).expect_err("nothing is left");
+            assert_eq!(
+                (failed.class, failed.message.as_str()),
+                (FailureClass::InvalidOutput, "the model's reply is empty")
+            );
+        }
+        assert_eq!(answer("<think>hm</think> 4 "), Ok("4"));
     }
 
     #[test]

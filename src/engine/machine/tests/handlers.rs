@@ -54,6 +54,17 @@ fn thoughts_are_no_part_of_an_answer() {
 }
 
 #[test]
+fn a_reply_without_an_answer_fails_every_task_that_asks() {
+    for handler in ["raw_string", "condition_key", "model_execution"] {
+        for reply in [" \n", "<think>hm</think>\n"] {
+            let chain = one(json!({"handler": handler, "valid_conditions": ["a"]}));
+            let (outcome, _) = Rig::of(chain, Value::string("q")).replies(&[reply]);
+            assert_eq!(error_of(&outcome), "task t: the model's reply is empty", "{handler}");
+        }
+    }
+}
+
+#[test]
 fn an_embedding_is_a_vector() {
     let (outcome, effects) = Rig::of(one(json!({"handler": "embedding"})), Value::Int(7)).run(|effect| {
         let step = step_of(effect).expect("waits");
