@@ -32,6 +32,9 @@ use crate::{
 /// Tasks one run may execute; attempts do not count.
 pub const MAX_STEPS: u32 = 1000;
 
+/// Characters that an error may put into a variable.
+const LONGEST_ERROR: usize = 4000;
+
 /// A run.
 #[derive(Debug)]
 pub struct Machine {
@@ -141,7 +144,7 @@ impl Machine {
     /// Starts the run; a second time does nothing.
     pub fn start(&mut self, now: Timestamp) -> Vec<Effect> {
         let Some(input) = self.input.take() else { return Vec::new() };
-        self.variables.set(&[&INPUT.into()], input.clone());
+        self.variables.put(&INPUT.into(), input.clone());
         self.drive(Next::Enter(0, input), now)
     }
 
@@ -234,11 +237,11 @@ impl Machine {
         else {
             return Next::Wait;
         };
-        let mut composed = None;
+        let mut kept = None;
         let mut may_retry = true;
-        if let (Ok((output, _)), Some(_)) = (&settled.result, &step.compose) {
-            match self.composed(step, output, turn.now) {
-                Ok(value) => composed = Some(value),
+        if let Ok((output, _)) = &settled.result {
+            match self.kept(step, output, turn.now) {
+                Ok(value) => kept = Some(value),
                 Err(failure) => {
                     settled.result = Err(failure);
                     may_retry = false;
@@ -248,39 +251,31 @@ impl Machine {
         self.record(step, &settled);
         self.served = settled.served.or_else(|| self.served.take());
         match settled.result {
-            Ok((output, value)) => self.task_succeeded(step, output, composed, &value, turn),
+            Ok((output, value)) => self.task_succeeded(step, kept.unwrap_or(output), &value, turn),
             Err(failure) if failure.class == FailureClass::Cancelled => fail(step, failure),
             Err(_) if may_retry && attempt < step.attempts => Next::Attempt,
             Err(failure) => self.task_failed(step, failure, turn),
         }
     }
 
-    fn composed(&self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
-        let Some(compose) = &step.compose else { return Ok(output.clone()) };
-        let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
-        let with = self.variables.get(&compose.with_var);
-        let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
-        super::compose::compose(compose.strategy, output, with, now).map_err(invalid)
-    }
-
-    fn task_succeeded(
-        &mut self,
-        step: &Step,
-        output: Value,
-        composed: Option<Value>,
-        value: &Evaluation,
-        turn: &mut Turn,
-    ) -> Next {
-        let output = match composed {
-            Some(composed) => {
-                self.variables.set(&[&self.names.previous_output, &step.id, &step.composed_id], composed.clone());
-                composed
-            }
-            None => {
-                self.variables.set(&[&self.names.previous_output, &step.id], output.clone());
-                output
+    /// A task's output as the next tasks get it, composed where the task says so, and set as variables.
+    fn kept(&mut self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
+        let (names, output) = match &step.compose {
+            None => (&[&self.names.previous_output, &step.id][..], output.clone()),
+            Some(compose) => {
+                let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
+                let with = self.variables.get(&compose.with_var);
+                let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
+                let composed = super::compose::compose(compose.strategy, output, with, now).map_err(invalid)?;
+                (&[&self.names.previous_output, &step.id, &step.composed_id][..], composed)
             }
         };
+        let set = self.variables.set(names, output.clone());
+        set.map_err(|problem| Failure::new(FailureClass::Budget, problem))?;
+        Ok(output)
+    }
+
+    fn task_succeeded(&mut self, step: &Step, output: Value, value: &Evaluation, turn: &mut Turn) -> Next {
         if let Some(template) = &step.print {
             let text = self.variables.render(template);
             turn.effects.push(Effect::Print { task: Arc::clone(&step.id), text });
@@ -299,7 +294,8 @@ impl Machine {
     }
 
     fn task_failed(&mut self, step: &Step, failure: Failure, turn: &mut Turn) -> Next {
-        self.variables.set(&[&self.names.last_error], Value::string(failure.message.as_str()));
+        let text = super::reply::shortened(&failure.message, LONGEST_ERROR);
+        self.variables.put(&self.names.last_error, Value::string(text));
         if let Some(message) = &step.on_failure_alert {
             turn.effects.push(self.alert(step, message, ("error", &failure.message), turn.now));
         }

@@ -361,6 +361,25 @@ fn a_loop_over_a_large_input_does_not_fill_the_record() {
     assert!(outcome.state[999].input.starts_with("(left out"));
 }
 
+/// Tasks that each render `template`, one after another.
+fn renders(tasks: usize, template: &str) -> Json {
+    let task = |at: usize| {
+        let goto = if at + 1 == tasks { "end".to_owned() } else { format!("t{}", at + 1) };
+        json!({"id": format!("t{at}"), "handler": "noop", "prompt_template": template, "retry_on_failure": 3,
+            "transition": {"branches": [{"goto": goto}]}})
+    };
+    json!({"tasks": (0..tasks).map(task).collect::<Vec<_>>()})
+}
+
+#[test]
+fn tasks_that_each_keep_a_large_text_do_not_fill_the_memory() {
+    let input = Value::string("x".repeat(10 * 1024 * 1024));
+    let (outcome, _) = Rig::of(renders(20, "{{.input}}!"), input).alone();
+    assert_eq!(error_of(&outcome), "task t6: the variables of the run would hold more than 67108864 bytes");
+    assert_eq!(outcome.state.len(), 7, "what cannot fit is not tried again");
+    assert_eq!(outcome.result.map_err(|failure| failure.failure.class), Err(FailureClass::Budget));
+}
+
 #[test]
 fn a_run_can_move_between_threads() {
     fn is_send<T: Send + 'static>() {}
