@@ -32,6 +32,11 @@ use crate::{
 /// Tasks one run may execute; attempts do not count.
 pub const MAX_STEPS: u32 = 1000;
 
+/// Tasks entered and attempts begun in one turn, two for each task that waits for nothing; and bytes handled in it, after
+/// which it is over, too. Between turns a run can be looked at and cancelled.
+const MOST_MOVES: u32 = 128;
+const MOST_WORK: usize = 16 * 1024 * 1024;
+
 /// Characters that an error may put into a variable.
 const LONGEST_ERROR: usize = 4000;
 
@@ -47,6 +52,8 @@ pub struct Machine {
     visit: Option<Visit>,
     /// The chain's input until the start.
     input: Option<Value>,
+    /// Where the run goes on, while it has yielded.
+    paused: Option<Next>,
     executed: u32,
     attempts: u64,
     state: Vec<StateUnit>,
@@ -87,6 +94,7 @@ struct Conversation {
 }
 
 /// What to do next; steps that wait for nothing are executed in a loop, never recursively.
+#[derive(Debug)]
 enum Next {
     /// Execute the task at this place with this inherited input.
     Enter(usize, Value),
@@ -100,13 +108,17 @@ enum Next {
     Finish(Result<Value, RunFailure>),
 }
 
-/// One call of the machine: when it is, and what it wants done.
+/// One call of the machine: when it is, what it wants done, and how much it has worked.
 struct Turn {
     now: Timestamp,
     effects: Vec<Effect>,
+    moves: u32,
+    /// Bytes handled by attempts that asked nobody.
+    work: usize,
 }
 
 /// What came of an attempt.
+#[derive(Debug)]
 struct Settled {
     result: Result<(Value, Evaluation), Failure>,
     elapsed: Duration,
@@ -132,6 +144,7 @@ impl Machine {
             variables: Variables::default(),
             visit: None,
             input: Some(input),
+            paused: None,
             executed: 0,
             attempts: 0,
             state: Vec::new(),
@@ -148,9 +161,16 @@ impl Machine {
         self.drive(Next::Enter(0, input), now)
     }
 
+    /// Goes on after an [`Effect::Yield`]; at any other time this does nothing.
+    pub fn resume(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.paused.take().map_or_else(Vec::new, |next| self.drive(next, now))
+    }
+
     /// Takes what came of an effect. Events of attempts that are over are ignored.
     pub fn on_event(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
-        let Some(visit) = self.visit.as_mut().filter(|visit| visit.step == event.step()) else { return Vec::new() };
+        let waits = self.paused.is_none();
+        let visit = self.visit.as_mut().filter(|visit| waits && visit.step == event.step());
+        let Some(visit) = visit else { return Vec::new() };
         let program = Arc::clone(&self.program);
         let Some(step) = program.steps.get(visit.place) else { return Vec::new() };
         let settled = settle::settle(step, visit, event, now, &mut self.warnings);
@@ -164,8 +184,18 @@ impl Machine {
 
     fn drive(&mut self, mut next: Next, now: Timestamp) -> Vec<Effect> {
         let program = Arc::clone(&self.program);
-        let mut turn = Turn { now, effects: Vec::new() };
+        let mut turn = Turn { now, effects: Vec::new(), moves: 0, work: 0 };
+        let worked_before = self.variables.work();
         loop {
+            if matches!(next, Next::Enter(..) | Next::Attempt) {
+                let work = turn.work.saturating_add(self.variables.work() - worked_before);
+                if turn.moves >= MOST_MOVES || work >= MOST_WORK {
+                    self.paused = Some(next);
+                    turn.effects.push(Effect::Yield);
+                    return turn.effects;
+                }
+                turn.moves += 1;
+            }
             next = match next {
                 Next::Enter(place, inherited) => match program.steps.get(place) {
                     Some(step) => self.enter(place, step, inherited, &mut turn),

@@ -31,6 +31,8 @@ pub(crate) struct Variables {
     stale: Vec<Arc<str>>,
     /// What renderings may still cost.
     budget: usize,
+    /// Bytes of everything that was rendered or set.
+    work: usize,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ struct Variable {
 
 impl Default for Variables {
     fn default() -> Self {
-        Self { values: BTreeMap::new(), held: 0, data: Arc::default(), stale: Vec::new(), budget: RUN_BUDGET }
+        Self { values: BTreeMap::new(), held: 0, data: Arc::default(), stale: Vec::new(), budget: RUN_BUDGET, work: 0 }
     }
 }
 
@@ -62,6 +64,7 @@ impl Variables {
             Some(variable) => variable,
             None => {
                 let bytes = value.extent();
+                self.work = self.work.saturating_add(bytes);
                 // What it replaces is freed only afterwards.
                 if self.held.saturating_add(bytes) > MOST_HELD {
                     return Err(format!("the variables of the run would hold more than {MOST_HELD} bytes"));
@@ -104,7 +107,15 @@ impl Variables {
                 }
             }
         }
-        template.render(&self.data, &mut self.budget)
+        let before = self.budget;
+        let rendered = template.render(&self.data, &mut self.budget);
+        self.work = self.work.saturating_add(before - self.budget);
+        rendered
+    }
+
+    /// Bytes handled so far, for whoever must not work too long at a time.
+    pub(crate) const fn work(&self) -> usize {
+        self.work
     }
 }
 

@@ -47,7 +47,11 @@ impl Machine {
                 }
             }
             Ok(Begun::Done(output, value)) => return Next::Settle(Settled::at_once(Ok((output, value)))),
-            Err(failure) => return Next::Settle(Settled::at_once(Err(failure))),
+            Err(failure) => {
+                // To find this out, the input was read and perhaps its tokens counted.
+                turn.work = turn.work.saturating_add(input.extent());
+                return Next::Settle(Settled::at_once(Err(failure)));
+            }
         }
         Next::Wait
     }
