@@ -57,7 +57,7 @@ pub struct Machine {
     executed: u32,
     attempts: u64,
     state: Vec<StateUnit>,
-    /// Bytes of inputs and outputs that may still be recorded.
+    /// Bytes of texts that may still be recorded.
     recordable: usize,
     warnings: Vec<String>,
     served: Option<Served>,

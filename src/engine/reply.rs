@@ -35,6 +35,11 @@ pub(crate) fn shortened(text: &str, longest: usize) -> String {
     }
 }
 
+/// A text cut so that what is left of it has at most so many bytes.
+pub(crate) fn within(text: &str, most: usize) -> String {
+    if text.len() <= most { text.to_owned() } else { format!("{}…", &text[..text.floor_char_boundary(most)]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +76,6 @@ mod tests {
         let cut = excerpt(&"ä".repeat(500));
         assert_eq!(cut.chars().count(), 121);
         assert!(cut.ends_with('…'));
+        assert_eq!((within("ää", 4), within("ää", 3)), ("ää".to_owned(), "ä…".to_owned()));
     }
 }
