@@ -31,6 +31,6 @@ pub use machine::{
     Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
 };
 pub use program::Program;
-pub use reply::cleaned as clean_reply;
+pub use reply::answer as answer_in;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};

@@ -46,7 +46,7 @@ impl BackendInput {
         };
         Ok(BackendSpec {
             name: fields::required("name", &self.name)?,
-            base_url: fields::url("baseUrl", &self.base_url)?,
+            base_url: fields::base_url("baseUrl", &self.base_url)?,
             kind,
             api_key: self.api_key.filter(|key| !key.trim().is_empty()).map(|key| ApiKey::new(key.trim())),
             max_concurrency: number("maxConcurrency", self.max_concurrency, 1, u32::from(u16::MAX))?,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Reply};
+use super::{Api, Reply, failure};
 use crate::{
     domain::{
         message::{ChatCall, ChatMessage, Finish, Sampling},
@@ -48,7 +48,9 @@ pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
     let route = ModelRoute { names, providers, ..ModelRoute::default_model(Capability::Prompt) };
     let call = prompt_call(api, input.prompt);
     let (completion, served) = api.runtime.dispatcher.generate(&route, &call).await?;
-    let reply = ExecuteReply { id: uuid::Uuid::new_v4().to_string(), response: engine::clean_reply(&completion.text) };
+    let response = engine::answer_in(&completion.text)
+        .map_err(|failure| failure::from_failure(&failure, failure.message.clone()))?;
+    let reply = ExecuteReply { id: uuid::Uuid::new_v4().to_string(), response };
     let is_cut = completion.finish == Finish::Length;
     let warning = is_cut.then(|| {
         let bound = api.defaults.max_output_tokens;

@@ -54,6 +54,15 @@ pub(super) fn url(field: &str, value: &str) -> Result<String, Error> {
     Ok(value.trim().to_owned())
 }
 
+/// The base URL of a backend, to which paths are appended: a URL with neither query nor fragment.
+pub(super) fn base_url(field: &str, value: &str) -> Result<String, Error> {
+    let value = url(field, value)?;
+    if value.contains(['?', '#']) {
+        return Err(Error::unprocessable(format!("field '{field}' must have neither a ?query nor a #fragment")));
+    }
+    Ok(value)
+}
+
 /// A whole number within bounds.
 pub(super) fn number(field: &str, value: i64, least: u32, most: u32) -> Result<u32, Error> {
     let fits = u32::try_from(value).ok().filter(|number| (least..=most).contains(number));
@@ -71,6 +80,15 @@ mod tests {
         for bad in ["", "h:11434", "/path", "ftp://h", "http://", "http://me:pass@h"] {
             assert_eq!(url("u", bad).err().map(|error| error.code()), Some(ErrorCode::Unprocessable), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_base_url_has_neither_query_nor_fragment() {
+        assert!(base_url("u", "http://h/v1").is_ok());
+        for bad in ["http://h?", "http://h/v1?key=1", "http://h/#top", "ftp://h"] {
+            assert_eq!(base_url("u", bad).err().map(|error| error.code()), Some(ErrorCode::Unprocessable), "{bad}");
+        }
+        assert!(url("u", "http://h/hook?team=1").is_ok());
     }
 
     #[test]

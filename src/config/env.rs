@@ -44,12 +44,13 @@ const LOG_FORMAT: &str = "LOG_FORMAT";
 const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 7] = [
+const NOT_YET: [(&str, &str); 8] = [
     ("DATABASE_URL", "this version keeps everything in the embedded store; unset it and set DATA_DIR"),
     ("KV_HOST", "this version has no shared state between instances; unset it"),
     ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
     ("NATS_URL", "this version has no event bus between instances; unset it"),
     ("NATS_USER", "this version has no event bus between instances; unset it"),
+    ("NATS_PASSWORD", "this version has no event bus between instances; unset it"),
     ("TOKENIZER_SERVICE_URL", "this version counts tokens itself; unset it"),
     ("METRICS_ADDR", "this version serves no metrics; unset it"),
 ];
@@ -82,7 +83,7 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
     let warnings = warnings.map(|name| format!("{name} is not a setting of Penstock and has no effect")).collect();
     let config = Config {
         listen: listen(&variables)?,
-        auth: AuthConfig { token: variables.text(TOKEN).map(str::to_owned) },
+        auth: auth(&variables)?,
         limits: limits(&variables)?,
         store: StoreConfig {
             data_dir: variables.text(DATA_DIR).map_or_else(|| PathBuf::from("./data"), PathBuf::from),
@@ -111,6 +112,19 @@ fn listen(variables: &Variables) -> Result<ListenConfig, ConfigError> {
 fn resolve(host: &str) -> Option<std::net::IpAddr> {
     let bare = host.trim().trim_start_matches('[').trim_end_matches(']');
     bare.parse().ok().or_else(|| Some((bare, 0).to_socket_addrs().ok()?.next()?.ip()))
+}
+
+/// A token from a file often ends with a line break, which no header can carry. One of nothing else was meant to protect,
+/// so it must not open the door.
+fn auth(variables: &Variables) -> Result<AuthConfig, ConfigError> {
+    let token = variables.0.get(TOKEN).filter(|token| !token.is_empty()).map(|token| token.trim());
+    match token {
+        Some("") => {
+            let problem = "is set but holds only white space; set a token, or unset it to let everybody in";
+            Err(ConfigError { name: TOKEN, problem: problem.to_owned() })
+        }
+        token => Ok(AuthConfig { token: token.map(str::to_owned) }),
+    }
 }
 
 fn limits(variables: &Variables) -> Result<LimitConfig, ConfigError> {
@@ -174,11 +188,46 @@ fn log(variables: &Variables) -> Result<LogConfig, ConfigError> {
             return Err(ConfigError { name: LOG_FORMAT, problem: format!("'{other}' is not text or json") });
         }
     };
-    let filter = variables.text(LOG_LEVEL).unwrap_or("info").to_owned();
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
-        return Err(ConfigError { name: LOG_LEVEL, problem: format!("'{filter}' is no level or filter: {error}") });
+    let directives: Vec<&str> = directives(variables.text(LOG_LEVEL).unwrap_or("info")).collect();
+    let filter = directives.join(",");
+    let wrong = directives.iter().find(|directive| !is_directive(directive)).map(|&directive| directive.to_owned());
+    let wrong = wrong.or_else(|| tracing_subscriber::EnvFilter::try_new(&filter).err().map(|error| error.to_string()));
+    match wrong {
+        None => Ok(LogConfig { format, filter }),
+        Some(wrong) => Err(ConfigError {
+            name: LOG_LEVEL,
+            problem: format!(
+                "'{wrong}' is neither trace, debug, info, warn, error or off nor a directive such as penstock::http=debug"
+            ),
+        }),
     }
-    Ok(LogConfig { format, filter })
+}
+
+/// The parts of a filter between commas; those in the brackets of a span belong to it.
+fn directives(filter: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    filter
+        .split(move |c| {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        })
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+}
+
+/// A level, or a target with a level. A bare word that is no level would be taken for a target, and a slip of the pen
+/// would silence the log.
+fn is_directive(directive: &str) -> bool {
+    let is_level = |text: &str| !text.is_empty() && text.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    match directive.rsplit_once('=') {
+        Some((target, level)) if !directive.ends_with(']') => !target.is_empty() && is_level(level),
+        Some(_) => true,
+        None => is_level(directive) || directive.ends_with(']'),
+    }
 }
 
 /// The environment with upper-case names.
@@ -221,6 +270,9 @@ impl Variables {
     fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         match url::Url::parse(text.trim()) {
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+                Err(ConfigError { name, problem: "must have neither a ?query nor a #fragment".to_owned() })
+            }
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
                 Ok(Some(trim_url(text.trim()).to_owned()))
             }
@@ -269,10 +321,32 @@ mod tests {
             (DRAIN_TIMEOUT, "soon"),
             (OPENAI_BASE_URL, "api.openai.com"),
             (LOG_FORMAT, "xml"),
+            (OPENAI_BASE_URL, "https://api.openai.com/v1?key=1"),
             (LOG_LEVEL, "a=b=c"),
+            (LOG_LEVEL, "inof"),
+            (LOG_LEVEL, "info,penstock"),
+            (LOG_LEVEL, "info,penstock=debg"),
+            (LOG_LEVEL, "penstock="),
+            (LOG_LEVEL, "=debug"),
+            (TOKEN, " \n"),
         ] {
             let Err(error) = read(&[(name, value)]) else { panic!("{name}={value} was taken") };
             assert_eq!(error.name, name);
+        }
+    }
+
+    #[test]
+    fn levels_and_directives_are_filters() {
+        for filter in ["info", "WARN", "off", "info,penstock::http=debug", "a[span{x=1}]=trace,b[span]"] {
+            assert_eq!(read(&[(LOG_LEVEL, filter)]).unwrap().0.log.filter, filter);
+        }
+        assert_eq!(read(&[(LOG_LEVEL, " debug , hyper=off, ")]).unwrap().0.log.filter, "debug,hyper=off");
+    }
+
+    #[test]
+    fn a_token_is_taken_without_the_white_space_around_it() {
+        for (text, token) in [("", None), ("s3cret", Some("s3cret")), (" s3cret\r\n", Some("s3cret"))] {
+            assert_eq!(read(&[(TOKEN, text)]).unwrap().0.auth.token.as_deref(), token);
         }
     }
 

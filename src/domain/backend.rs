@@ -112,6 +112,12 @@ pub fn trim_url(url: &str) -> &str {
     url.trim_end_matches('/')
 }
 
+/// Whether both URLs lead to one server: scheme, host and port agree, whatever the path.
+pub fn same_server(a: &str, b: &str) -> bool {
+    let (Ok(a), Ok(b)) = (url::Url::parse(a), url::Url::parse(b)) else { return false };
+    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
+}
+
 /// Loopback, private and link-local addresses, `localhost` and names without a dot or under a local suffix.
 fn is_own_network(base_url: &str) -> bool {
     let Ok(url) = url::Url::parse(base_url) else { return false };
@@ -149,6 +155,18 @@ mod tests {
         }
         for url in ["https://api.openai.com/v1", "http://8.8.8.8", "http://example.org"] {
             assert!(!is_own_network(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_scheme_host_and_port() {
+        for (a, b) in
+            [("http://h", "http://H:80/v1/"), ("https://h:443/a", "https://h/b"), ("http://[::1]", "http://[::1]/")]
+        {
+            assert!(same_server(a, b), "{a} {b}");
+        }
+        for (a, b) in [("http://h", "https://h"), ("http://h", "http://h:81"), ("http://h", "http://i"), ("h", "h")] {
+            assert!(!same_server(a, b), "{a} {b}");
         }
     }
 

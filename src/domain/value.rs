@@ -4,6 +4,7 @@
 //! and the recorded steps of a run share it. Used by the engine, by `api` for the input and output of a run.
 
 mod convert;
+mod extent;
 mod openai;
 mod text;
 

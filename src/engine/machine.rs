@@ -32,6 +32,14 @@ use crate::{
 /// Tasks one run may execute; attempts do not count.
 pub const MAX_STEPS: u32 = 1000;
 
+/// Tasks entered and attempts begun in one turn, two for each task that waits for nothing; and bytes handled in it, after
+/// which it is over, too. Between turns a run can be looked at and cancelled.
+const MOST_MOVES: u32 = 128;
+const MOST_WORK: usize = 16 * 1024 * 1024;
+
+/// Characters that an error may put into a variable.
+const LONGEST_ERROR: usize = 4000;
+
 /// A run.
 #[derive(Debug)]
 pub struct Machine {
@@ -44,10 +52,12 @@ pub struct Machine {
     visit: Option<Visit>,
     /// The chain's input until the start.
     input: Option<Value>,
+    /// Where the run goes on, while it has yielded.
+    paused: Option<Next>,
     executed: u32,
     attempts: u64,
     state: Vec<StateUnit>,
-    /// Bytes of inputs and outputs that may still be recorded.
+    /// Bytes of texts that may still be recorded.
     recordable: usize,
     warnings: Vec<String>,
     served: Option<Served>,
@@ -84,6 +94,7 @@ struct Conversation {
 }
 
 /// What to do next; steps that wait for nothing are executed in a loop, never recursively.
+#[derive(Debug)]
 enum Next {
     /// Execute the task at this place with this inherited input.
     Enter(usize, Value),
@@ -97,13 +108,17 @@ enum Next {
     Finish(Result<Value, RunFailure>),
 }
 
-/// One call of the machine: when it is, and what it wants done.
+/// One call of the machine: when it is, what it wants done, and how much it has worked.
 struct Turn {
     now: Timestamp,
     effects: Vec<Effect>,
+    moves: u32,
+    /// Bytes handled by attempts that asked nobody.
+    work: usize,
 }
 
 /// What came of an attempt.
+#[derive(Debug)]
 struct Settled {
     result: Result<(Value, Evaluation), Failure>,
     elapsed: Duration,
@@ -129,6 +144,7 @@ impl Machine {
             variables: Variables::default(),
             visit: None,
             input: Some(input),
+            paused: None,
             executed: 0,
             attempts: 0,
             state: Vec::new(),
@@ -141,13 +157,20 @@ impl Machine {
     /// Starts the run; a second time does nothing.
     pub fn start(&mut self, now: Timestamp) -> Vec<Effect> {
         let Some(input) = self.input.take() else { return Vec::new() };
-        self.variables.set(&[&INPUT.into()], input.clone());
+        self.variables.put(&INPUT.into(), input.clone());
         self.drive(Next::Enter(0, input), now)
+    }
+
+    /// Goes on after an [`Effect::Yield`]; at any other time this does nothing.
+    pub fn resume(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.paused.take().map_or_else(Vec::new, |next| self.drive(next, now))
     }
 
     /// Takes what came of an effect. Events of attempts that are over are ignored.
     pub fn on_event(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
-        let Some(visit) = self.visit.as_mut().filter(|visit| visit.step == event.step()) else { return Vec::new() };
+        let waits = self.paused.is_none();
+        let visit = self.visit.as_mut().filter(|visit| waits && visit.step == event.step());
+        let Some(visit) = visit else { return Vec::new() };
         let program = Arc::clone(&self.program);
         let Some(step) = program.steps.get(visit.place) else { return Vec::new() };
         let settled = settle::settle(step, visit, event, now, &mut self.warnings);
@@ -161,8 +184,18 @@ impl Machine {
 
     fn drive(&mut self, mut next: Next, now: Timestamp) -> Vec<Effect> {
         let program = Arc::clone(&self.program);
-        let mut turn = Turn { now, effects: Vec::new() };
+        let mut turn = Turn { now, effects: Vec::new(), moves: 0, work: 0 };
+        let worked_before = self.variables.work();
         loop {
+            if matches!(next, Next::Enter(..) | Next::Attempt) {
+                let work = turn.work.saturating_add(self.variables.work() - worked_before);
+                if turn.moves >= MOST_MOVES || work >= MOST_WORK {
+                    self.paused = Some(next);
+                    turn.effects.push(Effect::Yield);
+                    return turn.effects;
+                }
+                turn.moves += 1;
+            }
             next = match next {
                 Next::Enter(place, inherited) => match program.steps.get(place) {
                     Some(step) => self.enter(place, step, inherited, &mut turn),
@@ -234,11 +267,11 @@ impl Machine {
         else {
             return Next::Wait;
         };
-        let mut composed = None;
+        let mut kept = None;
         let mut may_retry = true;
-        if let (Ok((output, _)), Some(_)) = (&settled.result, &step.compose) {
-            match self.composed(step, output, turn.now) {
-                Ok(value) => composed = Some(value),
+        if let Ok((output, _)) = &settled.result {
+            match self.kept(step, output, turn.now) {
+                Ok(value) => kept = Some(value),
                 Err(failure) => {
                     settled.result = Err(failure);
                     may_retry = false;
@@ -248,39 +281,31 @@ impl Machine {
         self.record(step, &settled);
         self.served = settled.served.or_else(|| self.served.take());
         match settled.result {
-            Ok((output, value)) => self.task_succeeded(step, output, composed, &value, turn),
+            Ok((output, value)) => self.task_succeeded(step, kept.unwrap_or(output), &value, turn),
             Err(failure) if failure.class == FailureClass::Cancelled => fail(step, failure),
             Err(_) if may_retry && attempt < step.attempts => Next::Attempt,
             Err(failure) => self.task_failed(step, failure, turn),
         }
     }
 
-    fn composed(&self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
-        let Some(compose) = &step.compose else { return Ok(output.clone()) };
-        let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
-        let with = self.variables.get(&compose.with_var);
-        let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
-        super::compose::compose(compose.strategy, output, with, now).map_err(invalid)
-    }
-
-    fn task_succeeded(
-        &mut self,
-        step: &Step,
-        output: Value,
-        composed: Option<Value>,
-        value: &Evaluation,
-        turn: &mut Turn,
-    ) -> Next {
-        let output = match composed {
-            Some(composed) => {
-                self.variables.set(&[&self.names.previous_output, &step.id, &step.composed_id], composed.clone());
-                composed
-            }
-            None => {
-                self.variables.set(&[&self.names.previous_output, &step.id], output.clone());
-                output
+    /// A task's output as the next tasks get it, composed where the task says so, and set as variables.
+    fn kept(&mut self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
+        let (names, output) = match &step.compose {
+            None => (&[&self.names.previous_output, &step.id][..], output.clone()),
+            Some(compose) => {
+                let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
+                let with = self.variables.get(&compose.with_var);
+                let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
+                let composed = super::compose::compose(compose.strategy, output, with, now).map_err(invalid)?;
+                (&[&self.names.previous_output, &step.id, &step.composed_id][..], composed)
             }
         };
+        let set = self.variables.set(names, output.clone());
+        set.map_err(|problem| Failure::new(FailureClass::Budget, problem))?;
+        Ok(output)
+    }
+
+    fn task_succeeded(&mut self, step: &Step, output: Value, value: &Evaluation, turn: &mut Turn) -> Next {
         if let Some(template) = &step.print {
             let text = self.variables.render(template);
             turn.effects.push(Effect::Print { task: Arc::clone(&step.id), text });
@@ -299,7 +324,8 @@ impl Machine {
     }
 
     fn task_failed(&mut self, step: &Step, failure: Failure, turn: &mut Turn) -> Next {
-        self.variables.set(&[&self.names.last_error], Value::string(failure.message.as_str()));
+        let text = super::reply::shortened(&failure.message, LONGEST_ERROR);
+        self.variables.put(&self.names.last_error, Value::string(text));
         if let Some(message) = &step.on_failure_alert {
             turn.effects.push(self.alert(step, message, ("error", &failure.message), turn.now));
         }

@@ -1,7 +1,20 @@
-//! A model's reply before it is used: thoughts and white space around it removed (`docs/workflow-spec.md`, handlers).
+//! A model's reply before it is used: thoughts and white space around it removed, something left
+//! (`docs/workflow-spec.md`, handlers).
 
-/// The reply without leading `<think>…</think>` blocks and without white space around it.
-pub fn cleaned(reply: &str) -> &str {
+use crate::domain::failure::{Failure, FailureClass};
+
+/// The answer in a reply: without leading `<think>…</think>` blocks and without white space around it.
+///
+/// # Errors
+/// When nothing is left: a model that only thought has not answered.
+pub fn answer(reply: &str) -> Result<&str, Failure> {
+    match cleaned(reply) {
+        "" => Err(Failure::new(FailureClass::InvalidOutput, "the model's reply is empty")),
+        text => Ok(text),
+    }
+}
+
+fn cleaned(reply: &str) -> &str {
     let mut text = reply.trim();
     while let Some((_, after)) = text.strip_prefix("<think>").and_then(|thoughts| thoughts.split_once("</think>")) {
         text = after.trim_start();
@@ -20,6 +33,11 @@ pub(crate) fn shortened(text: &str, longest: usize) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// A text cut so that what is left of it has at most so many bytes.
+pub(crate) fn within(text: &str, most: usize) -> String {
+    if text.len() <= most { text.to_owned() } else { format!("{}…", &text[..text.floor_char_boundary(most)]) }
 }
 
 #[cfg(test)]
@@ -41,10 +59,23 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_without_an_answer_is_a_failure() {
+        for reply in ["", " \n\t", "<think>hm</think>", "\n<think>hm</think>\n<think></think> \n"] {
+            let failed = answer(reply).expect_err("nothing is left");
+            assert_eq!(
+                (failed.class, failed.message.as_str()),
+                (FailureClass::InvalidOutput, "the model's reply is empty")
+            );
+        }
+        assert_eq!(answer("<think>hm</think> 4 "), Ok("4"));
+    }
+
+    #[test]
     fn an_excerpt_is_cut_between_characters() {
         assert_eq!(excerpt("short"), "short");
         let cut = excerpt(&"ä".repeat(500));
         assert_eq!(cut.chars().count(), 121);
         assert!(cut.ends_with('…'));
+        assert_eq!((within("ää", 4), within("ää", 3)), ("ää".to_owned(), "ä…".to_owned()));
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_BYTES: usize = 1 << 20;
 /// Larger bodies are decoded aside.
-const DECODED_IN_PLACE_BYTES: usize = 256 << 10;
+const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]

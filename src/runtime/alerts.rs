@@ -12,24 +12,25 @@ pub const KEPT: usize = 100;
 /// The list; cheap to clone. Alerts are rare, so each replaces the list rather than locking it.
 #[derive(Clone, Default)]
 pub struct AlertLog {
-    latest: Arc<ArcSwap<VecDeque<Alert>>>,
+    latest: Arc<ArcSwap<VecDeque<Arc<Alert>>>>,
 }
 
 impl AlertLog {
     /// Logs an alert and keeps it.
     pub(super) fn raise(&self, alert: Alert) {
-        let Alert { id, message, request_id, metadata, .. } = &alert;
+        let alert = Arc::new(alert);
+        let Alert { id, message, request_id, metadata, .. } = &*alert;
         tracing::warn!(alert = %id, %request_id, ?metadata, "{message}");
         self.latest.rcu(|list| {
             let mut list = VecDeque::clone(list);
-            list.push_front(alert.clone());
+            list.push_front(Arc::clone(&alert));
             list.truncate(KEPT);
             list
         });
     }
 
     /// The latest alerts, newest first.
-    pub fn latest(&self) -> Vec<Alert> {
+    pub fn latest(&self) -> Vec<Arc<Alert>> {
         self.latest.load().iter().cloned().collect()
     }
 }

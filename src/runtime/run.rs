@@ -2,7 +2,8 @@
 //!
 //! Owns: the [`Machine`], the tasks that carry out its effects. Children: one tracked task at a time.
 //! Supervisor: `RunSupervisor`.
-//! Mailbox: control messages only, 16 permits: the start, one event for the effect that runs, a cancellation, snapshots.
+//! Mailbox: control messages only, 16 permits: the start, one event for the effect that runs or one continuation of a
+//! run that waits for nothing, a cancellation, snapshots.
 //! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -105,6 +106,8 @@ pub(super) enum RunMsg {
     Begin,
     /// From the task that carried out an effect.
     Happened(Box<Event>),
+    /// From this actor's own task, after the machine has yielded: what came meanwhile has been handled.
+    Continue,
     /// From the caller's handle when it is dropped. The run stops, its effect is aborted.
     Cancel,
     /// From whoever watches. MUST be answered at once.
@@ -187,6 +190,7 @@ impl RunState {
                     let request_id = &self.request_id;
                     tracing::warn!(%request_id, run = %self.id, %task, %error, "a print could not be rendered");
                 }
+                Effect::Yield => self.go_on_later(),
                 Effect::Finish(outcome) => {
                     if let Some(sender) = self.outcome.take() {
                         answer(sender, *outcome);
@@ -196,6 +200,20 @@ impl RunState {
             }
         }
         false
+    }
+
+    /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
+    fn go_on_later(&self) {
+        let (address, stop) = (self.address.clone(), self.stop.clone());
+        self.deps.tasks.spawn(async move {
+            let go_on = async {
+                tokio::task::yield_now().await;
+                if let Err(error) = address.send(Lane::Control, RunMsg::Continue).await {
+                    tracing::debug!(%error, "a run ended before it went on");
+                }
+            };
+            stop.run_until_cancelled(go_on).await;
+        });
     }
 
     /// Runs one effect in a task of its own, whose result comes back as a message.
@@ -285,6 +303,10 @@ impl Actor for RunActor {
                 let effects = state.machine.on_event(*event, Timestamp::now());
                 state.carry_out(effects)
             }
+            RunMsg::Continue => {
+                let effects = state.machine.resume(Timestamp::now());
+                state.carry_out(effects)
+            }
             RunMsg::Cancel => true,
             RunMsg::GetSnapshot { reply } => {
                 let snapshot = RunSnapshot { id: state.id.clone(), attempts: state.machine.state().len() };
@@ -299,5 +321,65 @@ impl Actor for RunActor {
             myself.stop(None);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{chain::Chain, ids::RequestId},
+        engine,
+        providers::{Transport, TransportConfig},
+        runtime::{directory::Directory, dispatch::RouteDefaults},
+        stores::embedded::{EmbeddedSettings, EmbeddedStore},
+    };
+
+    /// What a run needs that asks nobody.
+    fn deps(folder: &tempfile::TempDir) -> RunDeps {
+        let defaults = RouteDefaults {
+            task_model: String::new(),
+            embed_model: String::new(),
+            task_provider: None,
+            embed_provider: None,
+        };
+        let time = Duration::from_secs(1);
+        // An error says only that another test has done it.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let transport =
+            Transport::new(TransportConfig { connect: time, first_byte: time, idle: time, total: time }).unwrap();
+        let store = EmbeddedStore::open(EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None });
+        RunDeps {
+            dispatcher: Dispatcher::new(Arc::new(Directory::default()), defaults),
+            hooks: HookClient::new(store.unwrap(), transport),
+            alerts: AlertLog::default(),
+            settings: Arc::new(EngineSettings {
+                default_system_instruction: String::new(),
+                max_output_tokens: 1,
+                default_step_timeout: time,
+            }),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_of_endless_noops_can_be_looked_at_and_cancelled() {
+        let chain: Chain = serde_json::from_str(
+            r#"{"tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]}"#,
+        )
+        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let spec = RunSpec {
+            program: Arc::new(engine::compile(&chain).unwrap()),
+            input: Value::Int(1),
+            info: RunInfo { request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
+        };
+        let (args, mut handle) = RunArgs::new(spec, deps(&folder));
+        let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();
+        let seen = handle.snapshot().await.unwrap().attempts;
+        assert!((1..1000).contains(&seen), "{seen}");
+        handle.address.try_send(Lane::Control, RunMsg::Cancel).unwrap();
+        assert!(handle.outcome().await.is_none(), "the run came to its end before it was cancelled");
+        ended.await.unwrap();
     }
 }

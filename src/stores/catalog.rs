@@ -70,9 +70,10 @@ pub struct SeedPool {
 #[async_trait]
 pub trait CatalogStore: Send + Sync + 'static {
     /// Makes the pools and models that must exist, and the assignments between them; keeps what is there already.
-    /// Two seeds of one name become one model with the capabilities of both, in both pools. A model that exists keeps
-    /// its record, with two exceptions: an undeclared context length is filled in, and when it is new to the pool it
-    /// gains the seed's capabilities. The cap on rows does not apply.
+    /// Two seeds of one name become one model with the capabilities of both, in both pools; a missing tag means `:latest`.
+    /// A model that exists keeps its record, with two exceptions: an undeclared context length is filled in, and when it
+    /// is new to the pool it gains the seed's capabilities. A seed whose name is only the id of a renamed model is left
+    /// out, with a warning in the log. The cap on rows does not apply.
     async fn seed(&self, pools: Vec<SeedPool>, models: Vec<SeedModel>) -> Result<(), StoreError>;
     /// Everything the runtime acts on, with keys decrypted. A provider's key goes to the provider's own backend only,
     /// never to another server of the same kind; a key that cannot be decrypted is absent.
@@ -80,7 +81,8 @@ pub trait CatalogStore: Send + Sync + 'static {
 
     /// Stores a backend under a new UUID. `Conflict` when name or URL (without trailing `/`) is taken.
     async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError>;
-    /// Replaces name, URL and kind, and the optional fields that are present.
+    /// Replaces name, URL and kind, and the optional fields that are present. When scheme, host, port or kind changes and
+    /// no key is sent, the stored key is dropped. `Invalid` when the URL or kind of a provider's backend would change.
     async fn update_backend(&self, id: &BackendId, spec: BackendSpec) -> Result<Backend, StoreError>;
     /// Removes a backend and its pool assignments, and with a provider's backend the provider's key.
     async fn delete_backend(&self, id: &BackendId) -> Result<(), StoreError>;

@@ -50,6 +50,7 @@ macro_rules! catalog_suite {
             backends {
                 a_backend_is_stored_as_sent_with_the_defaults,
                 an_update_keeps_what_it_does_not_name,
+                a_key_does_not_follow_a_backend_to_another_server,
                 name_and_url_are_unique_and_a_trailing_slash_makes_no_difference,
                 a_refused_update_changes_nothing,
                 what_is_unknown_is_not_found_by_any_method,
@@ -91,6 +92,7 @@ macro_rules! catalog_suite {
             providers {
                 configuring_stores_a_masked_key_and_makes_the_backend,
                 a_second_key_needs_upsert_and_keeps_backend_and_pools,
+                a_providers_backend_cannot_be_sent_elsewhere,
                 a_provider_and_its_backend_go_together,
                 a_taken_name_or_url_refuses_the_whole_configuration,
                 what_is_not_configured_is_not_found,
@@ -106,6 +108,8 @@ macro_rules! catalog_suite {
                 a_changed_default_is_added_and_the_old_one_stays,
                 a_changed_default_can_do_what_its_pool_is_for,
                 what_a_user_changed_stays_and_only_an_unknown_context_is_filled_in,
+                a_missing_tag_makes_no_other_model,
+                a_renamed_model_is_not_the_default_of_its_old_name,
                 a_full_store_is_seeded_nevertheless,
             }
         }

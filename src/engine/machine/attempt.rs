@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Conversation, Effect, Machine, Next, Settled, StepId, Turn};
+use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Settled, StepId, Turn};
 use crate::{
     domain::{
         failure::{Failure, FailureClass},
@@ -21,9 +21,6 @@ use crate::{
 
 /// Shorter prompts fit every model's context, so that their tokens need not be counted.
 const COUNTED_FROM_BYTES: usize = 2048;
-
-/// Characters that `raise_error` may say.
-const LONGEST_ERROR: usize = 4000;
 
 /// What an attempt begins with.
 enum Begun {
@@ -50,7 +47,11 @@ impl Machine {
                 }
             }
             Ok(Begun::Done(output, value)) => return Next::Settle(Settled::at_once(Ok((output, value)))),
-            Err(failure) => return Next::Settle(Settled::at_once(Err(failure))),
+            Err(failure) => {
+                // To find this out, the input was read and perhaps its tokens counted.
+                turn.work = turn.work.saturating_add(input.extent());
+                return Next::Settle(Settled::at_once(Err(failure)));
+            }
         }
         Next::Wait
     }

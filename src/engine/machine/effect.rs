@@ -84,6 +84,9 @@ pub enum Effect {
         /// The line.
         text: Result<String, String>,
     },
+    /// The run has worked long enough for one turn; always the last effect. Answered with
+    /// [`Machine::resume`](super::Machine::resume), after whatever else is waiting for the same thread.
+    Yield,
     /// The run is over; always the last effect.
     Finish(Box<RunOutcome>),
 }

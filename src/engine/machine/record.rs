@@ -11,22 +11,26 @@ use crate::{
     },
     engine::{
         program::Step,
+        reply,
         state::{StateError, StateUnit},
     },
 };
 
-/// Bytes of inputs and outputs one run records; a loop over a large document would fill the memory.
+/// Bytes of texts one run records; a loop over a large document would fill the memory.
 pub(super) const MOST_RECORDED: usize = 16 * 1024 * 1024;
+/// Bytes of each text of an alert: alerts outlive their run, and are made of replies and of what the sender wrote.
+const LONGEST_ALERT_TEXT: usize = 4 * 1024;
 /// Stands for what is not recorded any more.
 const LEFT_OUT: &str = "(left out: the run has recorded too much already)";
 
 impl Machine {
     /// An alert of this task: `about` is why it is raised.
     pub(super) fn alert(&self, step: &Step, message: &str, about: (&str, &str), now: Timestamp) -> Effect {
+        let text = |text: &str| reply::within(text, LONGEST_ALERT_TEXT);
         Effect::RaiseAlert(RaisedAlert {
-            message: message.to_owned(),
+            message: text(message),
             request_id: self.run.request_id.clone(),
-            metadata: [("task_id".to_owned(), step.id.to_string()), (about.0.to_owned(), about.1.to_owned())].into(),
+            metadata: [("task_id".to_owned(), text(&step.id)), (about.0.to_owned(), text(about.1))].into(),
             timestamp: now,
         })
     }
@@ -36,15 +40,18 @@ impl Machine {
         let Some(visit) = &self.visit else { return };
         let input_type = visit.input.data_type();
         let left = &mut self.recordable;
-        let mut shown = |value: &Value| if self.program.debug { shown(value, left) } else { String::new() };
-        let input = shown(&visit.input);
+        let debug = self.program.debug;
+        let input = if debug { shown(&visit.input, left) } else { String::new() };
         let (output_type, output, transition, error) = match &settled.result {
-            Ok((output, value)) => (output.data_type(), shown(output), value.text.clone(), String::new()),
+            Ok((output, value)) => {
+                let shown = if debug { shown(output, left) } else { String::new() };
+                (output.data_type(), shown, told(&value.text, left), String::new())
+            }
             Err(failure) => {
                 // Of a hook that answered, the status stands where its transition value would.
                 let status = (failure.class == FailureClass::HookError).then_some(failure.status).flatten();
                 let transition = status.map_or_else(String::new, |status| status.to_string());
-                (DataType::Any, String::new(), transition, failure.message.clone())
+                (DataType::Any, String::new(), transition, told(&failure.message, left))
             }
         };
         let served = settled.served.as_ref();
@@ -76,4 +83,11 @@ fn shown(value: &Value, left: &mut usize) -> String {
     let rest = left.checked_sub(text.len());
     *left = rest.unwrap_or(0);
     if rest.is_some() { text.into_owned() } else { LEFT_OUT.to_owned() }
+}
+
+/// A transition value or an error: whole for as long as the run may record more, then only its beginning.
+fn told(text: &str, left: &mut usize) -> String {
+    let rest = left.checked_sub(text.len());
+    *left = rest.unwrap_or(0);
+    if rest.is_some() { text.to_owned() } else { reply::excerpt(text) }
 }

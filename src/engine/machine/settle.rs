@@ -69,8 +69,8 @@ fn answered(
     };
     match &step.work {
         Work::RawString => {
+            let text = reply::answer(&completion.text)?;
             warn();
-            let text = reply::cleaned(&completion.text);
             Ok((Value::string(text), Evaluation::of(text)))
         }
         Work::ConditionKey { .. } if cut => {
@@ -78,12 +78,14 @@ fn answered(
             Err(Failure::new(FailureClass::InvalidOutput, text))
         }
         Work::ConditionKey { conditions, .. } => {
-            let text = reply::cleaned(&completion.text);
+            let text = reply::answer(&completion.text)?;
             let matched = conditions.matching(text);
             let matched = matched.ok_or_else(|| Failure::new(FailureClass::InvalidOutput, conditions.refusal(text)))?;
             Ok((Value::string(matched.text.as_str()), matched))
         }
         Work::ModelExecution => {
+            // The conversation keeps the reply as it came, but it must hold an answer.
+            reply::answer(&completion.text)?;
             warn();
             let conversation = visit.conversation.take().ok_or_else(unasked)?;
             let mut messages = conversation.messages;

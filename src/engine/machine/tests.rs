@@ -53,6 +53,12 @@ impl Rig {
                 assert!(waiting.is_none(), "a finished run waits for nothing");
                 return (*outcome, self.seen);
             }
+            if self.seen.pop_if(|effect| *effect == Effect::Yield).is_some() {
+                assert!(waiting.is_none(), "a run that yields waits for nothing");
+                effects = self.machine.resume(NOON);
+                continue;
+            }
+            assert!(self.machine.resume(NOON).is_empty(), "only a run that has yielded is resumed");
             let waiting = waiting.expect("a run that is not over waits for something");
             effects = self.machine.on_event(answer(&waiting), NOON);
         }
@@ -73,7 +79,7 @@ impl Rig {
 fn step_of(effect: &Effect) -> Option<StepId> {
     match effect {
         Effect::AskModel { step, .. } | Effect::Embed { step, .. } | Effect::CallHook { step, .. } => Some(*step),
-        Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Finish(_) => None,
+        Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Yield | Effect::Finish(_) => None,
     }
 }
 
@@ -352,6 +358,34 @@ fn a_run_that_never_ends_is_stopped_after_a_thousand_tasks() {
 }
 
 #[test]
+fn a_run_that_waits_for_nothing_yields_every_64_tasks() {
+    let chain = json!({"tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]});
+    let mut machine = Rig::of(chain, Value::Int(1)).machine;
+    assert_eq!(machine.start(NOON), [Effect::Yield]);
+    for turn in 1..=15 {
+        assert_eq!(machine.state().len(), turn * 64);
+        let effects = machine.resume(NOON);
+        assert_eq!(effects.len(), 1);
+        assert!(matches!(effects[0], Effect::Yield) == (turn < 15), "{effects:?}");
+    }
+    assert!(machine.resume(NOON).is_empty());
+}
+
+#[test]
+fn a_run_that_handles_large_texts_yields_sooner_and_failing_attempts_count() {
+    let input = Value::string("x".repeat(10 * 1024 * 1024));
+    let mut machine = Rig::of(renders(4, "{{.input}}!"), input.clone()).machine;
+    assert_eq!(machine.start(NOON), [Effect::Yield]);
+    assert!(machine.state().len() <= 1);
+
+    let mut machine = Rig::of(one(json!({"handler": "raise_error", "retry_on_failure": 10})), input).machine;
+    assert_eq!(machine.start(NOON), [Effect::Yield]);
+    assert_eq!(machine.state().len(), 2);
+    let late = Event::HookReplied { step: StepId(2), reply: json!({}), elapsed: TOOK };
+    assert!(machine.on_event(late, NOON).is_empty(), "nobody was asked");
+}
+
+#[test]
 fn a_loop_over_a_large_input_does_not_fill_the_record() {
     let chain =
         json!({"debug": true, "tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]});
@@ -359,6 +393,25 @@ fn a_loop_over_a_large_input_does_not_fill_the_record() {
     let recorded: usize = outcome.state.iter().map(|unit| unit.input.len() + unit.output.len()).sum();
     assert!(recorded < 17 * 1024 * 1024, "{recorded}");
     assert!(outcome.state[999].input.starts_with("(left out"));
+}
+
+/// Tasks that each render `template`, one after another.
+fn renders(tasks: usize, template: &str) -> Json {
+    let task = |at: usize| {
+        let goto = if at + 1 == tasks { "end".to_owned() } else { format!("t{}", at + 1) };
+        json!({"id": format!("t{at}"), "handler": "noop", "prompt_template": template, "retry_on_failure": 3,
+            "transition": {"branches": [{"goto": goto}]}})
+    };
+    json!({"tasks": (0..tasks).map(task).collect::<Vec<_>>()})
+}
+
+#[test]
+fn tasks_that_each_keep_a_large_text_do_not_fill_the_memory() {
+    let input = Value::string("x".repeat(10 * 1024 * 1024));
+    let (outcome, _) = Rig::of(renders(20, "{{.input}}!"), input).alone();
+    assert_eq!(error_of(&outcome), "task t6: the variables of the run would hold more than 67108864 bytes");
+    assert_eq!(outcome.state.len(), 7, "what cannot fit is not tried again");
+    assert_eq!(outcome.result.map_err(|failure| failure.failure.class), Err(FailureClass::Budget));
 }
 
 #[test]

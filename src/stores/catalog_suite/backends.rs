@@ -52,13 +52,39 @@ pub(crate) async fn an_update_keeps_what_it_does_not_name(home: &impl Home) {
     assert_eq!((after.name.as_str(), after.base_url.as_str()), ("after", "http://after:11434"));
     assert_eq!((&after.id, after.created_at, after.kind), (&before.id, before.created_at, ProviderKind::Ollama));
     assert_eq!((after.weight, after.tier, after.enabled, after.cloud), (3, 2, false, Some(false)));
-    assert_eq!((after.max_concurrency, after.api_key_set, &after.labels), (Some(7), true, &before.labels));
+    assert_eq!((after.max_concurrency, &after.labels), (Some(7), &before.labels));
     assert!(after.updated_at >= before.updated_at);
     assert_eq!(store.backend(&before.id).await.unwrap(), after);
 
     let cleared = BackendSpec { labels: Some(BTreeMap::new()), enabled: Some(true), ..backend("after") };
     let cleared = store.update_backend(&before.id, cleared).await.unwrap();
     assert!(cleared.labels.is_empty() && cleared.enabled);
+}
+
+pub(crate) async fn a_key_does_not_follow_a_backend_to_another_server(home: &impl Home) {
+    let store = home.open().await;
+    let id = store.create_backend(full("b")).await.unwrap().id;
+    let at = |url: &str| BackendSpec { api_key: None, base_url: url.to_owned(), ..full("b") };
+    let restored = async || {
+        assert!(store.update_backend(&id, full("b")).await.unwrap().api_key_set);
+    };
+    let own_key = async || store.intent().await.unwrap().backends[0].api_key.clone();
+
+    for same in ["https://b.example", "https://B.example:443/v2", "https://b.example/v1/"] {
+        assert!(store.update_backend(&id, at(same)).await.unwrap().api_key_set, "{same}");
+        assert!(own_key().await == Some(ApiKey::new("sk-own")));
+    }
+    for other in ["http://b.example/v1/", "https://b.example:8443/v1/", "https://c.example/v1/"] {
+        assert!(!store.update_backend(&id, at(other)).await.unwrap().api_key_set, "{other}");
+        assert!(own_key().await.is_none());
+        restored().await;
+    }
+    let other_kind = BackendSpec { kind: ProviderKind::Vllm, ..at("https://b.example/v1/") };
+    assert!(!store.update_backend(&id, other_kind).await.unwrap().api_key_set);
+
+    let moved = BackendSpec { api_key: Some(ApiKey::new("sk-new")), ..at("https://d.example") };
+    assert!(store.update_backend(&id, moved).await.unwrap().api_key_set);
+    assert!(own_key().await == Some(ApiKey::new("sk-new")));
 }
 
 pub(crate) async fn name_and_url_are_unique_and_a_trailing_slash_makes_no_difference(home: &impl Home) {

@@ -47,10 +47,11 @@ pub(crate) async fn a_backend_uses_its_own_key_and_only_the_providers_backend_th
     };
     assert!(keys().await == [Some(providers::key()), Some(ApiKey::new("own")), None]);
 
-    let overriding = BackendSpec { api_key: Some(ApiKey::new("overriding")), ..backend("openai") };
+    let same = BackendSpec { kind: ProviderKind::Openai, base_url: providers::URL.to_owned(), ..backend("openai") };
+    let overriding = BackendSpec { api_key: Some(ApiKey::new("overriding")), ..same.clone() };
     store.update_backend(&BackendId::new("openai"), overriding).await.unwrap();
     assert!(keys().await[0] == Some(ApiKey::new("overriding")));
     // An update that names no key keeps it.
-    store.update_backend(&BackendId::new("openai"), backend("openai")).await.unwrap();
+    store.update_backend(&BackendId::new("openai"), same).await.unwrap();
     assert!(keys().await[0] == Some(ApiKey::new("overriding")));
 }

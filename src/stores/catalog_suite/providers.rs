@@ -41,7 +41,7 @@ pub(crate) async fn a_second_key_needs_upsert_and_keeps_backend_and_pools(home: 
     let made = store.backend(&id).await.unwrap();
     let pool = store.create_pool(pool("p")).await.unwrap();
     store.assign_backend(&pool.id, &id).await.unwrap();
-    let weighted = BackendSpec { weight: Some(5), base_url: URL.to_owned(), ..backend("renamed") };
+    let weighted = BackendSpec { weight: Some(5), ..unmoved("renamed") };
     store.update_backend(&id, weighted).await.unwrap();
 
     let text = invalid(store.configure_provider(Openai, ApiKey::new("sk-refused"), URL.to_owned(), false).await);
@@ -59,6 +59,34 @@ pub(crate) async fn a_second_key_needs_upsert_and_keeps_backend_and_pools(home: 
     assert_eq!(refreshed.created_at, made.created_at);
     assert_eq!(store.pools_of_backend(&id).await.unwrap(), [pool]);
     assert!(store.intent().await.unwrap().backends[0].api_key == Some(other));
+}
+
+/// The provider's backend under another name.
+fn unmoved(name: &str) -> BackendSpec {
+    BackendSpec { base_url: URL.to_owned(), kind: ProviderKind::Openai, ..backend(name) }
+}
+
+pub(crate) async fn a_providers_backend_cannot_be_sent_elsewhere(home: &impl Home) {
+    let store = home.open().await;
+    let id = BackendId::new("openai");
+    store.configure_provider(Openai, key(), URL.to_owned(), false).await.unwrap();
+    let elsewhere = BackendSpec { base_url: "https://elsewhere.example".to_owned(), ..unmoved("openai") };
+    let other_path = BackendSpec { base_url: format!("{URL}/other"), ..unmoved("openai") };
+    let other_kind = BackendSpec { kind: ProviderKind::Ollama, ..unmoved("openai") };
+    for spec in [elsewhere, other_path, other_kind] {
+        let text = invalid(store.update_backend(&id, spec).await);
+        assert!(text.contains("/providers/openai/configure"), "{text}");
+    }
+    assert_eq!(store.backend(&id).await.unwrap().base_url, URL);
+    let slash = BackendSpec { base_url: format!("{URL}/"), weight: Some(3), ..unmoved("mine") };
+    assert_eq!(store.update_backend(&id, slash).await.unwrap().weight, 3);
+
+    // A new address comes with a new key for it; a key of the backend's own was for the old one.
+    let own = BackendSpec { api_key: Some(ApiKey::new("sk-own")), ..unmoved("openai") };
+    assert!(store.update_backend(&id, own).await.unwrap().api_key_set);
+    store.configure_provider(Openai, key(), "http://proxy".to_owned(), true).await.unwrap();
+    let moved = store.backend(&id).await.unwrap();
+    assert_eq!((moved.base_url.as_str(), moved.api_key_set), ("http://proxy", false));
 }
 
 pub(crate) async fn a_provider_and_its_backend_go_together(home: &impl Home) {

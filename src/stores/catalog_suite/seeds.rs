@@ -101,6 +101,40 @@ pub(crate) async fn what_a_user_changed_stays_and_only_an_unknown_context_is_fil
     assert_eq!(store.pool(&PoolId::new(TASKS_POOL)).await.unwrap(), tasks);
 }
 
+pub(crate) async fn a_missing_tag_makes_no_other_model(home: &impl Home) {
+    let store = home.open().await;
+    store.create_model(model("task:latest")).await.unwrap();
+    store.seed(pools(), models("embed", "task")).await.unwrap();
+    store.seed(pools(), models("embed:latest", "task:latest")).await.unwrap();
+    assert_eq!(names_in(&*store, EMBED_POOL).await, ["embed"]);
+    assert_eq!(names_in(&*store, TASKS_POOL).await, ["task:latest"]);
+    assert_eq!(store.model("task:latest").await.unwrap().context_length, 4096);
+
+    store.seed(pools(), models("both", "both:latest")).await.unwrap();
+    let both = store.model("both").await.unwrap();
+    assert_eq!(both.capabilities, Some(Capabilities::EMBED.union(Capabilities::GENERATE)));
+    assert_eq!(store.models(Page::default()).await.unwrap().len(), 3);
+
+    // Where both are declared, the default is the one of that very name.
+    store.create_model(model("embed:latest")).await.unwrap();
+    store.seed(pools(), models("embed:latest", "task")).await.unwrap();
+    assert_eq!(names_in(&*store, EMBED_POOL).await, ["embed:latest", "both", "embed"]);
+}
+
+pub(crate) async fn a_renamed_model_is_not_the_default_of_its_old_name(home: &impl Home) {
+    let store = home.open().await;
+    store.create_model(model("task")).await.unwrap();
+    let renamed = ModelPatch { model: Some("mine".to_owned()), ..ModelPatch::default() };
+    let renamed = store.update_model("task", renamed).await.unwrap();
+    store.seed(pools(), models("embed", "task")).await.unwrap();
+    assert_eq!(store.model("mine").await.unwrap(), renamed);
+    assert!(names_in(&*store, TASKS_POOL).await.is_empty());
+
+    store.delete_model("mine").await.unwrap();
+    store.seed(pools(), models("embed", "task")).await.unwrap();
+    assert_eq!(names_in(&*store, TASKS_POOL).await, ["task"]);
+}
+
 pub(crate) async fn a_full_store_is_seeded_nevertheless(home: &impl Home) {
     let store = home.open_with_cap(1).await;
     store.create_pool(pool("mine")).await.unwrap();

@@ -9,10 +9,10 @@ use rusqlite::{Row, named_params};
 
 use crate::{
     domain::{
-        backend::{ApiKey, Backend, BackendSpec, trim_url},
+        backend::{ApiKey, Backend, BackendSpec, same_server, trim_url},
         ids::BackendId,
         page::Page,
-        provider::ProviderKind,
+        provider::{CloudProvider, ProviderKind},
     },
     stores::{
         catalog::StoreError,
@@ -62,11 +62,30 @@ pub(super) fn insert(session: &Session, id: &BackendId, spec: &BackendSpec) -> R
     stored.map_err(|error| conflict(error, id, spec))?.ok_or_else(|| not_found(id))
 }
 
+/// An update by a user, who cannot send a provider's backend elsewhere: its provider's key would follow.
 pub(super) fn update(session: &Session, id: &BackendId, spec: &BackendSpec) -> Result<Backend, StoreError> {
+    let stored = get(session, id)?;
+    if let Some(provider) = CloudProvider::parse(id.as_str())
+        && (stored.trimmed_url() != trim_url(&spec.base_url) || stored.kind != spec.kind)
+    {
+        let name = provider.as_str();
+        return Err(StoreError::Invalid(format!(
+            "baseUrl and type of the backend '{name}' are its provider's and cannot be changed here; \
+             use /providers/{name}/configure"
+        )));
+    }
+    replace(session, &stored, spec)
+}
+
+/// Writes what the spec says over what is stored. A key is for the server it was given for: it does not follow the
+/// backend to another one.
+pub(super) fn replace(session: &Session, stored: &Backend, spec: &BackendSpec) -> Result<Backend, StoreError> {
+    let id = &stored.id;
+    let keeps_key = stored.kind == spec.kind && same_server(&stored.base_url, &spec.base_url);
     let stored = session.find(
         "UPDATE backends SET
              name = :name, base_url = :base_url, trimmed_url = :trimmed_url, kind = :kind,
-             api_key = COALESCE(:api_key, api_key), max_concurrency = COALESCE(:max_concurrency, max_concurrency),
+             api_key = COALESCE(:api_key, IIF(:keeps_key, api_key, NULL)), max_concurrency = COALESCE(:max_concurrency, max_concurrency),
              weight = COALESCE(:weight, weight), tier = COALESCE(:tier, tier), cloud = COALESCE(:cloud, cloud),
              enabled = COALESCE(:enabled, enabled), labels = COALESCE(:labels, labels),
              updated_at = MAX(:now, updated_at)
@@ -79,6 +98,7 @@ pub(super) fn update(session: &Session, id: &BackendId, spec: &BackendSpec) -> R
             ":trimmed_url": trim_url(&spec.base_url),
             ":kind": spec.kind.as_str(),
             ":api_key": seal_key(session, id, spec)?,
+            ":keeps_key": keeps_key,
             ":max_concurrency": spec.max_concurrency,
             ":weight": spec.weight,
             ":tier": spec.tier,

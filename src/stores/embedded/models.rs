@@ -7,7 +7,7 @@ use rusqlite::{Row, named_params};
 
 use crate::{
     domain::{
-        model::{Capabilities, Model, ModelPatch},
+        model::{Capabilities, Model, ModelPatch, with_tag},
         page::Page,
     },
     stores::{
@@ -115,6 +115,14 @@ pub(super) fn get(session: &Session, id: &str) -> Result<Model, StoreError> {
 /// The model with this id or name.
 pub(super) fn find(session: &Session, id: &str) -> Result<Option<Model>, StoreError> {
     Ok(session.find("SELECT * FROM models WHERE id = ?1 OR name = ?1", (id,), from_row)?)
+}
+
+/// The model that a name means: the one declared under it, else one whose name differs only by a missing `:latest`.
+pub(super) fn find_same(session: &Session, name: &str) -> Result<Option<Model>, StoreError> {
+    let tagged = with_tag(name);
+    let untagged = tagged.strip_suffix(":latest").unwrap_or(name);
+    let sql = "SELECT * FROM models WHERE name IN (?1, ?2, ?3) ORDER BY name = ?1 DESC LIMIT 1";
+    Ok(session.find(sql, (name, &*tagged, untagged), from_row)?)
 }
 
 pub(super) fn list(session: &Session, page: Page) -> Result<Vec<Model>, StoreError> {

@@ -39,7 +39,8 @@ pub(super) fn configure(
                 "provider '{name}' is configured already: set upsert to true to replace its key"
             )));
         }
-        backends::update(session, &backend_of(provider), &spec(provider, base_url))?;
+        let stored = backends::get(session, &backend_of(provider))?;
+        backends::replace(session, &stored, &spec(provider, base_url))?;
         let sealed = seal(session, provider, key)?;
         let sql = "UPDATE provider_keys SET api_key = ?2, updated_at = MAX(?3, updated_at) WHERE provider = ?1";
         session.execute(sql, (name, sealed, session.now()))?;

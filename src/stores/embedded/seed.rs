@@ -38,7 +38,17 @@ fn ensure_pool(session: &Session, seed: SeedPool) -> Result<(), StoreError> {
 
 /// A second seed of the same model comes here as one that exists and is new to its pool.
 fn ensure_model(session: &Session, seed: &SeedModel) -> Result<(), StoreError> {
-    let Some(stored) = models::find(session, &seed.name)? else {
+    let Some(stored) = models::find_same(session, &seed.name)? else {
+        // Another model by now, and as long as it keeps its id there can be none of that name beside it.
+        if let Some(renamed) = models::find(session, &seed.name)? {
+            tracing::warn!(
+                model = %seed.name,
+                renamed = %renamed.name,
+                "the default model is not declared: a model declared under its name was renamed since; \
+                 remove that one and start again"
+            );
+            return Ok(());
+        }
         let created_at = session.next_created_at(Table::Models)?;
         let model = models::insert(session, &seed.name, seed.context_length, Some(seed.capabilities), created_at)?;
         assign(session, &seed.pool, &model)?;

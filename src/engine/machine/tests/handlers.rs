@@ -54,6 +54,17 @@ fn thoughts_are_no_part_of_an_answer() {
 }
 
 #[test]
+fn a_reply_without_an_answer_fails_every_task_that_asks() {
+    for handler in ["raw_string", "condition_key", "model_execution"] {
+        for reply in [" \n", "<think>hm</think>\n"] {
+            let chain = one(json!({"handler": handler, "valid_conditions": ["a"]}));
+            let (outcome, _) = Rig::of(chain, Value::string("q")).replies(&[reply]);
+            assert_eq!(error_of(&outcome), "task t: the model's reply is empty", "{handler}");
+        }
+    }
+}
+
+#[test]
 fn an_embedding_is_a_vector() {
     let (outcome, effects) = Rig::of(one(json!({"handler": "embedding"})), Value::Int(7)).run(|effect| {
         let step = step_of(effect).expect("waits");
@@ -86,6 +97,38 @@ fn a_failed_hook_shows_its_status_as_transition() {
     });
     assert_eq!(outcome.state.iter().map(|unit| unit.transition.as_str()).collect::<Vec<_>>(), ["503", "503"]);
     assert_eq!(error_of(&outcome), "task t: hook stock answered 503: sold out");
+}
+
+#[test]
+fn large_transition_values_and_errors_do_not_fill_the_record() {
+    let branch = json!({"operator": "default", "goto": "t"});
+    let chain = json!({"tasks": [{"id": "t", "handler": "hook", "hook": {"name": "h"}, "transition":
+        {"branches": [branch]}}]});
+    let large = "ä".repeat(1024 * 1024);
+    let (outcome, _) =
+        Rig::of(chain, Value::Int(1)).run(|e| hook_replied(e, json!({"output": 1, "transition": large})));
+    let recorded: usize = outcome.state.iter().map(|unit| unit.transition.len()).sum();
+    assert!(recorded < 17 * 1024 * 1024, "{recorded}");
+    assert_eq!(outcome.state[0].transition, large);
+    assert!(outcome.state[999].transition.ends_with('…'));
+
+    let fails = json!({"tasks": [{"id": "t", "handler": "raise_error", "retry_on_failure": 20,
+        "prompt_template": "{{printf \"%4000s\" .input}}", "transition": {"on_failure": "t"}}]});
+    let (outcome, _) = Rig::of(fails, Value::string("x")).alone();
+    let recorded: usize = outcome.state.iter().map(|unit| unit.error.error.len()).sum();
+    assert_eq!(outcome.state.len(), 21_000);
+    assert!(recorded < 32 * 1024 * 1024, "{recorded}");
+}
+
+#[test]
+fn the_texts_of_an_alert_are_bounded() {
+    let (id, message) = ("i".repeat(10_000), "m".repeat(10_000));
+    let chain = json!({"tasks": [{"id": id, "handler": "raw_string", "transition":
+        {"branches": [{"goto": "end", "alert_on_match": message}]}}]});
+    let (_, effects) = Rig::of(chain, Value::string("q")).replies(&["ä".repeat(10_000).as_str()]);
+    let Some(Effect::RaiseAlert(alert)) = effects.last() else { panic!("an alert") };
+    let texts = [&alert.message, &alert.metadata["task_id"], &alert.metadata["eval"]];
+    assert!(texts.iter().all(|text| text.len() <= 4096 + '…'.len_utf8() && text.ends_with('…')));
 }
 
 fn history(messages: &[(&str, &str)], model: &str) -> Value {
