@@ -22,10 +22,9 @@ use crate::{
     error::{Error, ErrorCode},
 };
 
-/// How long, and how much of, a refused body is still read and thrown away: a client that is still sending would see a
-/// reset connection instead of the refusal.
+/// How long a body that nobody wants is still read and thrown away: a client that is still sending would see a reset
+/// connection instead of the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-const DISCARD_BYTES: usize = 1 << 20;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -69,12 +68,12 @@ where
         Ok(())
     }
 
-    /// Throws away what is left of the body of a refused request. A client that waits for a `100 Continue` has sent
-    /// nothing and is not asked to.
+    /// Throws away the body that no handler has read, because the request was refused or takes none. A client that waits
+    /// for a `100 Continue` has sent nothing and is not asked to.
     pub(super) async fn discard_rest(&mut self) {
         let Some(body) = self.body.take() else { return };
-        if !self.head.headers.contains_key(header::EXPECT) {
-            discard(body, DISCARD_BYTES).await;
+        if !body.is_end_stream() && !self.head.headers.contains_key(header::EXPECT) {
+            discard(body, self.limits.bytes).await;
         }
     }
 
@@ -154,7 +153,7 @@ where
         };
         if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
             if !self.head.headers.contains_key(header::EXPECT) {
-                discard(body, limit.saturating_mul(2)).await;
+                discard(body, limit).await;
             }
             return Err(too_large());
         }
@@ -176,7 +175,7 @@ where
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
-            discard(body, limit.saturating_mul(2)).await;
+            discard(body, limit).await;
         }
         outcome.map(|()| whole.freeze())
     }
@@ -193,13 +192,13 @@ async fn decode(content_type: Option<String>, body: Bytes) -> Result<Result<Docu
         .map_err(|error| Error::new(ErrorCode::Internal, "the request body could not be decoded").with_detail(error))
 }
 
-/// Reads at most this many further bytes and throws them away.
-async fn discard<B>(body: B, bytes: usize)
+/// Reads further bytes, at most twice the limit of a body, and throws them away.
+async fn discard<B>(body: B, limit: usize)
 where
     B: Body<Data = Bytes> + Unpin + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
-    let mut rest = Limited::new(body, bytes);
+    let mut rest = Limited::new(body, limit.saturating_mul(2));
     let read = async { while let Some(Ok(_)) = rest.frame().await {} };
     if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
         tracing::debug!("a refused body was given up on");

@@ -79,9 +79,7 @@ impl Service {
         let answered = AssertUnwindSafe(self.route(&mut request)).catch_unwind().await;
         let answered = answered
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
-        if answered.is_err() {
-            request.discard_rest().await;
-        }
+        request.discard_rest().await;
         let (method, path, elapsed) = (&request.head.method, request.head.uri.path(), started.elapsed());
         match answered {
             Ok(response) => {

@@ -234,3 +234,18 @@ async fn huge_and_countless_headers_are_refused() {
     assert!(long_path.is_empty() || long_path.starts_with("HTTP/1.1 4"), "{long_path}");
     attacked.assert_unharmed().await;
 }
+
+#[tokio::test]
+async fn a_refusal_that_needs_no_body_is_seen_by_a_client_that_sends_a_large_one() {
+    let server = TestServer::start(&[("TOKEN", "t")]).await;
+    let length = 10 * 1024 * 1024 + 1;
+    for (path, token, status, words) in
+        [("/execute", "", 401, "token"), ("/nowhere", "t", 404, "not found"), ("/state", "t", 405, "method")]
+    {
+        let mut request = head(path, &format!("content-length: {length}\r\nx-api-key: {token}"));
+        request.resize(request.len() + length, b'x');
+        let mut client = RawClient::connect(server.addr).await;
+        client.send_whole(request).await;
+        assert_refused(&client.rest().await, status, words);
+    }
+}
