@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::Api,
-    config::{Config, DefaultsConfig},
+    config::{Config, DefaultsConfig, ListenConfig},
     domain::{
         ids::PoolId,
         model::Capabilities,
@@ -44,10 +44,10 @@ pub enum StartError {
     #[error(transparent)]
     Runtime(#[from] RootEnded),
     /// The listening socket.
-    #[error("cannot listen on port {port}: {source}; set PORT or ADDR, or stop what uses it")]
+    #[error("cannot listen on {address}: {source}; set PORT or ADDR, or stop what uses it")]
     Listen {
-        /// The wanted port.
-        port: u16,
+        /// The wanted address and port.
+        address: ListenConfig,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -84,8 +84,8 @@ impl App {
     /// The first part that cannot be opened, in one line that says what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
-        let listener =
-            listener::bind(&config.listen).map_err(|source| StartError::Listen { port: config.listen.port, source })?;
+        let listener = listener::bind(&config.listen)
+            .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
         let secret_key = config.store.secret_key.map(SecretKey::new);
         let settings = EmbeddedSettings { data_dir: config.store.data_dir, secret_key };
         let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings))
@@ -129,7 +129,8 @@ impl App {
         let stopping = CancellationToken::new();
         let http = HttpConfig { auth: config.auth, limits: config.limits };
         let service = Service::new(api, http, stopping.clone());
-        let addr = listener.local_addr().map_err(|source| StartError::Listen { port: config.listen.port, source })?;
+        let address = config.listen;
+        let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tasks = TaskTracker::new();
         let server = tasks.spawn(listener::serve(listener, service, config.drain_timeout));
         let root = tasks.spawn(root);
@@ -144,7 +145,13 @@ impl App {
     /// Waits until the server has ended, and closes everything in order: requests, actors, store.
     pub async fn ended(mut self) -> Ended {
         let served = tokio::select! {
-            served = &mut self.server => Some(served.unwrap_or(0)),
+            served = &mut self.server => match served {
+                Ok(cut) => Some(cut),
+                Err(error) => {
+                    tracing::error!(%error, "the listener failed");
+                    None
+                }
+            },
             ended = &mut self.root => {
                 if let Ok(ended) = ended {
                     tracing::error!(error = %ended, "the server cannot go on");

@@ -40,6 +40,15 @@ pub struct ListenConfig {
     pub port: u16,
 }
 
+impl std::fmt::Display for ListenConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            Some(address) => write!(f, "{}", std::net::SocketAddr::new(address, self.port)),
+            None => write!(f, "port {} of all interfaces", self.port),
+        }
+    }
+}
+
 /// Who may call.
 #[derive(Clone, Default)]
 pub struct AuthConfig {
@@ -91,6 +100,16 @@ pub enum ModelSync {
     Additive,
     /// Deletes what is present but not declared.
     Mirror,
+}
+
+impl ModelSync {
+    /// Its name in the setting.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Additive => "additive",
+            Self::Mirror => "mirror",
+        }
+    }
 }
 
 /// Default models, what is asked of them, and how models are kept in sync.

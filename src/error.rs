@@ -40,6 +40,9 @@ pub enum ErrorCode {
     Unavailable,
 }
 
+/// Characters of an error's message; a chain's findings are the longest.
+const MAX_MESSAGE_CHARS: usize = 4_000;
+
 /// One failed request.
 #[derive(Debug)]
 pub struct Error {
@@ -54,16 +57,14 @@ pub struct Error {
 
 impl Error {
     /// An error with words for the caller: short, naming the field and the fix, never holding a secret.
+    /// What the caller sent may be quoted in it, so it is cut at [`MAX_MESSAGE_CHARS`].
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            detail: None,
-            reason: None,
-            retry_after_seconds: None,
-            fields: Vec::new(),
-            served: None,
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            message.truncate(end);
+            message.push('…');
         }
+        Self { code, message, detail: None, reason: None, retry_after_seconds: None, fields: Vec::new(), served: None }
     }
 
     /// 400.

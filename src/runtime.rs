@@ -25,7 +25,6 @@ use std::{sync::Arc, time::Duration};
 use ractor::Actor;
 use tokio_util::task::TaskTracker;
 
-pub use self::mailbox::SendError;
 use self::{
     alerts::AlertLog,
     backend::BackendDeps,
@@ -39,6 +38,7 @@ use self::{
     run::RunDeps,
     runs::RunsHandle,
 };
+pub use self::{mailbox::SendError, root::SystemActor};
 use crate::{
     config::ModelSync, domain::ids::BackendId, engine::EngineSettings, hooks::HookClient, providers::Transport,
     stores::catalog::CatalogStore,
@@ -75,6 +75,7 @@ pub struct Runtime {
     pub runs: RunsHandle,
     /// The latest alerts.
     pub alerts: AlertLog,
+    fleet: FleetHandle,
     root: Address<RootMsg>,
     tasks: TaskTracker,
 }
@@ -101,13 +102,14 @@ impl Runtime {
             events: events.clone(),
             runs: RunsHandle::vacant(),
             alerts: alerts.clone(),
+            fleet: FleetHandle::vacant(),
             root: Address::vacant(),
             tasks: tasks.clone(),
         };
         let args = RootArgs {
             address: runtime.root.clone(),
             events: events.clone(),
-            fleet: FleetHandle::vacant(),
+            fleet: runtime.fleet.clone(),
             reconcile: runtime.reconcile.clone(),
             runs: runtime.runs.clone(),
             store: Arc::clone(&deps.store),
@@ -135,21 +137,34 @@ impl Runtime {
     }
 
     /// Drops the waiting downloads (if `waiting`) and stops the running ones of a model on all backends, or with
-    /// `model` absent everything on the given backends. Backends whose actor is just being restarted have none.
+    /// `model` absent everything on the given backends. Where the actor is just being restarted none runs, and its successor
+    /// queues none of them.
     pub async fn cancel_downloads(&self, backends: Option<Vec<BackendId>>, model: Option<&str>, waiting: bool) {
         for (id, cell) in self.directory.backends().iter() {
             if backends.as_ref().is_some_and(|wanted| !wanted.contains(id)) {
                 continue;
             }
             if let Err(error) = cell.handle.cancel_download(model.map(str::to_owned), waiting).await {
-                tracing::warn!(backend = %id, %error, "a download could not be cancelled");
+                tracing::warn!(backend = %id, %error, "a download is cancelled behind its actor's back");
+                cell.remember_cancelled(model.map(str::to_owned).or_else(|| cell.view().downloading.clone()));
             }
+        }
+    }
+
+    /// Ends a system actor as a crash would; supervision brings it back. For fault tests.
+    pub fn crash(&self, which: SystemActor) {
+        match which {
+            SystemActor::Events => self.events.address.kill(),
+            SystemActor::Fleet => self.fleet.address.kill(),
+            SystemActor::Reconcile => self.reconcile.address.kill(),
+            SystemActor::Runs => self.runs.address.kill(),
         }
     }
 
     /// Stops all actors and waits for their tasks, at most this long.
     pub async fn stop(&self, limit: Duration) {
         self.root.stop();
+        self.directory.vacate();
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not end in time");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Reply, failure};
+use super::{Api, Reply, failure, fields};
 use crate::{
     domain::{
         message::{ChatCall, ChatMessage, Finish, Sampling},
@@ -44,12 +44,14 @@ pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
             Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not '{name}'"))
         })?],
     };
+    fields::at_most("model_name", &input.model_name, fields::MAX_TEXT_BYTES)?;
     let names = [input.model_name.trim()].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let route = ModelRoute { names, providers, ..ModelRoute::default_model(Capability::Prompt) };
     let call = prompt_call(api, input.prompt);
     let (completion, served) = api.runtime.dispatcher.generate(&route, &call).await?;
-    let response = engine::answer_in(&completion.text)
-        .map_err(|failure| failure::from_failure(&failure, failure.message.clone()))?;
+    let response = engine::answer_in(&completion.text).map_err(|failure| {
+        failure::from_failure(&failure, failure.message.clone()).with_served(Some(Box::new(served.clone())))
+    })?;
     let reply = ExecuteReply { id: uuid::Uuid::new_v4().to_string(), response };
     let is_cut = completion.finish == Finish::Length;
     let warning = is_cut.then(|| {

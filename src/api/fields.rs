@@ -6,7 +6,7 @@ use url::Url;
 use crate::{domain::ids::MAX_ID_BYTES, error::Error};
 
 /// Longest name, purpose, type or URL, in bytes.
-const MAX_TEXT_BYTES: usize = 512;
+pub(super) const MAX_TEXT_BYTES: usize = 512;
 
 /// A required text of at most 512 bytes.
 pub(super) fn required(field: &str, value: &str) -> Result<String, Error> {

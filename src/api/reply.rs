@@ -39,8 +39,10 @@ impl Reply {
     /// # Errors
     /// A value that cannot be encoded, which is a fault of ours.
     pub fn json(value: &impl Serialize) -> Result<Self, Error> {
-        let body = serde_json::to_vec(value)
+        let mut body = serde_json::to_vec(value)
             .map_err(|error| Error::new(ErrorCode::Internal, "the answer could not be encoded").with_detail(error))?;
+        // For those who read it in a terminal.
+        body.push(b'\n');
         Ok(Self { created: false, body: ReplyBody::Json(body), served: None, warnings: Vec::new() })
     }
 

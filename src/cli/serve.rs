@@ -79,7 +79,7 @@ fn log_settings(config: &Config) {
         data_dir = %config.store.data_dir.display(),
         task_model = config.defaults.task_model,
         embed_model = config.defaults.embed_model,
-        model_sync = ?config.defaults.model_sync,
+        model_sync = config.defaults.model_sync.as_str(),
         max_output_tokens = config.defaults.max_output_tokens,
         max_body_bytes = config.limits.max_body_bytes,
         authentication = !is_open,
@@ -93,10 +93,12 @@ fn log_settings(config: &Config) {
 fn start_log(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let is_terminal = std::io::stdout().is_terminal();
+    // The actor library puts a span of its own around every message, which tells users nothing.
+    let filter = "ractor=warn".parse().map(|quiet| filter.clone().add_directive(quiet)).unwrap_or(filter);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match config.format {
-        Some(LogFormat::Json) => builder.json().flatten_event(true).init(),
-        None if !is_terminal => builder.json().flatten_event(true).init(),
+        Some(LogFormat::Json) => builder.json().flatten_event(true).with_span_list(false).init(),
+        None if !is_terminal => builder.json().flatten_event(true).with_span_list(false).init(),
         Some(LogFormat::Text) | None => builder.with_ansi(is_terminal).init(),
     }
 }

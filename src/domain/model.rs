@@ -198,19 +198,29 @@ pub fn same_model(a: &str, b: &str) -> bool {
 }
 
 /// The looser form used only when no candidate matches exactly: lower case, without organisation, separators and
-/// quantization markers; the tag is kept (`docs/api.md`, routing).
+/// quantization markers; a tag is kept (`docs/api.md`, routing).
 pub fn normalised(name: &str) -> String {
-    let lower = name.to_lowercase();
-    let base = lower.rsplit('/').next().unwrap_or(&lower);
-    let (stem, tag) = base.split_once(':').map_or((base, None), |(stem, tag)| (stem, Some(tag)));
-    let squeeze = |text: &str| {
-        let joined: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '_' | '.')).collect();
-        ["awq", "gptq", "4bit", "fp16"].iter().fold(joined, |text, marker| text.replace(marker, ""))
-    };
-    match tag {
-        Some(tag) if tag != "latest" => format!("{}:{}", squeeze(stem), squeeze(tag)),
-        _ => squeeze(stem),
+    match split_tag(name) {
+        (stem, Some(tag)) => format!("{}:{}", squeezed(stem), squeezed(tag)),
+        (stem, None) => squeezed(stem),
     }
+}
+
+/// The same without the tag.
+pub fn normalised_stem(name: &str) -> String {
+    squeezed(split_tag(name).0)
+}
+
+/// A name without its organisation, and its tag.
+fn split_tag(name: &str) -> (&str, Option<&str>) {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    base.split_once(':').map_or((base, None), |(stem, tag)| (stem, Some(tag)))
+}
+
+fn squeezed(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let joined: String = lower.chars().filter(|c| !matches!(c, ' ' | '-' | '_' | '.')).collect();
+    ["awq", "gptq", "4bit", "fp16"].iter().fold(joined, |text, marker| text.replace(marker, ""))
 }
 
 #[cfg(test)]
@@ -229,7 +239,8 @@ mod tests {
     fn normalising_keeps_the_tag_and_drops_organisation_and_markers() {
         assert_eq!(normalised("Qwen/Qwen3-4B-AWQ"), normalised("qwen3_4b"));
         assert_ne!(normalised("qwen3:4b"), normalised("qwen3:8b"));
-        assert_eq!(normalised("org/sub/Name.X:latest"), "namex");
+        assert_eq!(normalised("org/sub/Name.X:Q4_K"), "namex:q4k");
+        assert_eq!(normalised_stem("org/sub/Name.X:Q4_K"), "namex");
     }
 
     #[test]

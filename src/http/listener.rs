@@ -50,6 +50,10 @@ pub fn bind(config: &ListenConfig) -> std::io::Result<TcpListener> {
 fn bind_to(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // Whatever the system's default is.
+        socket2::SockRef::from(&socket).set_only_v6(false)?;
+    }
     socket.bind(SocketAddr::new(address, port))?;
     socket.listen(BACKLOG)
 }
@@ -80,8 +84,12 @@ pub async fn serve(listener: TcpListener, service: Service, drain: Duration) -> 
         }
     }
     // Whoever connected before the stop gets an answer, if only that the server is stopping.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        connections.serve(stream, None);
+    for _ in 0..BACKLOG {
+        match listener.accept().now_or_never() {
+            Some(Ok((stream, _))) => connections.serve(stream, None),
+            Some(Err(error)) => tracing::debug!(%error, "a connection could not be accepted"),
+            None => break,
+        }
     }
     drop(listener);
     connections.drain(drain).await

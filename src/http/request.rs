@@ -25,6 +25,7 @@ use crate::{
 /// How long a body that nobody wants is still read and thrown away: a client that is still sending would see a reset
 /// connection instead of the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_SILENCE: Duration = Duration::from_millis(200);
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -199,7 +200,10 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let mut rest = Limited::new(body, limit.saturating_mul(2));
-    let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let read = async {
+        // A client that sends nothing is waiting for the answer.
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(DISCARD_SILENCE, rest.frame()).await {}
+    };
     if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
         tracing::debug!("a refused body was given up on");
     }

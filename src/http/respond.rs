@@ -89,7 +89,7 @@ pub(super) fn error(error: &Error, warnings: &[String], id: &RequestId) -> Respo
     let mut body = Map::new();
     body.insert("error".to_owned(), json!(error.message()));
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(Value::Object(body).to_string()))));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(format!("{}\n", Value::Object(body))))));
     *response.status_mut() = status(error.code());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

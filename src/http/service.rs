@@ -64,7 +64,7 @@ impl Service {
         let id = request::request_id(request.headers());
         let (trace_id, span_id) = request::trace_parent(request.headers()).unzip();
         // Every log line of the request carries its ids.
-        let span = tracing::info_span!("request", request_id = %id, trace_id, span_id);
+        let span = tracing::error_span!("request", request_id = %id, trace_id, span_id);
         self.answer_as(id, request).instrument(span).await
     }
 
@@ -80,19 +80,21 @@ impl Service {
         let answered = answered
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
         request.discard_rest().await;
-        let (method, path, elapsed) = (&request.head.method, request.head.uri.path(), started.elapsed());
+        let (method, path) = (&request.head.method, request.head.uri.path());
+        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
         match answered {
             Ok(response) => {
-                tracing::debug!(%method, path, status = response.status().as_u16(), ?elapsed, "answered");
+                tracing::debug!(%method, path, status = response.status().as_u16(), elapsed_ms, "answered");
                 response
             }
             Err(error) => {
                 let response = respond::error(&error, &request.warnings, &request.id);
                 let (status, detail) = (response.status().as_u16(), error.detail().map(chain_of));
-                if status >= 500 {
-                    tracing::warn!(%method, path, status, ?elapsed, %error, detail, "request failed");
+                // A refusal for load is no fault, and there are many of them just when there is no time to write them.
+                if status >= 500 && error.reason().is_none() {
+                    tracing::warn!(%method, path, status, elapsed_ms, %error, detail, "request failed");
                 } else {
-                    tracing::debug!(%method, path, status, ?elapsed, %error, detail, "request refused");
+                    tracing::debug!(%method, path, status, elapsed_ms, %error, detail, "request refused");
                 }
                 response
             }

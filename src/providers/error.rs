@@ -48,6 +48,8 @@ pub struct ProviderError {
     pub status: Option<u16>,
     /// How long the backend asks us to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the backend said why in the error format of its protocol. A 404 without that is an unknown path.
+    pub is_explained: bool,
 }
 
 /// Characters of a backend's own words that are shown to a caller.
@@ -56,7 +58,7 @@ const SHOWN_WORDS: usize = 200;
 impl ProviderError {
     /// A failure without a status.
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None }
+        Self { kind, message: message.into(), status: None, retry_after: None, is_explained: false }
     }
 
     /// From an answer that is no success.
@@ -71,6 +73,7 @@ impl ProviderError {
             500.. => ProviderErrorKind::Server,
             _ => ProviderErrorKind::Caller,
         };
+        let is_explained = !error.message.is_empty();
         // Some servers repeat the key they refuse.
         let words = if kind == ProviderErrorKind::Auth { "check the API key".to_owned() } else { error.message };
         let words: String = words.chars().take(SHOWN_WORDS).collect();
@@ -78,7 +81,7 @@ impl ProviderError {
             "" => format!("the backend answered {status}"),
             words => format!("the backend answered {status}: {words}"),
         };
-        Self { kind, message, status: Some(status), retry_after }
+        Self { kind, message, status: Some(status), retry_after, is_explained }
     }
 
     /// Whether another backend may be tried for the same call: nothing of it can have been answered yet.

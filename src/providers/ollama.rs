@@ -110,7 +110,7 @@ impl Provider for OllamaProvider {
     async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
         let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
             // A server older than the route knows only the old one; one that knows the route says which model it lacks.
-            Err(error) if error.status == Some(404) && !error.message.contains("model") => {
+            Err(error) if error.status == Some(404) && !error.is_explained => {
                 self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
             }
             other => other?,

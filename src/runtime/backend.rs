@@ -127,8 +127,8 @@ pub(super) enum BackendMsg {
     ProbeFinished { probe: ProbeName, outcome: ProbeOutcome },
     /// From a call that could not reach the backend. May be lost.
     CallFailed,
-    /// From this actor's download task.
-    DownloadFinished { model: String, result: Result<(), String> },
+    /// From the download task of this life of the actor; one of a former life is ignored.
+    DownloadFinished { generation: u64, model: String, result: Result<(), String> },
     /// From the API. MUST be answered once the queue is changed and the running download told to stop.
     CancelDownload { model: Option<String>, waiting: bool, reply: Reply<()> },
 }
@@ -217,7 +217,7 @@ impl BackendState {
         if is_other_server {
             self.observed = Vec::new();
             self.health = Health::Unknown;
-            self.downloads.stop_running();
+            self.downloads.clear();
             self.cell.unconstrained.store(Arc::default());
         }
         self.downloads.forget_failures(&self.goal.declared);
@@ -338,19 +338,22 @@ impl BackendState {
         let Some((model, cancelled)) = self.downloads.start_next() else { return };
         let (provider, events) = (Arc::clone(provider), self.deps.events.clone());
         let (handle, stop) = (self.handle().clone(), self.stop.clone());
-        let base_url = self.goal.backend.base_url.clone();
+        let (base_url, generation) = (self.goal.backend.base_url.clone(), self.generation);
         self.deps.tasks.spawn(async move {
             let work = async {
                 let work = downloads::download(provider, &model, &base_url, &events, cancelled);
                 let result = caught("download", work).await;
                 let result = result.unwrap_or_else(|_| Err("the download failed; see the server's log".to_owned()));
-                report(&handle, BackendMsg::DownloadFinished { model, result }).await;
+                report(&handle, BackendMsg::DownloadFinished { generation, model, result }).await;
             };
             stop.run_until_cancelled(work).await;
         });
     }
 
-    fn on_download(&mut self, model: &str, result: Result<(), String>) {
+    fn on_download(&mut self, generation: u64, model: &str, result: Result<(), String>) {
+        if generation != self.generation {
+            return;
+        }
         match &result {
             Ok(()) => tracing::info!(backend = %self.goal.backend.id, model, "model is downloaded"),
             Err(error) => tracing::warn!(backend = %self.goal.backend.id, model, %error, "model download failed"),
@@ -429,7 +432,9 @@ impl Actor for BackendActor {
             BackendMsg::ProbeDue { probe } => state.on_probe_due(probe),
             BackendMsg::ProbeFinished { probe, outcome } => state.on_probe(probe, outcome),
             BackendMsg::CallFailed => state.on_call_failed(),
-            BackendMsg::DownloadFinished { model, result } => state.on_download(&model, result),
+            BackendMsg::DownloadFinished { generation, model, result } => {
+                state.on_download(generation, &model, result);
+            }
             BackendMsg::CancelDownload { model, waiting, reply } => {
                 state.cancel_download(model.as_deref(), waiting, reply);
             }

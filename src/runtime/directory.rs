@@ -45,6 +45,12 @@ impl Directory {
         self.pools.load().iter().find(|pool| pool.id == *id).cloned()
     }
 
+    /// Nobody lives behind any cell any more.
+    pub(super) fn vacate(&self) {
+        self.backends().values().for_each(|cell| cell.handle.detach());
+        self.pools().iter().for_each(|cell| cell.handle.detach());
+    }
+
     pub(super) fn replace(&self, backends: BTreeMap<BackendId, Arc<BackendCell>>, pools: Vec<Arc<PoolCell>>) {
         self.backends.store(Arc::new(backends));
         self.pools.store(Arc::new(pools));

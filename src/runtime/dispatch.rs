@@ -13,7 +13,7 @@ use self::{
     call::{Call, Embed, Generate},
 };
 use super::{
-    directory::Directory,
+    directory::{BackendView, Directory},
     pool::{Candidate, Grant, Matching, ModelQuery, resolve},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         failure::{Failure, RefusalReason},
         ids::PoolId,
         message::{ChatCall, Completion, Served},
-        model::Capability,
+        model::{Capability, ObservedModel, same_model},
         pool::{EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
         route::ModelRoute,
@@ -169,17 +169,28 @@ impl Dispatcher {
         let kinds: Vec<&str> = providers.iter().map(|kind| kind.as_str()).collect();
         let kinds = if kinds.is_empty() { "local".to_owned() } else { kinds.join(" or ") };
         let backends = self.directory.backends();
-        let describe = |view: &super::directory::BackendView| {
+        let describe = |view: &BackendView| {
             let name = &view.backend.name;
-            match view.error() {
+            let is_wanted = |model: &&ObservedModel| names.iter().any(|name| same_model(name, &model.name));
+            match (view.error(), view.observed.iter().find(is_wanted)) {
                 _ if !view.backend.enabled => format!("{name} is disabled"),
-                Some(_) => format!("{name} is failing"),
-                None if !view.in_pool => format!("{name} is in no pool"),
-                None if view.observed.is_empty() => format!("{name} has no models yet"),
-                None => {
-                    let models: Vec<&str> = view.observed.iter().map(|model| model.name.as_str()).take(5).collect();
-                    format!("{name} has {}", models.join(", "))
+                (Some(_), _) => format!("{name} is failing"),
+                (None, _) if !view.in_pool => format!("{name} is in no pool"),
+                (None, Some(_)) if providers.is_empty() && view.backend.is_cloud() => {
+                    format!("{name} has it, but is a cloud backend and used only when its provider is named")
                 }
+                (None, Some(_)) => format!(
+                    "{name} has it, but no pool with {name} may use it for this: declare and assign the model there, or \
+                     check its capabilities, its context length and the labels the pool requires"
+                ),
+                (None, None) => match &view.downloading {
+                    Some(model) => format!("{name} is downloading {model}"),
+                    None if view.observed.is_empty() => format!("{name} has no models yet"),
+                    None => {
+                        let models: Vec<&str> = view.observed.iter().map(|model| model.name.as_str()).take(5).collect();
+                        format!("{name} has {}", models.join(", "))
+                    }
+                },
             }
         };
         let known: Vec<String> = backends.values().take(5).map(|cell| describe(&cell.view())).collect();

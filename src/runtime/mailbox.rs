@@ -88,11 +88,6 @@ where
         })));
     }
 
-    /// Whether nobody lives here.
-    pub(super) fn is_vacant(&self) -> bool {
-        self.mailbox.load().is_none()
-    }
-
     /// Leaves the address vacant.
     pub(super) fn detach(&self) {
         self.mailbox.store(None);

@@ -82,6 +82,7 @@ impl Waiter {
     fn refresh(&mut self, table: &RouteTable, epoch: u64) {
         if self.epoch != epoch {
             self.candidates = resolve(table, &self.query);
+            self.candidates.sort_by_key(|candidate| candidate.tier);
             // The new announcement stands before the old one falls.
             self.announced = Announced::to(&self.candidates);
             self.epoch = epoch;
@@ -115,8 +116,10 @@ pub(super) struct PoolState {
 
 impl PoolState {
     fn enqueue(&mut self, mut waiter: Waiter) {
-        // The world may have changed since it looked up its candidates.
-        waiter.refresh(&self.cell.table(), self.cell.epoch());
+        // The world may have changed since it looked up its candidates. The count is read before the table, as the fleet
+        // writes them the other way round: a change in between is seen again and not missed.
+        let epoch = self.cell.epoch();
+        waiter.refresh(&self.cell.table(), epoch);
         if !waiter.candidates.is_empty() {
             self.queue.push_back(waiter);
             self.pump();
@@ -191,8 +194,9 @@ impl Actor for PoolActor {
         match envelope.message {
             PoolMsg::Enqueue(waiter) => state.enqueue(*waiter),
             PoolMsg::LookAgain => {
-                // Cleared before looking: what changes from here on sends a wake-up of its own.
-                state.cell.woken.store(false, Ordering::Release);
+                // Cleared before looking: what changes from here on sends a wake-up of its own. A swap and not a store, so
+                // that whatever was done before a wake-up that found this flag set is seen by the look that follows.
+                state.cell.woken.swap(false, Ordering::AcqRel);
                 state.look_again();
             }
         }

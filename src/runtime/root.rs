@@ -2,7 +2,7 @@
 //!
 //! Owns: the system actors and their crash histories. Children: `Events`, `Fleet`, `Reconcile`, `RunSupervisor`.
 //! Supervisor: none; the process watches its end.
-//! Mailbox: restarts only, one permit a child.
+//! Mailbox: restarts only, 16 control permits, several times the number of children.
 //! On crash: the process exits non-zero, because a child crashes faster than it can be restarted.
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -29,10 +29,14 @@ const BOUNDS: Bounds = Bounds { data: 1, control: 16 };
 
 /// The actors that exist once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SystemActor {
+pub enum SystemActor {
+    /// Fans download events out.
     Events,
+    /// Supervises backends and pools.
     Fleet,
+    /// Puts stored intent in force.
     Reconcile,
+    /// Supervises chain runs.
     Runs,
 }
 
@@ -111,7 +115,11 @@ impl RootState {
     fn vacate(&self, which: SystemActor) {
         match which {
             SystemActor::Events => self.args.events.address.detach(),
-            SystemActor::Fleet => self.args.fleet.address.detach(),
+            SystemActor::Fleet => {
+                self.args.fleet.address.detach();
+                // Its children have ended with it.
+                self.args.directory.vacate();
+            }
             SystemActor::Reconcile => self.args.reconcile.address.detach(),
             SystemActor::Runs => self.args.runs.address.detach(),
         }

@@ -219,7 +219,7 @@ impl RunState {
     /// Runs one effect in a task of its own, whose result comes back as a message.
     fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
-        let span = tracing::info_span!("run", run = %self.id, request_id = %self.request_id);
+        let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {
                 let began = Instant::now();

@@ -62,11 +62,6 @@ impl RunsHandle {
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Acquire)
     }
-
-    /// Ends the supervisor as a crash would; for fault tests.
-    pub fn crash(&self) {
-        self.address.kill();
-    }
 }
 
 /// What the actor is told.

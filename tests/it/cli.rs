@@ -190,3 +190,38 @@ async fn the_command_tells_its_version_and_its_use() {
         assert!(process.stderr().contains("Usage"), "{}", process.stderr());
     }
 }
+
+#[tokio::test]
+async fn every_log_line_of_a_request_carries_its_ids_at_every_level() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for (level, path, body) in [
+        ("debug", "/version", None),
+        // Printed by a chain: a line of the run, in another task than the request's.
+        (
+            "info",
+            "/tasks",
+            Some(json!({"input": "x", "chain": {"tasks": [{"id": "t", "handler": "noop",
+            "print": "said {{.input}}", "transition": {"branches": [{"operator": "default"}]}}]}})),
+        ),
+    ] {
+        let (mut process, client) = Process::serve(folder.path(), &[("LOG_LEVEL", level)]).await;
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let request = client
+            .request(method, path)
+            .header("x-request-id", "my-request-7")
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .body(body.map(|body| body.to_string()).unwrap_or_default());
+        client.send(request).await.expect(200);
+        process.signal("TERM").await;
+        process.ended().await;
+        let log = process.stdout();
+        let mine: Vec<&str> = log.lines().filter(|line| line.contains("my-request-7")).collect();
+        assert!(!mine.is_empty(), "{log}");
+        if level == "debug" {
+            assert!(mine.iter().any(|line| line.contains(trace) && line.contains("answered")), "{log}");
+        } else {
+            assert!(mine.iter().any(|line| line.contains("said x")), "{log}");
+        }
+    }
+}

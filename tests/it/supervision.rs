@@ -1,9 +1,12 @@
 //! Actors that crash come back, and what was going on meanwhile has a defined end (`docs/operations.md`, supervision).
 
 use loadtest::sim::{Route, Routes};
-use penstock::domain::{
-    ids::{BackendId, PoolId},
-    pool::Policy,
+use penstock::{
+    domain::{
+        ids::{BackendId, PoolId},
+        pool::Policy,
+    },
+    runtime::SystemActor,
 };
 use serde_json::json;
 
@@ -113,7 +116,7 @@ async fn runs_whose_supervisor_crashes_end_with_an_error_and_later_ones_work() {
         })
         .collect();
     gate.wait_for_waiting(3).await.unwrap();
-    server.runtime.runs.crash();
+    server.runtime.crash(SystemActor::Runs);
     for run in runs {
         let answer = run.await.unwrap().expect(500);
         assert!(answer.error().contains("crashed"), "{}", answer.text);
@@ -129,4 +132,45 @@ async fn runs_whose_supervisor_crashes_end_with_an_error_and_later_ones_work() {
     answer.expect(200);
     assert_eq!(server.runtime.runs.active(), 0);
     assert!(sim.record().of(Routes::CALLS).iter().all(|call| call.route == Route::Generate));
+}
+
+#[tokio::test]
+async fn a_crashed_fleet_makes_its_backends_and_pools_anew_and_loses_no_running_call() {
+    let Scene { server, sim, id } = Scene::with(&[], json!({"maxConcurrency": 1})).await;
+    let gate = sim.hold();
+    let running = server.execute_later("runs");
+    gate.wait_for_arrivals(1).await.unwrap();
+    let waiting = server.execute_later("waits");
+    server.wait_for_waiters(&id, 1).await;
+    server.runtime.crash(SystemActor::Fleet);
+    let told = waiting.await.unwrap().expect(503);
+    assert!(told.error().contains("safe to retry"), "{}", told.text);
+    server.wait_for_backend(&id, "a second life", |view| view.generation == 2).await;
+    assert_eq!(server.slots(&id).in_use, 1, "the running call keeps its slot");
+    gate.release_all();
+    running.await.unwrap().expect(200);
+    server.wait_until_idle(&id).await;
+    server.post("/execute", json!({"prompt": "after"})).await.expect(200);
+    // What is stored from now on reaches the new actors.
+    let body = json!({"name": "a", "baseUrl": sim.url(), "type": "ollama", "maxConcurrency": 3});
+    server.put(&format!("/backends/{id}"), body).await.expect(200);
+    server.wait_for_slots(&id, "the new limit", |slots| slots.limit == 3).await;
+}
+
+#[tokio::test]
+async fn changes_stored_while_reconcile_is_down_are_in_force_when_it_is_back() {
+    let Scene { server, sim, id } = Scene::start(&[]).await;
+    server.runtime.crash(SystemActor::Reconcile);
+    let body = json!({"name": "a", "baseUrl": sim.url(), "type": "ollama", "maxConcurrency": 5});
+    server.put(&format!("/backends/{id}"), body).await.expect(200);
+    server.wait_for_slots(&id, "the new limit", |slots| slots.limit == 5).await;
+}
+
+#[tokio::test]
+async fn listeners_of_a_crashed_event_actor_are_let_go_and_can_come_back() {
+    let Scene { server, .. } = Scene::start(&[]).await;
+    let mut events = server.runtime.events.listen().unwrap();
+    server.runtime.crash(SystemActor::Events);
+    assert!(events.recv().await.is_none(), "the stream ends");
+    eventually("a new stream", || async { server.runtime.events.listen().map_err(|error| error.to_string()) }).await;
 }

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         backend::Backend,
         ids::BackendId,
-        model::{ObservedModel, normalised, with_tag},
+        model::{ObservedModel, normalised, normalised_stem, with_tag},
         time::Timestamp,
     },
     providers::Provider,
@@ -69,8 +69,8 @@ pub struct BackendView {
     pub(in crate::runtime) provider: Option<Arc<dyn Provider>>,
     /// Observed models by tagged name.
     pub(in crate::runtime) by_name: HashMap<String, usize>,
-    /// Observed models by normalised name.
-    pub(in crate::runtime) by_normalised: HashMap<String, usize>,
+    /// Observed models by normalised name, with their tag and without.
+    pub(in crate::runtime) by_normalised: HashMap<String, Vec<usize>>,
 }
 
 impl BackendView {
@@ -92,11 +92,14 @@ impl BackendView {
 
     /// Puts the observed models in place, with the look-ups of routing.
     pub(in crate::runtime) fn observe(&mut self, observed: Vec<ObservedModel>) {
-        let indexed = |name: fn(&str) -> String| {
-            observed.iter().enumerate().rev().map(|(at, model)| (name(&model.name), at)).collect()
-        };
-        self.by_name = indexed(|name| with_tag(name).into_owned());
-        self.by_normalised = indexed(normalised);
+        for (at, model) in observed.iter().enumerate() {
+            let tagged = with_tag(&model.name);
+            // A request that names no tag means any.
+            for key in [normalised(&tagged), normalised_stem(&tagged)] {
+                self.by_normalised.entry(key).or_default().push(at);
+            }
+            self.by_name.entry(tagged.into_owned()).or_insert(at);
+        }
         self.observed = observed;
     }
 
@@ -200,6 +203,16 @@ impl BackendCell {
         for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
             pool.changed();
         }
+    }
+
+    /// Notes that a download was cancelled now: whatever is declared up to this moment stays cancelled.
+    pub(in crate::runtime) fn remember_cancelled(&self, model: Option<String>) {
+        let Some(model) = model else { return };
+        self.cancelled.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(model.clone(), Timestamp::now());
+            known
+        });
     }
 
     /// Takes the backend out of routing for good: it is no longer stored.

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// How often a wake-up is tried that finds nobody.
+const WAKE_TRIES: usize = 3;
+
 /// Round-robin counters of one pool.
 const TURN_COUNTERS: usize = 64;
 
@@ -108,7 +111,7 @@ impl PoolCell {
 
     /// How often the table or a backend in it has changed.
     pub(in crate::runtime) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// Puts a route table in force, whether the pool's actor lives or is just being restarted.
@@ -119,8 +122,10 @@ impl PoolCell {
 
     /// The table or a backend in it has changed: waiting requests are looked at again.
     pub(in crate::runtime) fn changed(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        if self.queue_depth() > 0 {
+        // Sequentially consistent, as is counting oneself among the waiters: either this sees the waiter, or the actor
+        // that is handed the waiter sees this change.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
             self.wake();
         }
     }
@@ -138,16 +143,16 @@ impl PoolCell {
 
     /// Makes the actor look at its queue again. A storm of wake-ups is one message.
     pub(in crate::runtime) fn wake(&self) {
-        while !self.woken.swap(true, Ordering::AcqRel) {
+        for _ in 0..WAKE_TRIES {
+            if self.woken.swap(true, Ordering::AcqRel) {
+                return;
+            }
             if self.handle.address.try_send(Lane::Control, PoolMsg::LookAgain).is_ok() {
                 return;
             }
+            // Nobody lives there: the waiters have been told. A successor may move in at this very moment, and others
+            // have skipped their wake-up because of ours, so it is tried again; an empty house is not worth more.
             self.woken.store(false, Ordering::Release);
-            // Nobody lives there: the waiters have been told. If a successor has moved in meanwhile, others may have
-            // skipped their wake-up because of ours, so it is sent again.
-            if self.handle.address.is_vacant() {
-                return;
-            }
         }
     }
 }

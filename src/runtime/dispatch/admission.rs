@@ -92,10 +92,13 @@ impl Plan {
         let announced = Announced::to(&candidates);
         let (grant, granted) = oneshot::channel();
         let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
-        pool.handle.enqueue(waiter).map_err(|error| match error {
-            SendError::Full => full(),
-            SendError::Gone => lost(pool),
-        })?;
+        if let Err(error) = pool.handle.enqueue(waiter) {
+            place.is_settled = true;
+            return Err(match error {
+                SendError::Full => full(),
+                SendError::Gone => lost(pool),
+            });
+        }
         let longest = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
         let outcome = tokio::time::timeout(longest, granted).await;
         place.is_settled = outcome.is_ok();
@@ -121,7 +124,7 @@ impl WaitingPlace {
     fn take(pool: &Arc<PoolCell>, capacity: u32) -> Option<Self> {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
-        let taken = pool.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow);
+        let taken = pool.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, grow);
         taken.is_ok().then(|| Self { pool: Arc::clone(pool), is_settled: false })
     }
 }

@@ -1,5 +1,7 @@
 //! In which order a pool tries its candidates: pure functions over what they carry now.
 
+use std::collections::BTreeMap;
+
 use crate::domain::pool::Policy;
 
 /// What a policy may look at.
@@ -13,27 +15,42 @@ pub(crate) struct Load {
     pub(crate) limit: u16,
 }
 
-/// The candidates' indexes, best first. `turn` counts the pool's picks; `random` gives a number below its argument.
+/// The candidates' indexes, best first: the lowest tier before all others, the policy within each. `turn` counts the
+/// pool's picks; `random` gives a number below its argument.
 pub(crate) fn order(policy: Policy, loads: &[Load], turn: usize, mut random: impl FnMut(usize) -> usize) -> Vec<usize> {
-    let count = loads.len();
-    let mut picked: Vec<usize> = (0..count).collect();
-    if count < 2 {
-        return picked;
+    let mut by_tier: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (at, load) in loads.iter().enumerate() {
+        by_tier.entry(load.tier).or_default().push(at);
+    }
+    for picked in by_tier.values_mut() {
+        order_equals(policy, loads, picked, turn, &mut random);
+    }
+    by_tier.into_values().flatten().collect()
+}
+
+/// Orders candidates of one tier.
+fn order_equals(
+    policy: Policy,
+    loads: &[Load],
+    picked: &mut [usize],
+    turn: usize,
+    random: &mut impl FnMut(usize) -> usize,
+) {
+    if picked.len() < 2 {
+        return;
     }
     match policy {
-        Policy::Random => shuffle(&mut picked, &mut random),
-        Policy::RoundRobin => picked.rotate_left(turn % count),
+        Policy::Random => shuffle(picked, random),
+        Policy::RoundRobin => picked.rotate_left(turn % picked.len()),
         Policy::LeastLoaded => {
             // Power of two choices: looking at all would send every simultaneous request to the same emptiest backend.
-            shuffle(&mut picked, &mut random);
+            shuffle(picked, random);
             if is_busier(loads[picked[0]], loads[picked[1]]) {
                 picked.swap(0, 1);
             }
             picked[1..].sort_by(|a, b| share(loads[*a]).total_cmp(&share(loads[*b])));
         }
     }
-    picked.sort_by_key(|at| loads[*at].tier);
-    picked
 }
 
 fn is_busier(a: Load, b: Load) -> bool {
@@ -101,6 +118,16 @@ mod tests {
         for policy in Policy::ALL {
             assert_eq!(first_picks(policy, &loads, 100), [100, 0], "{policy:?}");
         }
+    }
+
+    #[test]
+    fn other_tiers_do_not_disturb_the_policy_within_one() {
+        let mut mixed = loads(&[9, 0, 0, 0, 0]);
+        for load in &mut mixed[2..] {
+            load.tier = 1;
+        }
+        assert_eq!(first_picks(Policy::RoundRobin, &mixed, 300), [150, 150, 0, 0, 0]);
+        assert_eq!(first_picks(Policy::LeastLoaded, &mixed, 300), [0, 300, 0, 0, 0]);
     }
 
     #[test]

@@ -64,7 +64,9 @@ fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) ->
     let fits = |at: usize| fitting(table, &view, at, query).map(|context| (at, context));
     let (at, context_length) = match (query.model.as_deref(), query.matching) {
         (Some(name), Matching::Exact) => fits(*view.by_name.get(with_tag(name).as_ref())?)?,
-        (Some(name), Matching::Normalised) => fits(*view.by_normalised.get(&normalised(name))?)?,
+        (Some(name), Matching::Normalised) => {
+            view.by_normalised.get(&normalised(name))?.iter().find_map(|at| fits(*at))?
+        }
         (None, _) => (0..view.observed.len()).find_map(fits)?,
     };
     Some(Candidate {
