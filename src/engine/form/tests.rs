@@ -144,7 +144,10 @@ proptest! {
     #[test]
     fn no_reply_makes_a_reader_panic(reply in prop_oneof![any::<String>(), numeric_text()]) {
         for form in [Form::Number, Form::Score, Form::Range] {
-            let _ = form.read(&reply);
+            match form.read(&reply) {
+                Ok((_, evaluation)) => prop_assert!(number::decimal(&evaluation.text).is_some() != (form == Form::Range)),
+                Err(problem) => prop_assert!(problem.starts_with("the reply '")),
+            }
         }
     }
 
