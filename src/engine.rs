@@ -9,10 +9,13 @@
 
 pub mod tokens;
 
+mod command;
+mod completion;
 mod compose;
 mod condition;
 mod duration;
 mod finding;
+mod form;
 mod handler;
 mod hook;
 mod machine;

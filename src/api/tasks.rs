@@ -9,7 +9,7 @@ use super::{Api, Reply, failure};
 use crate::{
     domain::{
         chain::Chain,
-        ids::RequestId,
+        ids::{RequestId, RunId},
         time::Timestamp,
         value::{DataType, Value},
     },
@@ -44,7 +44,7 @@ pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result
     let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
     let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
     let value = typed_input(input.input, input.input_type.as_deref(), now)?;
-    let info = RunInfo { request_id: request_id.clone(), started_at: now };
+    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let mut run = api.runtime.runs.start(RunSpec { program: Arc::new(program), input: value, info }).await?;
     let outcome = run.outcome().await.ok_or_else(|| {
         Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")

@@ -344,6 +344,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_ranges_have_formats_of_their_own() {
+        let mut asked = call(&[("user", "Hi")], true);
+        asked.sampling = Sampling::default();
+        for (constraint, format) in [
+            (Constraint::Integer, r#"{"type":"integer"}"#),
+            (Constraint::Number, r#"{"type":"number"}"#),
+            (Constraint::Range, r#"{"type":"string","pattern":"^-?[0-9]+(\\.[0-9]+)?-(-)?[0-9]+(\\.[0-9]+)?$"}"#),
+        ] {
+            asked.constraint = Some(constraint);
+            let body = format!(
+                r#"{{"model":"m","prompt":"Hi","stream":false,"think":false,"format":{format},"options":{{}}}}"#
+            );
+            assert_eq!(encoded(&asked), ("/api/generate", body));
+        }
+    }
+
+    #[test]
     fn answers_of_both_routes_are_read_also_without_a_done_reason() {
         let generate = parse_answer(br#"{"model":"m","response":"Hi","done":true,"eval_count":2}"#).unwrap();
         assert_eq!((generate.text.as_str(), generate.finish), ("Hi", Finish::Stop));

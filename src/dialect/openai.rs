@@ -59,6 +59,12 @@ pub fn chat_body(model: &str, call: &ChatCall) -> Vec<u8> {
 pub(super) fn constraint_schema(constraint: &Constraint) -> serde_json::Value {
     match constraint {
         Constraint::OneOf(texts) => json!({"type": "string", "enum": texts}),
+        Constraint::Integer => json!({"type": "integer"}),
+        Constraint::Number => json!({"type": "number"}),
+        // Without alternations and classes such as `\d`, which some grammars do not know.
+        Constraint::Range => {
+            json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?-(-)?[0-9]+(\.[0-9]+)?$"})
+        }
     }
 }
 
@@ -234,6 +240,25 @@ mod tests {
         );
         let bare = ChatCall { sampling: Sampling::default(), constraint: None, ..call() };
         assert_eq!(chat_body("m", &bare), br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#);
+    }
+
+    #[test]
+    fn numbers_and_ranges_are_constrained_by_these_schemas() {
+        for (constraint, schema) in [
+            (Constraint::Integer, r#"{"type":"integer"}"#),
+            (Constraint::Number, r#"{"type":"number"}"#),
+            (Constraint::Range, r#"{"type":"string","pattern":"^-?[0-9]+(\\.[0-9]+)?-(-)?[0-9]+(\\.[0-9]+)?$"}"#),
+        ] {
+            let body = ChatCall { constraint: Some(constraint), sampling: Sampling::default(), ..call() };
+            let expected = format!(
+                concat!(
+                    r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"response_format":"#,
+                    r#"{{"type":"json_schema","json_schema":{{"name":"reply","strict":true,"schema":{}}}}}}}"#
+                ),
+                schema
+            );
+            assert_eq!(String::from_utf8(chat_body("m", &body)).unwrap(), expected);
+        }
     }
 
     #[test]

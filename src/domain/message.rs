@@ -61,6 +61,12 @@ pub struct Sampling {
 pub enum Constraint {
     /// Exactly one of these texts, as a JSON string.
     OneOf(Vec<String>),
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// Two numbers with a hyphen between them, as a JSON string.
+    Range,
 }
 
 /// One call of a generating model, for every backend kind.

@@ -60,9 +60,8 @@ impl Conditions {
 
 /// The text with one layer around it removed; `None` when there is none left.
 fn peeled(text: &str) -> Option<&str> {
-    const QUOTES: [char; 11] = ['"', '\'', '`', '*', '“', '”', '‘', '’', '„', '«', '»'];
     const STOPS: [char; 6] = ['.', ',', '!', '?', ':', ';'];
-    let bare = text.strip_suffix(STOPS).unwrap_or_else(|| text.trim_matches(QUOTES)).trim();
+    let bare = text.strip_suffix(STOPS).unwrap_or_else(|| text.trim_matches(reply::QUOTES)).trim();
     (bare.len() < text.len() && !bare.is_empty()).then_some(bare)
 }
 

@@ -1,22 +1,52 @@
-//! Decimal numbers and ranges in the texts that branches compare (`docs/workflow-spec.md`, transitions).
+//! Decimal numbers and ranges in texts: in replies, and in what branches compare (`docs/workflow-spec.md`). Pure.
+
+use std::ops::Range;
 
 /// The number a text holds: sign, digits, fraction; nothing else, so no exponent, hexadecimal, NaN or infinity.
 pub(crate) fn decimal(text: &str) -> Option<f64> {
     let text = text.trim();
-    let (end, _) = leading(text)?;
-    if end == text.len() { text.parse().ok().filter(|number: &f64| number.is_finite()) } else { None }
+    if leading(text)? == text.len() { text.parse().ok().filter(|number: &f64| number.is_finite()) } else { None }
 }
 
 /// `min-max`, negative ends and spaces around the hyphen allowed.
 pub(crate) fn range(text: &str) -> Option<(f64, f64)> {
     let text = text.trim();
-    let (end, _) = leading(text)?;
+    let end = leading(text)?;
     let high = text[end..].trim_start().strip_prefix('-')?;
     Some((decimal(&text[..end])?, decimal(high)?))
 }
 
-/// Where the number that a text starts with ends, and whether it has a fraction.
-fn leading(text: &str) -> Option<(usize, bool)> {
+/// Where the first number at or after a place is, whatever stands around it. Hexadecimal is passed over whole.
+pub(crate) fn find(text: &str, from: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    while let Some(byte) = bytes.get(at) {
+        let starts = match byte {
+            b'0'..=b'9' | b'+' | b'-' => true,
+            // Behind a word or another dot it is punctuation.
+            b'.' => {
+                !at.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_alphanumeric() || bytes[before] == b'.')
+            }
+            _ => false,
+        };
+        if starts && let Some(length) = hexadecimal(&bytes[at..]) {
+            at += length;
+        } else if starts && let Some(length) = leading(&text[at..]) {
+            return Some(at..at + length);
+        } else {
+            at += 1;
+        }
+    }
+    None
+}
+
+/// The number a text starts with, and what follows it.
+pub(crate) fn prefix(text: &str) -> Option<(&str, &str)> {
+    if hexadecimal(text.as_bytes()).is_some() { None } else { text.split_at_checked(leading(text)?) }
+}
+
+/// Where the number that a text starts with ends.
+fn leading(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let sign = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
     let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -30,7 +60,17 @@ fn leading(text: &str) -> Option<(usize, bool)> {
             end += 1 + fraction;
         }
     }
-    (whole + fraction > 0).then_some((end, fraction > 0))
+    (whole + fraction > 0).then_some(end)
+}
+
+/// The length of the `0x…` that a text starts with.
+fn hexadecimal(bytes: &[u8]) -> Option<usize> {
+    let sign = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+    let digits = match &bytes[sign..] {
+        [b'0', b'x' | b'X', digits @ ..] => digits.iter().take_while(|byte| byte.is_ascii_hexdigit()).count(),
+        _ => 0,
+    };
+    (digits > 0).then_some(sign + 2 + digits)
 }
 
 #[cfg(test)]
@@ -60,6 +100,33 @@ mod tests {
         }
         for text in ["", "5", "-5", "a-b", "1-", "1-2-3", "1–5", "1 5"] {
             assert_eq!(range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_number_is_found_whatever_stands_around_it() {
+        for (text, number) in [
+            ("7", "7"),
+            ("I say 7.5!", "7.5"),
+            ("7.", "7"),
+            ("of 10, 7", "10"),
+            ("1 2", "1"),
+            ("it is -3 degrees", "-3"),
+            ("+4", "+4"),
+            ("- 4", "4"),
+            ("--4", "-4"),
+            ("about .5", ".5"),
+            ("really...5", "5"),
+            ("1.2.3", "1.2"),
+            ("ß7é", "7"),
+            ("0x1F, that is 31", "31"),
+            ("-0x10 8", "8"),
+            ("0x", "0"),
+        ] {
+            assert_eq!(find(text, 0).map(|place| &text[place]), Some(number), "{text}");
+        }
+        for text in ["", "none", "NaN", "-inf", "0x10", "0XfF", ".", "-.", "٣"] {
+            assert_eq!(find(text, 0), None, "{text}");
         }
     }
 }

@@ -10,7 +10,10 @@ use crate::{
         provider::ProviderKind,
         route::{Capability, ModelRoute, RoutingStrategy},
     },
-    engine::{compose::Strategy, condition::Conditions, handler::Handler, template::Template, transition::Operator},
+    engine::{
+        compose::Strategy, condition::Conditions, form::Form, handler::Handler, template::Template,
+        transition::Operator,
+    },
 };
 
 /// A compiled chain. Made by [`compile`](crate::engine::compile), shared by all its runs.
@@ -55,10 +58,21 @@ pub(crate) enum Work {
         /// Whether the reply may be forced into one of the keys.
         constrain: bool,
     },
+    /// Asks for a number or a range.
+    Parse {
+        form: Form,
+        /// Whether the reply may be forced into the form.
+        constrain: bool,
+    },
+    ParseTransition,
     Embedding,
     RaiseError,
     Noop,
     ModelExecution,
+    ConvertToOpenaiChatResponse {
+        /// Shown instead of the conversation's own.
+        model: Option<String>,
+    },
     Hook(Arc<HookCall>),
 }
 

@@ -1,6 +1,8 @@
 //! A model's reply before it is used: thoughts and white space around it removed, something left
 //! (`docs/workflow-spec.md`, handlers).
 
+use std::borrow::Cow;
+
 use crate::domain::failure::{Failure, FailureClass};
 
 /// The answer in a reply: without leading `<think>…</think>` blocks and without white space around it.
@@ -20,6 +22,17 @@ fn cleaned(reply: &str) -> &str {
         text = after.trim_start();
     }
     text
+}
+
+/// What may stand around an answer that is quoted or emphasised.
+pub(crate) const QUOTES: [char; 11] = ['"', '\'', '`', '*', '“', '”', '‘', '’', '„', '«', '»'];
+
+/// A reply without the quotes around it; of a JSON string, what it says.
+pub(crate) fn unquoted(reply: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<String>(reply) {
+        Ok(decoded) => Cow::Owned(decoded.trim().to_owned()),
+        Err(_) => Cow::Borrowed(reply.trim_matches(QUOTES).trim()),
+    }
 }
 
 /// A text short enough to be quoted in an error message.

@@ -14,6 +14,7 @@ use crate::{
         condition::Conditions,
         duration,
         finding::{Finding, InvalidChain},
+        form::Form,
         handler::Handler,
         program::{Branch, Compose, ModelChoice, Program, Step, Work},
         reply,
@@ -163,6 +164,7 @@ impl<'a> Check<'a> {
     }
 
     fn work(&mut self, handler: Handler, task: &Task) -> Option<Work> {
+        let constrain = !task.execute_config.constrain.trim().eq_ignore_ascii_case("off");
         match handler {
             Handler::RawString => Some(Work::RawString),
             Handler::ConditionKey => {
@@ -170,25 +172,23 @@ impl<'a> Check<'a> {
                     self.find("condition_key needs valid_conditions, the replies it allows");
                 }
                 let conditions = Conditions::new(task.valid_conditions.clone());
-                let constrain = !task.execute_config.constrain.trim().eq_ignore_ascii_case("off");
                 Some(Work::ConditionKey { conditions, constrain })
             }
+            Handler::ParseNumber => Some(Work::Parse { form: Form::Number, constrain }),
+            Handler::ParseScore => Some(Work::Parse { form: Form::Score, constrain }),
+            Handler::ParseRange => Some(Work::Parse { form: Form::Range, constrain }),
+            Handler::ParseTransition => Some(Work::ParseTransition),
             Handler::Embedding => Some(Work::Embedding),
             Handler::RaiseError => Some(Work::RaiseError),
             Handler::Noop => Some(Work::Noop),
             Handler::ModelExecution => Some(Work::ModelExecution),
+            Handler::ConvertToOpenaiChatResponse => {
+                Some(Work::ConvertToOpenaiChatResponse { model: filled(task.execute_config.model.trim()) })
+            }
             Handler::Hook => {
                 let hook = task.hook.as_ref().filter(|hook| !hook.name.trim().is_empty());
                 self.take(hook.ok_or_else(|| "hook needs hook.name, the registered hook to call".to_owned()))
                     .map(|hook| Work::Hook(Arc::new(hook.clone())))
-            }
-            Handler::ParseNumber
-            | Handler::ParseScore
-            | Handler::ParseRange
-            | Handler::ParseTransition
-            | Handler::ConvertToOpenaiChatResponse => {
-                self.find(format!("handler '{}' is not supported by this version yet", handler.as_str()));
-                None
             }
         }
     }

@@ -127,7 +127,7 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// The arguments of a new run's actor, and the handle its caller gets.
     pub(super) fn new(spec: RunSpec, deps: RunDeps) -> (Self, RunHandle) {
-        let (id, address, (sender, receiver)) = (RunId::random(), Address::vacant(), oneshot::channel());
+        let (id, address, (sender, receiver)) = (spec.info.run_id.clone(), Address::vacant(), oneshot::channel());
         let handle = RunHandle { id: id.clone(), address: address.clone(), outcome: receiver };
         (Self { id, spec, deps, address, outcome: sender }, handle)
     }
@@ -372,7 +372,7 @@ mod tests {
         let spec = RunSpec {
             program: Arc::new(engine::compile(&chain).unwrap()),
             input: Value::Int(1),
-            info: RunInfo { request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
+            info: RunInfo { run_id: RunId::random(), request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
         };
         let (args, mut handle) = RunArgs::new(spec, deps(&folder));
         let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();

@@ -29,6 +29,7 @@ mod limits;
 mod model_sync;
 mod models;
 mod paging;
+mod parsing;
 mod pools;
 mod providers;
 mod queue_answers;

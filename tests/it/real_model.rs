@@ -1,4 +1,4 @@
-//! The whole road on a real language model: a prompt, embeddings and the README's chain. `tests/run.sh` starts the model
+//! The whole road on a real language model: a prompt, embeddings, the README's chain and constrained numbers. `tests/run.sh` starts the model
 //! servers and names them in the environment.
 
 use serde_json::json;
@@ -77,4 +77,19 @@ async fn a_real_model_finds_its_way_through_the_readmes_chain() {
     assert!(matches!((key, next), ("valid", "answer") | ("invalid", "reject")), "{answer}");
     assert!(!answer["output"].as_str().unwrap().is_empty());
     assert!(state.iter().all(|unit| unit["model"] == CHAT_MODEL && unit["duration"].as_f64().unwrap() > 0.0));
+}
+
+#[tokio::test]
+async fn a_real_model_answers_in_numbers_and_ranges_only() {
+    let Some(server) = server().await else { return };
+    for (handler, prompt, output_type) in [
+        ("parse_number", "How many legs does a cat have?", "int"),
+        ("parse_score", "Rate this poem from 0 to 10: Roses are red.", "float"),
+        ("parse_range", "How many days does a delivery take? Give a range such as 3-5.", "string"),
+    ] {
+        let tasks = json!([{"id": "t", "handler": handler, "transition": {"branches": [{"operator": "default"}]}}]);
+        let answer =
+            server.post("/tasks", json!({"input": prompt, "chain": {"tasks": tasks}})).await.expect(200).json();
+        assert_eq!(answer["outputType"], output_type, "{answer}");
+    }
 }

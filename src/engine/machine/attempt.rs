@@ -12,6 +12,7 @@ use crate::{
         value::Value,
     },
     engine::{
+        command, completion,
         hook::HookInvocation,
         program::{Program, Step, Work},
         reply, tokens,
@@ -46,7 +47,12 @@ impl Machine {
                     visit.conversation = Some(conversation);
                 }
             }
-            Ok(Begun::Done(output, value)) => return Next::Settle(Settled::at_once(Ok((output, value)))),
+            Ok(Begun::Done(output, value)) => {
+                if !matches!(step.work, Work::Noop) {
+                    turn.work = turn.work.saturating_add(input.extent());
+                }
+                return Next::Settle(Settled::at_once(Ok((output, value))));
+            }
             Err(failure) => {
                 // To find this out, the input was read and perhaps its tokens counted.
                 turn.work = turn.work.saturating_add(input.extent());
@@ -75,6 +81,25 @@ impl Machine {
                 let constraint = constrain.then(|| Constraint::OneOf(conditions.keys()));
                 let (call, route) = self.ask(program, step, prompt(input)?, Some(constraint), now)?;
                 Ok(Begun::Asks(Effect::AskModel { step: id, call, route, timeout }))
+            }
+            Work::Parse { form, constrain } => {
+                let constraint = constrain.then(|| form.constraint());
+                let (call, route) = self.ask(program, step, prompt(input)?, Some(constraint), now)?;
+                Ok(Begun::Asks(Effect::AskModel { step: id, call, route, timeout }))
+            }
+            Work::ParseTransition => {
+                let word = command::of(input).map_err(invalid)?;
+                Ok(Begun::Done(input.clone(), Evaluation::of(word)))
+            }
+            Work::ConvertToOpenaiChatResponse { model } => {
+                let Value::ChatHistory(history) = input else {
+                    let found = input.data_type();
+                    return Err(invalid(format!("{} needs a chat_history, not {found}", step.handler.as_str())));
+                };
+                // No two attempts of a run have the same number.
+                let reply = format!("chatcmpl-{}-{}", self.run.run_id, id.0);
+                let response = completion::of(history, &reply, model.as_deref(), now);
+                Ok(Begun::Done(response, Evaluation::of("converted")))
             }
             Work::Embedding => {
                 let text = prompt(input)?;

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::{
     domain::{
         failure::Failure,
-        ids::RequestId,
+        ids::{RequestId, RunId},
         message::{ChatCall, Completion, Served},
         route::ModelRoute,
         time::Timestamp,
@@ -23,6 +23,8 @@ pub struct StepId(pub(crate) u64);
 /// Which run this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInfo {
+    /// Unlike that of any other run: the engine draws no random numbers, so ids it makes are made of this one.
+    pub run_id: RunId,
     /// The request that runs the chain.
     pub request_id: RequestId,
     /// When it came.

@@ -73,8 +73,8 @@ fn answered(
             warn();
             Ok((Value::string(text), Evaluation::of(text)))
         }
-        Work::ConditionKey { .. } if cut => {
-            let text = "the reply was cut at its bound of output tokens before it named a key";
+        Work::ConditionKey { .. } | Work::Parse { .. } if cut => {
+            let text = "the reply was cut at its bound of output tokens, so it cannot be relied on";
             Err(Failure::new(FailureClass::InvalidOutput, text))
         }
         Work::ConditionKey { conditions, .. } => {
@@ -82,6 +82,9 @@ fn answered(
             let matched = conditions.matching(text);
             let matched = matched.ok_or_else(|| Failure::new(FailureClass::InvalidOutput, conditions.refusal(text)))?;
             Ok((Value::string(matched.text.as_str()), matched))
+        }
+        Work::Parse { form, .. } => {
+            form.read(reply::answer(&completion.text)?).map_err(|text| Failure::new(FailureClass::InvalidOutput, text))
         }
         Work::ModelExecution => {
             // The conversation keeps the reply as it came, but it must hold an answer.
@@ -106,7 +109,12 @@ fn answered(
             };
             Ok((Value::chat_history(history), Evaluation::of("executed")))
         }
-        Work::Embedding | Work::RaiseError | Work::Noop | Work::Hook(_) => Err(unasked()),
+        Work::ParseTransition
+        | Work::Embedding
+        | Work::RaiseError
+        | Work::Noop
+        | Work::ConvertToOpenaiChatResponse { .. }
+        | Work::Hook(_) => Err(unasked()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole runs, driven by hand.
 
 mod handlers;
+mod parsing;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -9,7 +10,7 @@ use super::*;
 use crate::{
     domain::{
         chain::Chain,
-        ids::{BackendId, PoolId, RequestId},
+        ids::{BackendId, PoolId, RequestId, RunId},
         message::{ChatCall, ChatHistory, Completion, Constraint, Finish},
         provider::ProviderKind,
         route::{Capability, RoutingStrategy},
@@ -34,7 +35,7 @@ impl Rig {
 
     fn with(chain: &Chain, input: Value) -> Self {
         let program = Arc::new(compile(chain).expect("a valid chain"));
-        let run = RunInfo { request_id: RequestId::new("req-1"), started_at: NOON };
+        let run = RunInfo { run_id: RunId::new("run-1"), request_id: RequestId::new("req-1"), started_at: NOON };
         let settings = EngineSettings {
             default_system_instruction: "only the answer".to_owned(),
             max_output_tokens: 512,
@@ -456,6 +457,11 @@ fn any_valid_chain() -> impl Strategy<Value = Json> {
         "noop",
         "raw_string",
         "condition_key",
+        "parse_number",
+        "parse_score",
+        "parse_range",
+        "parse_transition",
+        "convert_to_openai_chat_response",
         "raise_error",
         "embedding",
         "hook",
@@ -481,13 +487,14 @@ fn any_valid_chain() -> impl Strategy<Value = Json> {
 
 fn any_answer(kind: u8, effect: &Effect) -> Event {
     let step = step_of(effect).expect("waits");
-    match kind % 7 {
+    match kind % 8 {
         0 => answered(effect, "a"),
         1 => answered(effect, "c"),
         2 => cut(effect, "a"),
         3 => failed(effect, FailureClass::ServerError, "broken"),
         4 => hook_replied(effect, json!({"output": 1, "transition": "ok"})),
         5 => hook_replied(effect, json!([])),
+        6 => answered(effect, "7"),
         _ => Event::Embedded { step, vector: vec![1.0], served: None, elapsed: TOOK },
     }
 }

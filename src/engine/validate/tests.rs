@@ -27,11 +27,6 @@ fn what_makes_a_chain_unable_to_run_is_found_and_named() {
         (json!({"id": "end"}), "task end: a task cannot be called 'end'"),
         (json!({"handler": ""}), "task a: the task has no handler"),
         (json!({"handler": "shout"}), "unknown handler 'shout'"),
-        (json!({"handler": "parse_number"}), "handler 'parse_number' is not supported by this version yet"),
-        (json!({"handler": "parse_score"}), "not supported by this version yet"),
-        (json!({"handler": "parse_range"}), "not supported by this version yet"),
-        (json!({"handler": "parse_transition"}), "not supported by this version yet"),
-        (json!({"handler": "convert_to_openai_chat_response"}), "not supported by this version yet"),
         (json!({"handler": "condition_key"}), "needs valid_conditions"),
         (json!({"handler": "hook"}), "needs hook.name"),
         (json!({"handler": "hook", "hook": {"name": " "}}), "needs hook.name"),
@@ -70,6 +65,11 @@ fn what_can_run_is_not_complained_about() {
         json!({"handler": "raise_error", "transition": {}}),
         json!({"handler": "condition_key", "valid_conditions": {"yes": false}}),
         json!({"handler": "hook", "hook": {"name": "not registered yet"}}),
+        json!({"handler": "parse_number", "execute_config": {"constrain": "Auto"}}),
+        json!({"handler": "parse_score", "transition": {"branches": [{"operator": ">", "when": "7.5"}, {}]}}),
+        json!({"handler": "parse_range", "transition": {"branches": [{"operator": "in_range", "when": "-1-5"}, {}]}}),
+        json!({"handler": "parse_transition"}),
+        json!({"handler": "convert_to_openai_chat_response"}),
         json!({"retry_on_failure": 100, "timeout": "1m30s"}),
         json!({"retry_on_failure": -3}),
         json!({"input_var": "never set", "system_instruction": "be brief"}),
@@ -83,6 +83,16 @@ fn what_can_run_is_not_complained_about() {
         let chain =
             json!({"routing_strategy": strategy.as_str().to_uppercase(), "tasks": chain_with(json!({}))["tasks"]});
         assert_eq!(findings(chain), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn every_handler_but_raise_error_needs_branches() {
+    for handler in Handler::ALL {
+        let found = findings(chain_with(json!({"handler": handler.as_str(), "valid_conditions": ["x"],
+            "hook": {"name": "h"}, "transition": {}})));
+        let missing = found.iter().any(|finding| finding.contains("transition.branches is empty"));
+        assert_eq!(missing, handler != Handler::RaiseError, "{}: {found:?}", handler.as_str());
     }
 }
 
