@@ -404,7 +404,7 @@ wait_for_models() {
 }
 
 show_prompt() {
-    say "    prompt: $PROMPT"
+    say "    prompt: $PROMPT${MAX_OUTPUT_TOKENS:+ (the answer is cut at $MAX_OUTPUT_TOKENS tokens)}"
     DOING="waiting for the answer"
     request POST /execute -H 'Content-Type: application/json' -d "$(json_text prompt "$PROMPT")"
     DOING=
@@ -439,7 +439,9 @@ summary() {
             printf '    %-9s pid %-7s log %s\n' "$name" "$PROCESS_PID" "$RUN/$name.log"
         fi
     done
-    say "    stop with: deploy/quickstart.sh --stop"
+    local how="deploy/quickstart.sh --stop"
+    [[ $RUN == "$ROOT/.backends/quickstart" ]] || how="QUICKSTART_DIR=$RUN $how"
+    say "    stop with: $how"
 }
 
 print_env() {

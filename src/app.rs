@@ -169,7 +169,7 @@ impl App {
     }
 }
 
-/// The pools and models that exist from the first start on (`docs/api.md`, defaults).
+/// The pools and models that exist from the first start on (`docs/operations.md`, created at startup).
 fn seeds(defaults: &DefaultsConfig) -> (Vec<SeedPool>, Vec<SeedModel>) {
     let pool = |id: &str, name: &str, purpose: &str| SeedPool {
         id: PoolId::new(id),

@@ -194,6 +194,8 @@ stage "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-dep
 stage "tests" cargo test --workspace --locked
 
 if [[ $QUICK == no ]]; then
+    # With the profile that the quickstart is built with next, so that the dependencies are compiled once for both.
+    stage "benches build" cargo bench --workspace --no-run --profile ci --locked
     # The servers of the tests would take processor time from the ones of the quickstart.
     for name in chat embed; do
         process_stop "$SCRATCH/backends/$name.pid" 10

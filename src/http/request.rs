@@ -209,7 +209,7 @@ where
     }
 }
 
-/// The client's own id if it is printable and short, else a new one (`docs/api.md`, request identity).
+/// The client's own id if it is printable and short, else a new one (`docs/api.md`, answers).
 pub(super) fn request_id(headers: &header::HeaderMap) -> RequestId {
     let sent = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let is_usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| (0x20..0x7f).contains(&byte));

@@ -32,7 +32,8 @@ impl RestartPolicy {
 pub(super) enum Verdict {
     /// Start it again after this delay.
     RestartAfter(Duration),
-    /// It cannot live; the supervisor itself should fail.
+    /// It crashes faster than restarts help. What follows is the supervisor's choice: the root ends the process, the fleet
+    /// lets the child rest for the window.
     Escalate,
 }
 

@@ -1,5 +1,5 @@
 //! The command line and the start: settings that are refused, ports and folders that are taken, and a log without
-//! secrets (`docs/operations.md`, configuration).
+//! secrets (`README.md`, configuration).
 
 use std::net::TcpListener;
 

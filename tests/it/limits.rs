@@ -1,4 +1,4 @@
-//! How many calls a backend gets at once, who waits, who is refused, and that no slot is ever lost (`docs/api.md`, load).
+//! How many calls a backend gets at once, who waits, who is refused, and that no slot is ever lost (`docs/operations.md`, backpressure).
 
 use loadtest::sim::{Route, Routes, Rule, SimBackend};
 use penstock::domain::ids::PoolId;

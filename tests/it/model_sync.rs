@@ -1,5 +1,5 @@
 //! What a backend should have and what it has: probing, downloads of what is missing, removal of what nobody declared
-//! (`docs/api.md`, reconciliation).
+//! (`docs/backends.md`, Ollama).
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn what_is_declared_and_missing_is_downloaded_and_then_used() {
     let id = server.register("a", "ollama", &sim, &[TASKS]).await;
     gate.wait_for_arrivals(1).await.unwrap();
     let refused = server.post("/execute", json!({"prompt": "hi"})).await.expect(503);
-    assert!(refused.error().contains("no models yet"), "{}", refused.text);
+    assert!(refused.error().contains("a is downloading chat:1b"), "{}", refused.text);
     let entry = state(&server).await[0].clone();
     assert_eq!((&entry["models"], &entry["pulledModels"]), (&json!(["chat:1b"]), &json!([])));
     gate.release_all();

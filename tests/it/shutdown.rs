@@ -1,4 +1,4 @@
-//! The end of a server: signals, the drain, streams, and the next start on the same data (`docs/operations.md`, shutdown).
+//! The end of a server: signals, the drain, streams, and the next start on the same data (`docs/operations.md`, draining).
 
 use loadtest::sim::SimBackend;
 use penstock::app::Ended;

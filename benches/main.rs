@@ -1,0 +1,8 @@
+//! What the hot paths cost, one file a question. Run with `cargo bench`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench fails by panicking")]
+
+mod chain;
+mod reply;
+mod request;
+
+criterion::criterion_main!(chain::benches, reply::benches, request::benches);
