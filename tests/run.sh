@@ -168,6 +168,26 @@ quickstart() {
     fi
 }
 
+# The same with an Ollama server, here a simulated one that has to download both models first.
+quickstart_ollama() {
+    local out=$SCRATCH/quickstart-ollama.txt port ollama target=${CARGO_TARGET_DIR:-target}
+    cargo build --quiet --locked --profile ci -p loadtest
+    ollama=$(free_port)
+    "$target/ci/loadtest" sim --kind ollama --port "$ollama" \
+        --catalog qwen3:4b --catalog nomic-embed-text:latest >"$SCRATCH/ollama.log" 2>&1 &
+    local pid=$!
+    port=$(free_port)
+    local status=0
+    QUICKSTART_DIR=$SCRATCH/quickstart-ollama PORT=$port OLLAMA_URL=http://127.0.0.1:$ollama \
+        deploy/quickstart.sh --once --profile ci | tee "$out" || status=$?
+    kill "$pid"
+    wait "$pid" || true
+    ((status == 0)) || return "$status"
+    has "$out" "answer to the prompt" '^    prompt: .+'
+    has "$out" "download" 'qwen3:4b'
+    has "$out" "first step of the chain" '^    validate +condition_key +(valid|invalid) +[0-9]+$'
+}
+
 install_missing
 require_rust
 say "stages run one after another; the first run compiles everything and takes its time"
@@ -202,6 +222,7 @@ if [[ $QUICK == no ]]; then
     done
     stage "quickstart" quickstart first
     stage "quickstart, again" quickstart second
+    stage "quickstart with Ollama" quickstart_ollama
     stage "commands of README and docs" tests/readme.sh
 fi
 

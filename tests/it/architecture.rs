@@ -148,11 +148,21 @@ fn actors_name_their_supervision_events_and_wait_for_nothing_outside() {
         if code.contains("impl Actor for") && !text.contains("//! Mailbox:") {
             wrong.push(format!("{file} does not say what bounds its mailbox"));
         }
+        if code.contains("Mutex") {
+            wrong.push(format!("{file} locks; state belongs to an actor or is published as a snapshot"));
+        }
         if text.contains("OutputPort") {
             wrong.push(format!("{file} uses OutputPort, which loses messages silently"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_load_harness_knows_the_server_by_its_protocol_alone() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/Cargo.toml");
+    let dependencies = fs::read_to_string(manifest).unwrap();
+    assert!(!dependencies.lines().any(|line| line.starts_with("penstock")));
 }
 
 #[test]
