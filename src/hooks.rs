@@ -14,7 +14,7 @@ use crate::{
         hook::Hook,
         ids::RequestId,
     },
-    providers::Transport,
+    providers::{Transport, root_cause},
     stores::catalog::{CatalogStore, StoreError},
 };
 
@@ -64,8 +64,9 @@ impl HookClient {
             .header(header::CONTENT_TYPE, "application/json")
             .header("x-request-id", request_id.as_str())
             .body(body);
-        let response =
-            request.send().await.map_err(|_| failure(format!("hook '{name}' cannot be reached or broke off")))?;
+        let response = request.send().await.map_err(|error| {
+            failure(format!("hook '{name}' cannot be reached or broke off ({})", root_cause(&error)))
+        })?;
         let status = response.status();
         let reply = collect(response, name).await;
         if !status.is_success() {

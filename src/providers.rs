@@ -11,6 +11,7 @@ mod transport;
 
 use async_trait::async_trait;
 
+pub(crate) use self::transport::root_cause;
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},

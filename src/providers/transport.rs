@@ -155,7 +155,7 @@ fn send_error(error: &reqwest::Error) -> ProviderError {
 }
 
 /// The innermost words, for example "Connection refused"; they hold no URL and no key.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{directory::BackendCell, pool::Candidate};
+use super::directory::BackendCell;
 
 /// One slot of one backend. Held by exactly one call; dropping it frees the slot and wakes whoever waits for it.
 pub(super) struct Lease {
@@ -35,8 +35,8 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    pub(super) fn to(candidates: &[Candidate]) -> Self {
-        let backends: Vec<Arc<BackendCell>> = candidates.iter().map(|it| Arc::clone(&it.backend)).collect();
+    pub(super) fn to<'a>(backends: impl Iterator<Item = &'a Arc<BackendCell>>) -> Self {
+        let backends: Vec<Arc<BackendCell>> = backends.map(Arc::clone).collect();
         for backend in &backends {
             backend.slots.announce();
         }

@@ -84,7 +84,7 @@ impl Waiter {
             self.candidates = resolve(table, &self.query);
             self.candidates.sort_by_key(|candidate| candidate.tier);
             // The new announcement stands before the old one falls.
-            self.announced = Announced::to(&self.candidates);
+            self.announced = Announced::to(self.candidates.iter().map(|candidate| &candidate.backend));
             self.epoch = epoch;
         }
     }

@@ -89,7 +89,7 @@ impl Plan {
         let mut place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
         let began = Instant::now();
         // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
-        let announced = Announced::to(&candidates);
+        let announced = Announced::to(candidates.iter().map(|candidate| &candidate.backend));
         let (grant, granted) = oneshot::channel();
         let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
         if let Err(error) = pool.handle.enqueue(waiter) {
