@@ -57,7 +57,7 @@ pub struct Error {
 
 impl Error {
     /// An error with words for the caller: short, naming the field and the fix, never holding a secret.
-    /// What the caller sent may be quoted in it, so it is cut at [`MAX_MESSAGE_CHARS`].
+    /// What the caller sent may be quoted in it, so it is cut where an answer would grow out of hand.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {

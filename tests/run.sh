@@ -215,7 +215,7 @@ stage "tests" cargo test --workspace --locked
 
 if [[ $QUICK == no ]]; then
     # With the profile that the quickstart is built with next, so that the dependencies are compiled once for both.
-    stage "benches build" cargo bench --workspace --no-run --profile ci --locked
+    stage "benches build" cargo bench --bench penstock --no-run --profile ci --locked
     # The servers of the tests would take processor time from the ones of the quickstart.
     for name in chat embed; do
         process_stop "$SCRATCH/backends/$name.pid" 10
