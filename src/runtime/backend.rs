@@ -154,7 +154,7 @@ pub(super) struct BackendState {
     deps: BackendDeps,
     goal: BackendGoal,
     generation: u64,
-    /// Counts the probes of this life.
+    /// Counts the probes of this life, and the times one was given up.
     probe_number: u64,
     probed_at: Option<Instant>,
     /// Ends the latest probe and its timer, when a new goal makes its sight useless.
@@ -205,12 +205,9 @@ impl BackendState {
         }
         let is_other_server = goal.backend.trimmed_url() != self.goal.backend.trimmed_url()
             || goal.backend.kind != self.goal.backend.kind;
-        let is_other_call = is_other_server || goal.api_key != self.goal.api_key || goal.backend != self.goal.backend;
+        let is_other_call = goal.api_key != self.goal.api_key || goal.backend != self.goal.backend;
         self.goal = goal;
-        // What the running probe sees, or would delete, belongs to the old goal.
-        self.probe_stop.cancel();
-        self.is_probing = false;
-        self.probe_again = false;
+        self.forget_probe();
         if is_other_call {
             self.provider = provider_of(&self.goal, &self.deps.transport);
         }
@@ -264,6 +261,15 @@ impl BackendState {
             };
             stop.run_until_cancelled(work).await;
         });
+    }
+
+    /// What the latest probe sees, or would delete, belongs to an old goal: it is stopped, and what it may have reported
+    /// already bears a name that no longer counts.
+    fn forget_probe(&mut self) {
+        self.probe_stop.cancel();
+        self.probe_number += 1;
+        self.is_probing = false;
+        self.probe_again = false;
     }
 
     /// Looks at once whether the backend is still there, but not more often than a storm of failures deserves.
@@ -460,5 +466,39 @@ pub(super) fn sample() -> Backend {
         labels: std::collections::BTreeMap::new(),
         created_at: Timestamp::ZERO,
         updated_at: Timestamp::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::model::ObservedModel, providers::TransportConfig};
+
+    fn state() -> BackendState {
+        // Whichever test comes first installs it.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let patience = Duration::from_secs(1);
+        let timeouts = TransportConfig { connect: patience, first_byte: patience, idle: patience, total: patience };
+        BackendState::new(BackendArgs {
+            cell: BackendCell::new(sample()),
+            goal: BackendGoal { backend: sample(), api_key: None, in_pool: true, declared: Vec::new() },
+            generation: 1,
+            deps: BackendDeps {
+                transport: Transport::new(timeouts).unwrap(),
+                events: EventsHandle::vacant(),
+                model_sync: ModelSync::Additive,
+                tasks: TaskTracker::new(),
+            },
+        })
+    }
+
+    #[test]
+    fn what_a_probe_saw_before_the_backend_left_its_pools_is_not_believed() {
+        let mut state = state();
+        let probe = state.probe_name();
+        state.adopt(BackendGoal { in_pool: false, ..state.goal.clone() });
+        state.on_probe(probe, Ok(vec![ObservedModel::named("late")]));
+        let view = state.cell.view();
+        assert_eq!((view.observed.len(), &view.health), (0, &Health::Unknown));
     }
 }
