@@ -10,10 +10,17 @@ pub(super) const MAX_TEXT_BYTES: usize = 512;
 
 /// A required text of at most 512 bytes.
 pub(super) fn required(field: &str, value: &str) -> Result<String, Error> {
-    if value.trim().is_empty() {
-        return Err(Error::unprocessable(format!("field '{field}' is required and must not be empty")));
-    }
+    present(field, value)?;
     text(field, value)
+}
+
+/// The complaint about a required field that is absent or empty.
+pub(super) fn missing(field: &str) -> Error {
+    Error::unprocessable(format!("field '{field}' is required and must not be empty"))
+}
+
+fn present(field: &str, value: &str) -> Result<(), Error> {
+    if value.trim().is_empty() { Err(missing(field)) } else { Ok(()) }
 }
 
 /// A text of at most 512 bytes.
@@ -23,9 +30,7 @@ pub(super) fn text(field: &str, value: &str) -> Result<String, Error> {
 
 /// A required id or hook name of at most 255 bytes.
 pub(super) fn short(field: &str, value: &str) -> Result<String, Error> {
-    if value.trim().is_empty() {
-        return Err(Error::unprocessable(format!("field '{field}' is required and must not be empty")));
-    }
+    present(field, value)?;
     at_most(field, value, MAX_ID_BYTES)
 }
 

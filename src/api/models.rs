@@ -84,9 +84,11 @@ pub(super) fn view(api: &Api, model: Model) -> ModelView {
 /// # Errors
 /// 422, 409, 429.
 pub async fn create(api: &Api, input: ModelInput) -> Result<Reply, Error> {
-    let patch = ModelPatch { model: Some(input.model.clone().unwrap_or_default()), ..input.check()? };
-    let name = fields::required("model", patch.model.as_deref().unwrap_or_default())?;
-    let model = api.store.create_model(ModelPatch { model: Some(name), ..patch }).await?;
+    let patch = input.check()?;
+    if patch.model.is_none() {
+        return Err(fields::missing("model"));
+    }
+    let model = api.store.create_model(patch).await?;
     api.runtime.reconcile.poke();
     Reply::created(&view(api, model))
 }

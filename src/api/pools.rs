@@ -62,10 +62,6 @@ impl PoolInput {
     }
 }
 
-fn name_missing() -> Error {
-    Error::unprocessable("field 'name' is required and must not be empty")
-}
-
 /// `POST /pools`.
 ///
 /// # Errors
@@ -73,7 +69,7 @@ fn name_missing() -> Error {
 pub async fn create(api: &Api, input: PoolInput) -> Result<Reply, Error> {
     let patch = input.check(QueueLimits::default())?;
     if patch.name.is_none() {
-        return Err(name_missing());
+        return Err(fields::missing("name"));
     }
     let pool = api.store.create_pool(patch).await?;
     api.runtime.reconcile.poke();
@@ -112,7 +108,7 @@ pub async fn update(api: &Api, id: &str, input: PoolInput) -> Result<Reply, Erro
             return Err(Error::new(ErrorCode::Immutable, message));
         }
     } else if patch.name.is_none() {
-        return Err(name_missing());
+        return Err(fields::missing("name"));
     }
     let pool = api.store.update_pool(&id, patch).await?;
     api.put_in_force().await;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Reply};
+use super::{Api, Reply, fields};
 use crate::{
     domain::{
         backend::ApiKey,
@@ -59,7 +59,7 @@ pub async fn configure(api: &Api, provider: &str, input: ProviderInput) -> Resul
     let provider = parse(provider)?;
     let key = input.api_key.trim();
     if key.is_empty() {
-        return Err(Error::unprocessable("field 'apiKey' is required and must not be empty"));
+        return Err(fields::missing("apiKey"));
     }
     let base_url = match provider {
         CloudProvider::Openai => &api.upstream.openai_base_url,

@@ -9,12 +9,12 @@ mod call;
 use std::{sync::Arc, time::Duration};
 
 use self::{
-    admission::Plan,
+    admission::{Found, Plan},
     call::{Call, Embed, Generate},
 };
 use super::{
     directory::{BackendView, Directory},
-    pool::{Candidate, Grant, Matching, ModelQuery, resolve},
+    pool::{Candidate, Grant, Matching, ModelQuery},
 };
 use crate::{
     domain::{
@@ -154,9 +154,11 @@ impl Dispatcher {
                     tokens: route.tokens,
                     tried: Vec::new(),
                 };
-                let mut eligible = pools.iter().filter(|pool| !is_default || pool.id == default_pool);
-                if let Some(pool) = eligible.find(|pool| !resolve(&pool.table(), &query).is_empty()) {
-                    return Ok(Plan { pool: Arc::clone(pool), query });
+                for pool in pools.iter().filter(|pool| !is_default || pool.id == default_pool) {
+                    let found = Found::look_up(pool, &query);
+                    if !found.candidates.is_empty() {
+                        return Ok(Plan { pool: Arc::clone(pool), query, found: Some(found) });
+                    }
                 }
             }
         }

@@ -29,6 +29,7 @@ use crate::{
         alert::Alert,
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
+        message::{Completion, Served},
         time::Timestamp,
         value::Value,
     },
@@ -249,10 +250,10 @@ impl RunState {
 
 /// What came of an effect, before it is an event of a step.
 enum Outcome {
-    Answered(crate::domain::message::Completion, crate::domain::message::Served),
-    Embedded(Vec<f64>, crate::domain::message::Served),
+    Answered(Completion, Served),
+    Embedded(Vec<f64>, Served),
     HookReplied(serde_json::Value),
-    Failed(Failure, Option<crate::domain::message::Served>),
+    Failed(Failure, Option<Served>),
 }
 
 impl Outcome {

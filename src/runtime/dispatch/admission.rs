@@ -22,6 +22,22 @@ use crate::{
 pub(super) struct Plan {
     pub(super) pool: Arc<PoolCell>,
     pub(super) query: ModelQuery,
+    /// What the planning found, for the first attempt; further ones look again.
+    pub(super) found: Option<Found>,
+}
+
+/// The candidates of a pool at one moment.
+pub(super) struct Found {
+    pub(super) candidates: Vec<Candidate>,
+    /// The pool's change count before they were looked up.
+    epoch: u64,
+}
+
+impl Found {
+    pub(super) fn look_up(pool: &PoolCell, query: &ModelQuery) -> Self {
+        let epoch = pool.epoch();
+        Self { candidates: resolve(&pool.table(), query), epoch }
+    }
 }
 
 /// A slot, and how long the call waited for it.
@@ -34,12 +50,12 @@ impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
     /// longest wait.
     pub(super) async fn admit(
-        &self,
+        &mut self,
         strategy: Option<RoutingStrategy>,
         waited: Duration,
     ) -> Result<Admitted, DispatchError> {
-        let epoch = self.pool.epoch();
-        let mut candidates = self.ranked(resolve(&self.pool.table(), &self.query), strategy);
+        let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
+        let mut candidates = self.ranked(found.candidates, strategy);
         let free = candidates
             .iter()
             .enumerate()
@@ -51,7 +67,7 @@ impl Plan {
         if candidates.is_empty() {
             return Err(lost(&self.pool));
         }
-        self.wait_for_slot(candidates, epoch, waited).await
+        self.wait_for_slot(candidates, found.epoch, waited).await
     }
 
     /// Candidates in the order in which they should be tried.
@@ -73,7 +89,8 @@ impl Plan {
             // The tier stays first: a large context is no reason to leave the own machines.
             picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
         }
-        picked.into_iter().map(|at| candidates[at].clone()).collect()
+        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+        picked.into_iter().filter_map(|at| candidates[at].take()).collect()
     }
 
     async fn wait_for_slot(
