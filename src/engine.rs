@@ -28,7 +28,7 @@ mod transition;
 mod validate;
 mod variables;
 
-pub use finding::{Finding, InvalidChain};
+pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use hook::HookInvocation;
 pub use machine::{
     Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,

@@ -65,6 +65,7 @@ pub(super) fn constraint_schema(constraint: &Constraint) -> serde_json::Value {
         Constraint::Range => {
             json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?-(-)?[0-9]+(\.[0-9]+)?$"})
         }
+        Constraint::Schema(schema) => schema.as_ref().clone(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Why a model call, a hook or a run failed: one closed set of classes, decided from statuses and phases, never from
 //! the words of a message.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-/// The class of a failure; chains will catch by it, the API maps it to a status.
+/// The class of a failure; chains retry and catch by it, the API maps it to a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -35,6 +37,51 @@ pub enum FailureClass {
     Cancelled,
     /// Our own fault.
     Internal,
+}
+
+impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 14] = [
+        Self::RateLimit,
+        Self::ServerError,
+        Self::Connection,
+        Self::Timeout,
+        Self::Auth,
+        Self::ContextLength,
+        Self::InvalidOutput,
+        Self::InvalidInput,
+        Self::HookError,
+        Self::MaxVisits,
+        Self::MaxSteps,
+        Self::Budget,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// Its name in a chain and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::ServerError => "server_error",
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+            Self::Auth => "auth",
+            Self::ContextLength => "context_length",
+            Self::InvalidOutput => "invalid_output",
+            Self::InvalidInput => "invalid_input",
+            Self::HookError => "hook_error",
+            Self::MaxVisits => "max_visits",
+            Self::MaxSteps => "max_steps",
+            Self::Budget => "budget",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Reads a name; `None` for an unknown one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == text.trim())
+    }
 }
 
 /// Why a request was refused for load or state, a closed set: sent as `X-Penstock-Reason`.
@@ -83,12 +130,14 @@ pub struct Failure {
     pub refusal: Option<RefusalReason>,
     /// The status an upstream answered with, if one did.
     pub status: Option<u16>,
+    /// How long the upstream asks us to wait before the next attempt (`Retry-After`).
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure of this class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), refusal: None, status: None }
+        Self { class, message: message.into(), refusal: None, status: None, retry_after: None }
     }
 
     /// "Nothing can serve this now", and why.
@@ -101,5 +150,19 @@ impl Failure {
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_is_read_back_by_its_name_and_written_as_it_in_json() {
+        for class in FailureClass::ALL {
+            assert_eq!(FailureClass::parse(class.as_str()), Some(class));
+            assert_eq!(serde_json::to_value(class).expect("serialises"), class.as_str());
+        }
+        assert_eq!(FailureClass::parse("ratelimit"), None);
     }
 }

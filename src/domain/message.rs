@@ -1,5 +1,7 @@
 //! What is said to a model and what comes back, in no provider's dialect.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{ids::BackendId, time::Timestamp};
@@ -67,6 +69,8 @@ pub enum Constraint {
     Number,
     /// Two numbers with a hyphen between them, as a JSON string.
     Range,
+    /// JSON that this schema (JSON Schema 2020-12) accepts.
+    Schema(Arc<serde_json::Value>),
 }
 
 /// One call of a generating model, for every backend kind.

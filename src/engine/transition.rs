@@ -37,16 +37,28 @@ pub(crate) enum Operator {
     Default,
 }
 
+/// Why a branch has no usable operator; the text is for the chain's author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadOperator {
+    /// It is called something else.
+    #[error("{0}")]
+    Unknown(String),
+    /// Its `when` is not what it needs.
+    #[error("{0}")]
+    When(String),
+}
+
 impl Operator {
     /// Reads a branch's operator and `when`. `numeric`: the task yields numbers, so `7` equals `7.00`.
     ///
     /// # Errors
-    /// A text for the chain's author.
-    pub(crate) fn parse(branch: &Branch, numeric: bool) -> Result<Self, String> {
+    /// An unknown operator, or a `when` it cannot use.
+    pub(crate) fn parse(branch: &Branch, numeric: bool) -> Result<Self, BadOperator> {
         let when = &branch.when;
         let threshold = || {
             number::decimal(when).ok_or_else(|| {
-                format!("operator '{}' needs a number in 'when', found '{when}'", branch.operator.trim())
+                let name = branch.operator.trim();
+                BadOperator::When(format!("operator '{name}' needs a number in 'when', found '{when}'"))
             })
         };
         let folded: String = branch.operator.trim().chars().filter(|c| *c != '_').collect();
@@ -62,14 +74,17 @@ impl Operator {
             "<" | "lt" => threshold().map(Self::Below),
             "inrange" => match number::range(when) {
                 Some((low, high)) if low <= high => Ok(Self::InRange(low, high)),
-                Some(_) => Err(format!("the range '{when}' in 'when' ends below its start")),
-                None => Err(format!("operator 'in_range' needs a range such as 1-5 in 'when', found '{when}'")),
+                Some(_) => Err(BadOperator::When(format!("the range '{when}' in 'when' ends below its start"))),
+                None => {
+                    let text = format!("operator 'in_range' needs a range such as 1-5 in 'when', found '{when}'");
+                    Err(BadOperator::When(text))
+                }
             },
             "default" => Ok(Self::Default),
-            _ => Err(format!(
+            _ => Err(BadOperator::Unknown(format!(
                 "unknown operator '{}'; the operators are equals, contains, starts_with, ends_with, >, gt, <, lt, in_range and default",
                 branch.operator
-            )),
+            ))),
         }
     }
 
@@ -193,7 +208,7 @@ mod tests {
             ("in_range", "5-1", "ends below its start"),
             ("matches", "x", "unknown operator 'matches'"),
         ] {
-            let refused = Operator::parse(&branch(name, when), false).expect_err(name);
+            let refused = Operator::parse(&branch(name, when), false).expect_err(name).to_string();
             assert!(refused.contains(part), "{refused}");
         }
     }

@@ -13,13 +13,13 @@ use crate::{
         compose::Strategy,
         condition::Conditions,
         duration,
-        finding::{Finding, InvalidChain},
+        finding::{Code, Finding, InvalidChain, Severity},
         form::Form,
         handler::Handler,
         program::{Branch, Compose, ModelChoice, Program, Step, Work},
         reply,
         template::Template,
-        transition::Operator,
+        transition::{BadOperator, Operator},
     },
 };
 
@@ -36,7 +36,7 @@ pub fn compile(chain: &Chain) -> Result<Program, InvalidChain> {
     let mut check = Check::of(chain);
     let strategy = check.strategy(&chain.routing_strategy);
     if chain.tasks.is_empty() {
-        check.find("the chain has no tasks");
+        check.find(Code::MissingField, "tasks", "the chain has no tasks");
     }
     // A task that is refused keeps its place among the others only for as long as findings are collected.
     let steps = chain.tasks.iter().enumerate().filter_map(|(at, task)| check.task(at, task)).collect();
@@ -56,8 +56,8 @@ pub fn validate(chain: &Chain) -> Vec<Finding> {
 struct Check<'a> {
     /// Where each id is first used.
     places: HashMap<&'a str, usize>,
-    /// The task being looked at.
-    task: Option<String>,
+    /// The task being looked at: its place and its name in messages.
+    task: Option<(usize, String)>,
     findings: Vec<Finding>,
 }
 
@@ -70,38 +70,53 @@ impl<'a> Check<'a> {
         Self { places, task: None, findings: Vec::new() }
     }
 
-    fn find(&mut self, message: impl AsRef<str>) {
+    /// An error in the field at this pointer below the task being looked at, or below the chain.
+    fn find(&mut self, code: Code, field: &str, message: impl AsRef<str>) {
         /// Messages quote the chain, and a chain may be long.
         const LONGEST: usize = 400;
-        let task = self.task.as_deref().map(reply::excerpt);
-        self.findings.push(Finding { task, message: reply::shortened(message.as_ref(), LONGEST) });
+        let place = self.task.as_ref().map_or_else(String::new, |(at, _)| format!("/tasks/{at}"));
+        let glue = if field.is_empty() { "" } else { "/" };
+        self.findings.push(Finding {
+            severity: Severity::Error,
+            code,
+            message: reply::shortened(message.as_ref(), LONGEST),
+            path: format!("{place}{glue}{field}"),
+            line: None,
+            column: None,
+            hint: None,
+            task: self.task.as_ref().map(|(_, name)| reply::excerpt(name)),
+        });
     }
 
     /// The value, or a finding.
-    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
-        result.map_err(|message| self.find(message)).ok()
+    fn take<T>(&mut self, code: Code, field: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.find(code, field, message)).ok()
     }
 
     fn strategy(&mut self, text: &str) -> Option<RoutingStrategy> {
         let strategy = RoutingStrategy::parse(text);
         if strategy.is_none() && !text.trim().is_empty() {
             let known = RoutingStrategy::ALL.map(RoutingStrategy::as_str).join(", ");
-            self.find(format!("unknown routing_strategy '{text}'; the strategies are {known}"));
+            let message = format!("unknown routing_strategy '{text}'; the strategies are {known}");
+            self.find(Code::UnknownValue, "routing_strategy", message);
         }
         strategy
     }
 
     fn task(&mut self, at: usize, task: &Task) -> Option<Step> {
-        self.task = Some(if task.id.is_empty() { format!("#{}", at + 1) } else { task.id.clone() });
+        self.task = Some((at, if task.id.is_empty() { format!("#{}", at + 1) } else { task.id.clone() }));
         self.id(at, &task.id);
         let handler = self.handler(&task.handler);
         let work = handler.and_then(|handler| self.work(handler, task));
         if !(0..=MOST_RETRIES).contains(&task.retry_on_failure.max(0)) {
-            self.find(format!("retry_on_failure is {}, the most is {MOST_RETRIES}", task.retry_on_failure));
+            let message = format!("retry_on_failure is {}, the most is {MOST_RETRIES}", task.retry_on_failure);
+            self.find(Code::BadRange, "retry_on_failure", message);
         }
         let timeout = match task.timeout.trim() {
             "" => None,
             text => self.take(
+                Code::BadDuration,
+                "timeout",
                 duration::parse(text)
                     .filter(|timeout| !timeout.is_zero())
                     .ok_or_else(|| format!("timeout '{text}' is no positive duration such as 500ms, 10s or 1m30s")),
@@ -115,13 +130,14 @@ impl<'a> Check<'a> {
         let compose = task.compose.as_ref().and_then(|compose| self.compose(compose));
         let on_failure = match task.transition.on_failure.as_str() {
             "" => None,
-            target => self.place("on_failure", target),
+            target => self.place("transition/on_failure", "on_failure", target),
         };
         let yields_number = handler.is_some_and(Handler::yields_number);
         let branches = task.transition.branches.iter().enumerate();
         let branches = branches.filter_map(|(at, branch)| self.branch(at, branch, yields_number)).collect();
         if task.transition.branches.is_empty() && handler != Some(Handler::RaiseError) {
-            self.find("transition.branches is empty: add at least one, for example {operator: default, goto: end}");
+            let message = "transition.branches is empty: add at least one, for example {operator: default, goto: end}";
+            self.find(Code::MissingField, "transition/branches", message);
         }
         self.task = None;
         Some(Step {
@@ -145,9 +161,14 @@ impl<'a> Check<'a> {
 
     fn id(&mut self, at: usize, id: &str) {
         match self.places.get(id) {
-            _ if id.is_empty() => self.find("the task has no id"),
-            _ if id == END => self.find("a task cannot be called 'end', that ends the run"),
-            Some(first) if *first != at => self.find(format!("task {} has the same id", first + 1)),
+            _ if id.is_empty() => self.find(Code::MissingField, "id", "the task has no id"),
+            _ if id == END => {
+                self.find(Code::ReservedTaskId, "id", "a task cannot be called 'end', that ends the run");
+            }
+            Some(first) if *first != at => {
+                let message = format!("task {} has the same id", first + 1);
+                self.find(Code::DuplicateTaskId, "id", message);
+            }
             _ => {}
         }
     }
@@ -155,10 +176,11 @@ impl<'a> Check<'a> {
     fn handler(&mut self, name: &str) -> Option<Handler> {
         let handler = Handler::parse(name);
         if name.trim().is_empty() {
-            self.find("the task has no handler");
+            self.find(Code::MissingField, "handler", "the task has no handler");
         } else if handler.is_none() {
             let known = Handler::ALL.map(Handler::as_str).join(", ");
-            self.find(format!("unknown handler '{name}'; the handlers are {known}"));
+            let message = format!("unknown handler '{name}'; the handlers are {known}");
+            self.find(Code::UnknownHandler, "handler", message);
         }
         handler
     }
@@ -169,7 +191,8 @@ impl<'a> Check<'a> {
             Handler::RawString => Some(Work::RawString),
             Handler::ConditionKey => {
                 if task.valid_conditions.is_empty() {
-                    self.find("condition_key needs valid_conditions, the replies it allows");
+                    let message = "condition_key needs valid_conditions, the replies it allows";
+                    self.find(Code::MissingField, "valid_conditions", message);
                 }
                 let conditions = Conditions::new(task.valid_conditions.clone());
                 Some(Work::ConditionKey { conditions, constrain })
@@ -187,27 +210,35 @@ impl<'a> Check<'a> {
             }
             Handler::Hook => {
                 let hook = task.hook.as_ref().filter(|hook| !hook.name.trim().is_empty());
-                self.take(hook.ok_or_else(|| "hook needs hook.name, the registered hook to call".to_owned()))
-                    .map(|hook| Work::Hook(Arc::new(hook.clone())))
+                let hook = hook.ok_or_else(|| "hook needs hook.name, the registered hook to call".to_owned());
+                self.take(Code::MissingField, "hook/name", hook).map(|hook| Work::Hook(Arc::new(hook.clone())))
             }
         }
     }
 
     fn model(&mut self, config: &ExecuteConfig) -> ModelChoice {
         if !matches!(config.constrain.trim().to_ascii_lowercase().as_str(), "" | "auto" | "off") {
-            self.find(format!("execute_config.constrain is '{}', it can be auto or off", config.constrain));
+            let message = format!("execute_config.constrain is '{}', it can be auto or off", config.constrain);
+            self.find(Code::UnknownValue, "execute_config/constrain", message);
         }
         let given = |one: &String, more: &[String]| {
             let all = std::iter::once(one).chain(more).filter(|text| !text.trim().is_empty());
             all.cloned().collect::<Vec<_>>()
         };
         let mut providers = Vec::new();
-        for name in given(&config.provider, &config.providers) {
+        let listed = config.providers.iter().enumerate().map(|(at, name)| (format!("providers/{at}"), name));
+        for (field, name) in std::iter::once(("provider".to_owned(), &config.provider)).chain(listed) {
+            if name.trim().is_empty() {
+                continue;
+            }
             let known = || ProviderKind::ALL.map(ProviderKind::as_str).join(", ");
-            match ProviderKind::parse(&name) {
+            match ProviderKind::parse(name) {
                 Some(kind) if providers.contains(&kind) => {}
                 Some(kind) => providers.push(kind),
-                None => self.find(format!("unknown provider '{name}'; the providers are {}", known())),
+                None => {
+                    let message = format!("unknown provider '{name}'; the providers are {}", known());
+                    self.find(Code::UnknownValue, &format!("execute_config/{field}"), message);
+                }
             }
         }
         ModelChoice {
@@ -222,37 +253,52 @@ impl<'a> Check<'a> {
         if source.is_empty() {
             return None;
         }
-        self.take(Template::parse(source).map_err(|error| format!("{field} cannot be parsed: {error}")))
+        let parsed = Template::parse(source).map_err(|error| format!("{field} cannot be parsed: {error}"));
+        self.take(Code::TemplateSyntax, field, parsed)
     }
 
     fn compose(&mut self, compose: &chain::Compose) -> Option<Compose> {
         let with_var = filled(&compose.with_var);
         if with_var.is_none() {
-            self.find("compose.with_var is empty, it names the variable to join with");
+            let message = "compose.with_var is empty, it names the variable to join with";
+            self.find(Code::MissingField, "compose/with_var", message);
         }
-        let strategy = self.take(Strategy::parse(&compose.strategy).ok_or_else(|| {
+        let strategy = Strategy::parse(&compose.strategy).ok_or_else(|| {
             format!(
                 "unknown compose.strategy '{}'; the strategies are override, merge_chat_histories and \
                  append_string_to_chat_history",
                 compose.strategy
             )
-        }));
+        });
+        let strategy = self.take(Code::UnknownValue, "compose/strategy", strategy);
         Some(Compose { with_var: with_var?, strategy: strategy? })
     }
 
     fn branch(&mut self, at: usize, branch: &chain::Branch, yields_number: bool) -> Option<Branch> {
-        let operator = Operator::parse(branch, yields_number).map_err(|error| format!("branch {}: {error}", at + 1));
-        let operator = self.take(operator);
+        let field = |name: &str| format!("transition/branches/{at}/{name}");
+        let operator = match Operator::parse(branch, yields_number) {
+            Ok(operator) => Some(operator),
+            Err(BadOperator::Unknown(error)) => {
+                self.find(Code::UnknownOperator, &field("operator"), format!("branch {}: {error}", at + 1));
+                None
+            }
+            Err(BadOperator::When(error)) => {
+                self.find(Code::BadRange, &field("when"), format!("branch {}: {error}", at + 1));
+                None
+            }
+        };
         let goto = match branch.goto.as_str() {
             "" | END => None,
-            target => self.place(&format!("branch {}: goto", at + 1), target),
+            target => self.place(&field("goto"), &format!("branch {}: goto", at + 1), target),
         };
         Some(Branch { operator: operator?, goto, alert: filled(&branch.alert_on_match) })
     }
 
-    fn place(&mut self, field: &str, target: &str) -> Option<usize> {
+    /// The task that a field names. `called`: the field in messages.
+    fn place(&mut self, field: &str, called: &str, target: &str) -> Option<usize> {
         let place = self.places.get(target).copied();
-        self.take(place.ok_or_else(|| format!("{field} names the task '{target}', which does not exist")))
+        let place = place.ok_or_else(|| format!("{called} names the task '{target}', which does not exist"));
+        self.take(Code::UnknownGoto, field, place)
     }
 }
 

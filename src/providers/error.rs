@@ -116,7 +116,7 @@ impl From<ProviderError> for Failure {
             ProviderErrorKind::Timeout | ProviderErrorKind::Stalled => FailureClass::Timeout,
             ProviderErrorKind::Reply => FailureClass::InvalidOutput,
         };
-        Self { class, message: error.message, refusal: None, status: error.status }
+        Self { class, message: error.message, refusal: None, status: error.status, retry_after: error.retry_after }
     }
 }
 

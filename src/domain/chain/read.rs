@@ -5,12 +5,13 @@ use std::{
     fmt,
 };
 
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 
-use super::Condition;
+use super::{Condition, FallbackModel};
 use crate::domain::value::number_text;
 
 /// A text that may be written as a number or a boolean.
@@ -131,4 +132,66 @@ impl Visitor<'_> for TextVisitor {
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text, E> {
         Ok(Text(number_text(number)))
     }
+}
+
+impl<'de> Deserialize<'de> for FallbackModel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Model;
+
+        impl<'de> Visitor<'de> for Model {
+            type Value = FallbackModel;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a model, or an object with model and provider")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<FallbackModel, E> {
+                Ok(FallbackModel { model: name.to_owned(), provider: String::new() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FallbackModel, A::Error> {
+                let mut read = FallbackModel::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.to_ascii_lowercase().as_str() {
+                        "model" => read.model = map.next_value::<Option<String>>()?.unwrap_or_default(),
+                        "provider" => read.provider = map.next_value::<Option<String>>()?.unwrap_or_default(),
+                        _ => {
+                            map.next_value::<de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(read)
+            }
+        }
+
+        deserializer.deserialize_any(Model)
+    }
+}
+
+/// What [`text`] accepts.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "stands for what is read, in the published schema only")]
+pub(super) enum TextSchema {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
+/// What [`conditions`] accepts.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "stands for what is read, in the published schema only")]
+pub(super) enum ConditionsSchema {
+    Flags(BTreeMap<String, bool>),
+    Listed(Vec<TextSchema>),
+}
+
+/// What a [`FallbackModel`] is read from.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "stands for what is read, in the published schema only")]
+pub(super) enum FallbackModelSchema {
+    Name(String),
+    Full { model: String, provider: Option<String> },
 }
