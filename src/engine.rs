@@ -16,6 +16,7 @@ mod condition;
 mod duration;
 mod finding;
 mod form;
+mod golden;
 mod handler;
 mod hook;
 mod machine;
