@@ -20,6 +20,7 @@ mod cli;
 mod cloud;
 mod downloads;
 mod embed;
+mod examples;
 mod execute;
 mod fields;
 mod first_light;
