@@ -24,6 +24,8 @@ mod examples;
 mod execute;
 mod fields;
 mod first_light;
+mod fuzz;
+mod hook_server;
 mod hook_tasks;
 mod hooks_crud;
 mod limits;
