@@ -2,6 +2,7 @@
 //! and how whole runs go (`docs/workflow-spec.md`). The files say what must be; this says which of them are missing.
 #![cfg(test)]
 
+mod page;
 mod play;
 mod show;
 
@@ -14,7 +15,10 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use self::play::Case;
+use self::{
+    page::{Example, Section},
+    play::Case,
+};
 use super::{handler::Handler, transition::Operator};
 
 /// One task's cases: the fields that all of them share, and the cases.
@@ -121,6 +125,28 @@ fn whole_runs_go_as_their_golden_files_say() {
                 case.chain.entry(field).or_insert_with(|| value.clone());
             }
             problems.extend(play::play(&name, case));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn the_examples_of_every_handler_in_the_documents_do_what_stands_below_them() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers.md")).expect("a page");
+    let sections = page::sections(&page);
+    let names: BTreeSet<_> = sections.iter().map(|section| section.handler.as_str()).collect();
+    let missing: Vec<_> = Handler::ALL.map(Handler::as_str).into_iter().filter(|name| !names.contains(name)).collect();
+    assert!(missing.is_empty(), "handlers without a section: {missing:?}");
+    let mut problems = Vec::new();
+    for Section { handler, examples } in sections {
+        assert!(examples.iter().any(|example| !example.cases.is_empty()), "{handler} has an example with cases");
+        for Example { chain, cases } in examples {
+            let used = chain["tasks"].as_array().into_iter().flatten().any(|task| task["handler"] == handler.as_str());
+            assert!(used, "the example of {handler} uses it");
+            for mut case in cases {
+                case.chain.clone_from(&chain);
+                problems.extend(play::play(&handler, case));
+            }
         }
     }
     report(&problems);
