@@ -23,6 +23,7 @@ mod machine;
 mod number;
 mod program;
 mod reply;
+mod schema;
 mod state;
 mod template;
 mod transition;
@@ -37,5 +38,6 @@ pub use machine::{
 };
 pub use program::Program;
 pub use reply::answer as answer_in;
+pub use schema::{chain_schema, request_schema};
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
