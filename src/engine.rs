@@ -22,8 +22,9 @@ mod hook;
 mod machine;
 mod number;
 mod program;
+mod published_schema;
 mod reply;
-mod schema;
+
 mod state;
 mod template;
 mod transition;
@@ -37,7 +38,7 @@ pub use machine::{
     Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
 };
 pub use program::Program;
+pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
-pub use schema::{chain_schema, request_schema};
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
