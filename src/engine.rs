@@ -24,21 +24,23 @@ mod number;
 mod program;
 mod published_schema;
 mod reply;
-
 mod state;
 mod template;
 mod transition;
 mod validate;
 mod variables;
+mod visits;
 
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use graph::mermaid;
 pub use hook::HookInvocation;
 pub use machine::{
-    Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
+    CurrentAttempt, Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome,
+    StepId,
 };
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
+pub use visits::Visits;
