@@ -14,7 +14,6 @@ mod completion;
 mod compose;
 mod condition;
 mod duration;
-mod finding;
 mod form;
 mod handler;
 mod hook;
@@ -28,6 +27,7 @@ mod transition;
 mod validate;
 mod variables;
 
+use crate::domain::finding;
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use hook::HookInvocation;
 pub use machine::{
