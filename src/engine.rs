@@ -14,7 +14,6 @@ mod completion;
 mod compose;
 mod condition;
 mod duration;
-mod finding;
 mod form;
 mod graph;
 mod handler;
@@ -31,6 +30,7 @@ mod validate;
 mod variables;
 mod visits;
 
+use crate::domain::finding;
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use graph::mermaid;
 pub use hook::HookInvocation;
