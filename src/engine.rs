@@ -9,6 +9,7 @@
 
 pub mod tokens;
 
+mod check;
 mod command;
 mod completion;
 mod compose;
@@ -21,13 +22,16 @@ mod machine;
 mod number;
 mod program;
 mod reply;
+mod schema;
 mod state;
+mod suggest;
 mod template;
 mod transition;
 mod validate;
 mod variables;
 
 use crate::domain::finding;
+pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use hook::HookInvocation;
 pub use machine::{
@@ -35,5 +39,6 @@ pub use machine::{
 };
 pub use program::Program;
 pub use reply::answer as answer_in;
+pub use schema::schema;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
