@@ -9,6 +9,7 @@
 
 pub mod tokens;
 
+mod check;
 mod command;
 mod completion;
 mod compose;
@@ -23,7 +24,9 @@ mod number;
 mod program;
 mod published_schema;
 mod reply;
+mod schema;
 mod state;
+mod suggest;
 mod template;
 mod transition;
 mod validate;
@@ -31,6 +34,7 @@ mod variables;
 mod visits;
 
 use crate::domain::finding;
+pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use graph::mermaid;
 pub use hook::HookInvocation;
@@ -41,6 +45,7 @@ pub use machine::{
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
+pub use schema::schema;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
 pub use visits::Visits;
