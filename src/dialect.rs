@@ -1,6 +1,6 @@
 //! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
 //!
-//! `json`, `yaml`, `loose` and `document` read what our own clients send; `openai` and `ollama` write what those
+//! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands; `openai` and `ollama` write what those
 //! backends read and read what they answer; `ndjson` cuts a byte stream into lines.
 
 pub mod document;
@@ -10,4 +10,5 @@ pub mod ndjson;
 pub mod ollama;
 pub mod openai;
 pub mod reply;
+pub mod source;
 pub mod yaml;

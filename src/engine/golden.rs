@@ -78,9 +78,9 @@ fn files<T: for<'de> Deserialize<'de>>(name: &str) -> Vec<(String, T)> {
     paths.sort();
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).expect("a text");
-        let (value, warnings) = crate::dialect::yaml::decode(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        assert!(warnings.is_empty(), "{path:?}: {warnings:?}");
-        let file = serde_json::from_value(value).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let read = crate::dialect::yaml::decode(&text).unwrap_or_else(|error| panic!("{path:?}: {error:?}"));
+        assert!(read.repairs.is_empty(), "{path:?}: {:?}", read.repairs);
+        let file = serde_json::from_value(read.value).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         (path.file_stem().expect("a name").to_string_lossy().into_owned(), file)
     };
     paths.iter().map(read).collect()

@@ -139,9 +139,9 @@ where
         let body = self.collect().await?;
         let document = decode(content_type, body).await?.map_err(|error| match error {
             DocumentError::UnsupportedMediaType(_) => Error::new(ErrorCode::UnsupportedMediaType, error.to_string()),
-            DocumentError::Malformed(message) => Error::invalid(message),
+            DocumentError::BadHeader(_) | DocumentError::Malformed { .. } => Error::invalid(error.to_string()),
         })?;
-        self.warnings.extend(document.warnings);
+        self.warnings.extend(document.warnings());
         loose::from_value(document.value).map_err(|error| Error::invalid(format!("the request body: {error}")))
     }
 

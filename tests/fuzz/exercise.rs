@@ -7,7 +7,7 @@ use std::{
 };
 
 use penstock::{
-    dialect::{document, loose},
+    dialect::document,
     domain::{
         chain::Chain,
         failure::{Failure, FailureClass},
@@ -16,7 +16,10 @@ use penstock::{
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{self, Effect, EngineSettings, Event, MAX_STEPS, Machine, RunInfo, RunOutcome, StepId},
+    engine::{
+        self, Effect, EngineSettings, Event, Finding, MAX_STEPS, Machine, Program, RunInfo, RunOutcome, Severity,
+        StepId,
+    },
 };
 use serde_json::{Value as Json, json};
 
@@ -31,11 +34,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Reads the text as a request or a chain, as JSON and as YAML; checks, compiles and runs it.
 pub fn chain(text: &str, choices: &mut Choices<'_>) {
     for media_type in ["application/json", "application/yaml"] {
-        let Ok(read) = document::read(Some(media_type), text.as_bytes()) else { continue };
-        let chain = read.value.get("chain").unwrap_or(&read.value).clone();
-        let input = read.value.get("input").cloned().unwrap_or(Json::Null);
-        let Ok(chain) = loose::from_value::<Chain>(chain) else { continue };
-        compiled_and_run(&chain, input, choices);
+        let Ok(read) = document::read(Some(media_type), &text.to_owned().into()) else { continue };
+        let mut checked = engine::check(&read.value);
+        read.source.locate(&mut checked.findings);
+        for finding in &checked.findings {
+            assert!(!finding.message.is_empty(), "a finding says what is wrong");
+            assert!(finding.path.is_empty() || finding.path.starts_with('/'), "a finding has a pointer: {finding:?}");
+            assert!(finding.line != Some(0) && finding.column != Some(0), "places are counted from 1: {finding:?}");
+        }
+        let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
+        let refused = checked.findings.iter().any(is_wrong);
+        assert!(checked.is_valid() != refused || checked.more > 0, "a chain is refused for its errors: {checked:?}");
+        if let Some(program) = checked.program {
+            let input = read.value.get("input").cloned().unwrap_or(Json::Null);
+            started(program, &checked.chain, input, choices);
+        }
     }
 }
 
@@ -46,28 +59,19 @@ pub fn template(text: &str, data: &Json, choices: &mut Choices<'_>) {
     let second = json!({"id": "b", "handler": "noop", "prompt_template": format!("{text}{{{{.a}}}}"),
         "transition": {"branches": [{"goto": "end"}]}});
     let chain: Chain = serde_json::from_value(json!({"tasks": [task, second]})).unwrap_or_default();
-    if let Some(outcome) = compiled_and_run(&chain, data.clone(), choices)
+    if let Ok(program) = engine::compile(&chain)
+        && let Some(outcome) = started(Arc::new(program), &chain, data.clone(), choices)
         && let Ok(output) = outcome.result
     {
         assert!(output.extent() < 17 * 1024 * 1024, "a rendered text is bounded");
     }
 }
 
-fn compiled_and_run(chain: &Chain, input: Json, choices: &mut Choices<'_>) -> Option<RunOutcome> {
-    let findings = engine::validate(chain);
-    match engine::compile(chain) {
-        Err(invalid) => {
-            assert!(!invalid.findings.is_empty() && !invalid.to_string().is_empty());
-            assert!(!findings.is_empty(), "what cannot be compiled has findings");
-            None
-        }
-        Ok(program) => {
-            let wanted = DataType::ALL[choices.below(DataType::ALL.len())];
-            let input = Value::from_json(input.clone(), wanted, NOON).unwrap_or_else(|_| Value::infer(input));
-            let most_attempts = chain.tasks.iter().map(attempts).max().unwrap_or(1);
-            run(Arc::new(program), input, most_attempts, choices)
-        }
-    }
+fn started(program: Arc<Program>, chain: &Chain, input: Json, choices: &mut Choices<'_>) -> Option<RunOutcome> {
+    let wanted = DataType::ALL[choices.below(DataType::ALL.len())];
+    let input = Value::from_json(input.clone(), wanted, NOON).unwrap_or_else(|_| Value::infer(input));
+    let most_attempts = chain.tasks.iter().map(attempts).max().unwrap_or(1);
+    run(program, input, most_attempts, choices)
 }
 
 /// What a task's retries allow for one execution of it.
@@ -77,12 +81,7 @@ fn attempts(task: &penstock::domain::chain::Task) -> usize {
     most.max(usize::try_from(policy).unwrap_or(0))
 }
 
-fn run(
-    program: Arc<engine::Program>,
-    input: Value,
-    most_attempts: usize,
-    choices: &mut Choices<'_>,
-) -> Option<RunOutcome> {
+fn run(program: Arc<Program>, input: Value, most_attempts: usize, choices: &mut Choices<'_>) -> Option<RunOutcome> {
     let run = RunInfo { run_id: RunId::new("run"), request_id: RequestId::new("request"), started_at: NOON };
     let settings = EngineSettings {
         default_system_instruction: "only the answer".to_owned(),

@@ -16,6 +16,7 @@ mod auth;
 mod backends;
 mod bad_input;
 mod bodies;
+mod chain_tools;
 mod cli;
 mod cloud;
 mod downloads;

@@ -35,7 +35,7 @@ fn example(blocks: &[&str]) -> Example {
 }
 
 fn read(text: &str) -> Json {
-    let (value, warnings) = crate::dialect::yaml::decode(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
-    assert!(warnings.is_empty(), "{warnings:?} in\n{text}");
-    value
+    let read = crate::dialect::yaml::decode(text).unwrap_or_else(|error| panic!("{error:?} in\n{text}"));
+    assert!(read.repairs.is_empty(), "{:?} in\n{text}", read.repairs);
+    read.value
 }
