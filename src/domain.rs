@@ -16,5 +16,6 @@ pub mod page;
 pub mod pool;
 pub mod provider;
 pub mod route;
+pub mod stored_chain;
 pub mod time;
 pub mod value;
