@@ -16,6 +16,7 @@ mod condition;
 mod duration;
 mod finding;
 mod form;
+mod graph;
 mod handler;
 mod hook;
 mod machine;
@@ -29,6 +30,7 @@ mod validate;
 mod variables;
 
 pub use finding::{Code, Finding, InvalidChain, Severity};
+pub use graph::mermaid;
 pub use hook::HookInvocation;
 pub use machine::{
     Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
