@@ -93,9 +93,24 @@ where
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A query parameter that is `true` in any case.
+    /// A query parameter that is `true`; its name and its value in any case.
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.query(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        let named = self.query.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        named.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// `version` of a stored chain (`docs/api.md`, stored chains).
+    pub(super) fn version(&self) -> Result<Option<u64>, Error> {
+        let Some(text) = self.query("version") else { return Ok(None) };
+        match text.parse::<u64>() {
+            Ok(version @ 1..) => Ok(Some(version)),
+            // Beyond 64 bits it is still a number, of a version that does not exist.
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Some(u64::MAX)),
+            _ => {
+                let message = format!("query parameter 'version' must be a whole number from 1 on, not '{text}'");
+                Err(Error::unprocessable(message))
+            }
+        }
     }
 
     /// `limit` and `cursor` (`docs/api.md`, pagination).
@@ -129,6 +144,12 @@ where
 
     /// The body as a typed value, whatever its format and its spelling of field names.
     pub(super) async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let value = self.read_exact().await?;
+        loose::from_value(value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+    }
+
+    /// The body as it is, for routes that speak somebody else's language.
+    pub(super) async fn read_exact(&mut self) -> Result<serde_json::Value, Error> {
         let content_type = match self.head.headers.get(header::CONTENT_TYPE) {
             None => None,
             Some(value) => {
@@ -142,7 +163,7 @@ where
             DocumentError::Malformed(message) => Error::invalid(message),
         })?;
         self.warnings.extend(document.warnings);
-        loose::from_value(document.value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+        Ok(document.value)
     }
 
     async fn collect(&mut self) -> Result<Bytes, Error> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::EventBody;
 use crate::{
-    api::{Reply, ReplyBody},
+    api::{Reply, ReplyBody, reply::EVENT_STREAM},
     domain::{ids::RequestId, message::Served},
     error::{Error, ErrorCode},
 };
@@ -60,11 +60,10 @@ pub(super) fn reply(
     let (content_type, body) = match reply.body {
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
-        ReplyBody::Events(events) => {
-            (Some("text/event-stream"), Either::Right(EventBody::new(events, stopping.clone())))
-        }
+        ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
+        ReplyBody::Events(events) => (Some(EVENT_STREAM), Either::Right(EventBody::new(events, stopping.clone()))),
     };
-    let is_stream = matches!(body, Either::Right(_));
+    let is_stream = content_type == Some(EVENT_STREAM);
     let mut response = Response::new(body);
     *response.status_mut() = if reply.created { StatusCode::CREATED } else { StatusCode::OK };
     let headers = response.headers_mut();
