@@ -83,6 +83,14 @@ where
         if self.head.method == Method::HEAD { Method::GET } else { self.head.method.clone() }
     }
 
+    /// Whether it is a chat request of one of OpenAI's own client libraries, which all name themselves.
+    pub(super) fn is_from_openais_client(&self) -> bool {
+        let named = self.head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        self.head.uri.path().ends_with("/v1/chat/completions")
+            && (self.head.headers.contains_key("x-stainless-lang")
+                || named.is_some_and(|agent| agent.starts_with("OpenAI/") || agent.starts_with("AsyncOpenAI/")))
+    }
+
     /// A segment of the path; the router only asks for those its pattern has.
     pub(super) fn segment(&self, at: usize) -> &str {
         self.path.get(at).map_or("", String::as_str)

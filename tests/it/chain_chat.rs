@@ -265,3 +265,35 @@ async fn the_token_of_a_stock_client_is_ignored_without_one_of_ours_and_needed_w
     let closed = TestServer::start(&[("TOKEN", "t")]).await;
     assert_eq!((ask(&closed, "sk-anything").await, ask(&closed, "t").await), (401, 404));
 }
+
+#[tokio::test]
+async fn a_stock_client_gets_errors_in_the_shape_it_shows_and_repeats_no_failed_run() {
+    let Scene { server, sim, .. } = scene(json!({"models": ["absent:1b"]})).await;
+    let ask = async |path: &str, body: &Value| {
+        let request = server.request(reqwest::Method::POST, path).header("content-type", "application/json");
+        // As its libraries in all languages send it.
+        server.send(request.header("x-stainless-lang", "python").body(body.to_string())).await
+    };
+    let unknown = ask("/nobody/v1/chat/completions", &hello()).await.expect(404).json();
+    let error = json!({"message": "task chain 'nobody' not found", "type": "invalid_request_error", "param": null,
+        "code": null});
+    assert_eq!(unknown, json!({"error": error}));
+    let refused = ask(CHAT, &json!({})).await.expect(400).json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("messages"), "{refused}");
+    let nobody = ask(CHAT, &hello()).await.expect(503);
+    let told = &nobody.json()["error"];
+    assert_eq!((&told["type"], &told["code"]), (&json!("server_error"), &json!("no_backend")));
+    assert_eq!((nobody.header("x-should-retry"), nobody.json()["state"][0]["taskID"].as_str()), ("", Some("ask")));
+    server.put("/taskchains/talk", talk(json!({}))).await.expect(200);
+    sim.clear_script();
+    sim.script(Rule::on(Route::Chat).status(500));
+    let failed = ask(CHAT, &hello()).await.expect(500);
+    assert_eq!((failed.header("x-should-retry"), &failed.json()["error"]["type"]), ("false", &json!("server_error")));
+    // Elsewhere, the same client is answered as everybody.
+    assert!(ask("/execute", &json!({})).await.expect(400).error().contains("prompt"));
+
+    let closed = TestServer::start(&[("TOKEN", "t")]).await;
+    let request = closed.request(reqwest::Method::POST, CHAT).header("user-agent", "OpenAI/Python 1.0");
+    let refused = closed.send(request.body(hello().to_string())).await.expect(401).json();
+    assert_eq!(refused["error"]["type"], "authentication_error");
+}
