@@ -106,7 +106,7 @@ async fn every_example_is_what_its_published_schema_describes() {
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     for path in examples() {
         let text = fs::read_to_string(&path).unwrap();
-        let (example, _) = penstock::dialect::yaml::decode(&text).unwrap();
+        let example = penstock::dialect::yaml::decode(&text).unwrap().value;
         let wrong: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
         assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
         let mistyped: Value = serde_json::from_str(&example.to_string().replace("\"handler\"", "\"handlr\"")).unwrap();

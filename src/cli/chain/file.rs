@@ -69,7 +69,7 @@ impl ChainFile {
     /// # Errors
     /// A file that is no YAML or JSON.
     pub(super) fn document(&self) -> Result<Json, String> {
-        let read = document::read(Some(self.media_type()), self.text.as_bytes());
+        let read = document::read(Some(self.media_type()), &bytes::Bytes::copy_from_slice(self.text.as_bytes()));
         let read =
             read.map_err(|error| format!("{}: {}", self.name, error.to_string().replace("the request body", "it")))?;
         Ok(read.value)
