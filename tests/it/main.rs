@@ -43,4 +43,5 @@ mod shutdown;
 mod supervision;
 mod taskchains;
 mod tasks;
+mod validation;
 mod waiting;
