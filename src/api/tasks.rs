@@ -1,21 +1,23 @@
 //! `POST /tasks`: runs the chain in the body (`docs/api.md`, execution; `docs/workflow-spec.md`).
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Api, Reply, failure};
+use super::{
+    Api, Reply,
+    diagnostics::{self, Sent},
+    run,
+};
 use crate::{
+    dialect::document::{Document, DocumentError},
     domain::{
         chain::Chain,
-        ids::{RequestId, RunId},
+        ids::RequestId,
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{self, RunInfo, RunOutcome, StateUnit},
-    error::{Error, ErrorCode},
-    runtime::run::RunSpec,
+    engine::{RunOutcome, StateUnit, Written},
+    error::Error,
 };
 
 /// Body of the request.
@@ -38,18 +40,18 @@ struct TasksReply<'a> {
 /// Checks the chain, runs it to its end and answers with its output and every step. Dropping the future stops the run.
 ///
 /// # Errors
-/// 400 before anything runs; 500 or 503 with the steps taken when a task failed.
-pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result<Reply, Error> {
+/// 400 before anything runs, with diagnostics of the chain; 500 or 503 with the steps taken when a task failed.
+pub async fn run(api: &Api, document: Result<Document, DocumentError>, request_id: &RequestId) -> Result<Reply, Error> {
     let now = Timestamp::now();
-    let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
-    let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
-    let value = typed_input(input.input, input.input_type.as_deref(), now)?;
-    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
-    let mut run = api.runtime.runs.start(RunSpec { program: Arc::new(program), input: value, info }).await?;
-    let outcome = run.outcome().await.ok_or_else(|| {
-        Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
-    })?;
-    answer(outcome)
+    let Sent { value: TasksInput { input, input_type, chain }, source, has_unknown } =
+        diagnostics::read(document, Written::Request).await?;
+    let Some(chain) = chain else {
+        return Err(diagnostics::refused(Error::invalid("field 'chain' is required"), source, Written::Request).await);
+    };
+    let (program, source) = diagnostics::compile(&chain, source, Written::Request, Error::invalid).await?;
+    let value = typed_input(input, input_type.as_deref(), now)?;
+    let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
+    answer(run::to_its_end(api, program, value, request_id, now).await?).map(|reply| reply.warning(ignored))
 }
 
 fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<Value, Error> {
@@ -68,10 +70,6 @@ fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };
             Ok(Reply::json(&reply)?.served_by(served).warning(warnings))
         }
-        Err(run_failure) => {
-            let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
-            let error = error.with_served(served.map(Box::new));
-            Err(error.with_field("state", serde_json::to_value(&state).unwrap_or_default()))
-        }
+        Err(run_failure) => Err(run::failed(&run_failure, &state, served)),
     }
 }
