@@ -6,12 +6,14 @@
 
 mod attempt;
 mod converse;
+mod current;
 mod effect;
 mod record;
 mod settle;
 
 use std::{sync::Arc, time::Duration};
 
+pub use current::CurrentAttempt;
 pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId};
 
 use crate::{

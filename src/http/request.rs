@@ -158,6 +158,12 @@ where
 
     /// The body as it is, for routes that speak somebody else's language.
     pub(super) async fn read_exact(&mut self) -> Result<serde_json::Value, Error> {
+        let document = self.document().await?;
+        Ok(document.map_err(|error| Error::invalid(error.to_string()))?.value)
+    }
+
+    /// The body with its text, for routes that take chains; the inner error is a body that cannot be read.
+    pub(super) async fn document(&mut self) -> Result<Result<Document, DocumentError>, Error> {
         let content_type = match self.head.headers.get(header::CONTENT_TYPE) {
             None => None,
             Some(value) => {
@@ -166,12 +172,17 @@ where
             }
         };
         let body = self.collect().await?;
-        let document = decode(content_type, body).await?.map_err(|error| match error {
-            DocumentError::UnsupportedMediaType(_) => Error::new(ErrorCode::UnsupportedMediaType, error.to_string()),
-            DocumentError::Malformed(message) => Error::invalid(message),
-        })?;
-        self.warnings.extend(document.warnings);
-        Ok(document.value)
+        match decode(content_type, body).await? {
+            Ok(document) => {
+                self.warnings.extend(document.warnings());
+                Ok(Ok(document))
+            }
+            Err(error @ DocumentError::UnsupportedMediaType(_)) => {
+                Err(Error::new(ErrorCode::UnsupportedMediaType, error.to_string()))
+            }
+            Err(error @ DocumentError::BadHeader(_)) => Err(Error::invalid(error.to_string())),
+            Err(error @ DocumentError::Malformed { .. }) => Ok(Err(error)),
+        }
     }
 
     async fn collect(&mut self) -> Result<Bytes, Error> {

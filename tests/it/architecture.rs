@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("http", &["http", "api", "runtime", "dialect", "config", "domain", "error"]),
     ("shutdown", &[]),
     ("app", &["http", "api", "runtime", "providers", "hooks", "stores", "engine", "config", "domain", "error"]),
-    ("cli", &["cli", "app", "shutdown", "engine", "config"]),
+    ("cli", &["cli", "app", "shutdown", "engine", "dialect", "domain", "config"]),
     ("main", &["cli"]),
 ];
 
