@@ -18,5 +18,6 @@ pub mod pool;
 pub mod provider;
 pub mod route;
 pub mod spelling;
+pub mod stored_chain;
 pub mod time;
 pub mod value;

@@ -24,7 +24,6 @@ mod number;
 mod program;
 mod published_schema;
 mod reply;
-mod schema;
 mod state;
 mod suggest;
 mod template;
@@ -45,7 +44,6 @@ pub use machine::{
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
-pub use schema::schema;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
 pub use visits::Visits;

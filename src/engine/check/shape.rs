@@ -1,10 +1,11 @@
-//! What may stand where in a chain: the published schema in a form that is quick to walk. Built once.
+//! What may stand where in a chain: the description of the structs that chains are read
+//! into (the one that is published, too) in a form that is quick to walk. Built once.
 
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::{domain::spelling::folded, engine::schema::schema};
+use crate::domain::{chain::Chain, spelling::folded};
 
 /// Deeper than the language is; a schema that refers to itself would end here.
 const MOST_NESTING: usize = 16;
@@ -36,13 +37,18 @@ pub(super) struct Field {
     pub(super) shape: Shape,
 }
 
-static CHAIN: LazyLock<Shape> = LazyLock::new(|| Shape::of(schema(), schema(), 0));
+static CHAIN: LazyLock<Shape> = LazyLock::new(read_as_chain);
 
 static REQUEST: LazyLock<Shape> = LazyLock::new(|| {
     let field = |name: &str, shape| Field { name: name.to_owned(), folded: folded(name), shape };
-    let chain = field("chain", Shape::of(schema(), schema(), 0));
+    let chain = field("chain", read_as_chain());
     Shape::Fields(vec![field("input", Shape::Any), field("inputType", Shape::Text), chain])
 });
+
+fn read_as_chain() -> Shape {
+    let schema = schemars::schema_for!(Chain).to_value();
+    Shape::of(&schema, &schema, 0)
+}
 
 /// A chain.
 pub(super) fn chain() -> &'static Shape {
