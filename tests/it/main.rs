@@ -18,6 +18,7 @@ mod bad_input;
 mod bodies;
 mod chain_chat;
 mod chain_tools;
+mod chain_values;
 mod cli;
 mod cloud;
 mod downloads;
