@@ -71,22 +71,33 @@ fn started(program: Arc<Program>, chain: &Chain, input: Json, choices: &mut Choi
     let wanted = DataType::ALL[choices.below(DataType::ALL.len())];
     let input = Value::from_json(input.clone(), wanted, NOON).unwrap_or_else(|_| Value::infer(input));
     let most_attempts = chain.tasks.iter().map(attempts).max().unwrap_or(1);
-    run(program, input, most_attempts, choices)
+    let most_steps = usize::try_from(chain.max_steps).unwrap_or(0).max(MAX_STEPS as usize);
+    run(program, input, most_steps * most_attempts, choices)
 }
 
-/// What a task's retries allow for one execution of it.
+/// Entries of the record that a task's retries, models and repairs allow for one execution of it.
 fn attempts(task: &penstock::domain::chain::Task) -> usize {
-    let most = usize::try_from(task.retry_on_failure.clamp(0, 100)).unwrap_or(0) + 1;
-    let policy = task.retry_policy.as_ref().map_or(0, |policy| policy.max_attempts.unwrap_or(3));
-    most.max(usize::try_from(policy).unwrap_or(0))
+    let bounded = |number: i64| usize::try_from(number.clamp(0, 100)).unwrap_or(0);
+    let policy = task.retry_policy.as_ref().map_or(0, |policy| bounded(policy.max_attempts.unwrap_or(3)));
+    let tries = policy.max(bounded(task.retry_on_failure) + 1);
+    let repairs = bounded(task.repair_attempts.unwrap_or(1)) + 1;
+    tries * repairs * (1 + task.execute_config.fallback_models.len())
 }
 
-fn run(program: Arc<Program>, input: Value, most_attempts: usize, choices: &mut Choices<'_>) -> Option<RunOutcome> {
+/// What a run waits for.
+enum Waiting {
+    For(StepId),
+    Count(StepId),
+    Delay(StepId),
+}
+
+fn run(program: Arc<Program>, input: Value, most_records: usize, choices: &mut Choices<'_>) -> Option<RunOutcome> {
     let run = RunInfo { run_id: RunId::new("run"), request_id: RequestId::new("request"), started_at: NOON };
     let settings = EngineSettings {
         default_system_instruction: "only the answer".to_owned(),
         max_output_tokens: 512,
         default_step_timeout: Duration::from_secs(300),
+        counts_exactly: choices.byte().is_multiple_of(4),
     };
     let mut machine = Machine::new(program, input, run, Arc::new(settings));
     let mut effects = timed(|| machine.start(NOON));
@@ -98,7 +109,7 @@ fn run(program: Arc<Program>, input: Value, most_attempts: usize, choices: &mut 
             match effect {
                 Effect::Finish(outcome) => {
                     assert!(at == last && next.is_none(), "the end is the last effect and waits for nothing");
-                    held(&outcome, most_attempts);
+                    held(&outcome, most_records);
                     return Some(*outcome);
                 }
                 Effect::Yield => {
@@ -107,7 +118,12 @@ fn run(program: Arc<Program>, input: Value, most_attempts: usize, choices: &mut 
                 }
                 Effect::AskModel { step, .. } | Effect::Embed { step, .. } | Effect::CallHook { step, .. } => {
                     assert!(next.is_none(), "a run waits for one thing at a time");
-                    next = Some(Some(step));
+                    next = Some(Some(Waiting::For(step)));
+                }
+                Effect::CountTokens { step, .. } => next = Some(Some(Waiting::Count(step))),
+                Effect::Wait { step, least, most } => {
+                    assert!(least <= most, "a delay has bounds");
+                    next = Some(Some(Waiting::Delay(step)));
                 }
                 Effect::RaiseAlert(_) | Effect::Print { .. } => {}
             }
@@ -116,9 +132,13 @@ fn run(program: Arc<Program>, input: Value, most_attempts: usize, choices: &mut 
         effects = match waits {
             None => timed(|| machine.resume(NOON)),
             Some(_) if events >= MOST_EVENTS => return None,
-            Some(step) => {
+            Some(waiting) => {
                 events += 1;
-                let event = answer(step, choices);
+                let event = match waiting {
+                    Waiting::For(step) => answer(step, choices),
+                    Waiting::Count(step) => Event::Counted { step, tokens: u64::from(choices.byte()) },
+                    Waiting::Delay(step) => Event::Waited { step },
+                };
                 timed(|| machine.on_event(event, NOON))
             }
         };
@@ -133,8 +153,8 @@ fn timed(work: impl FnOnce() -> Vec<Effect>) -> Vec<Effect> {
 }
 
 /// What is true of every end.
-fn held(outcome: &RunOutcome, most_attempts: usize) {
-    assert!(outcome.state.len() <= MAX_STEPS as usize * most_attempts, "steps and attempts are bounded");
+fn held(outcome: &RunOutcome, most_records: usize) {
+    assert!(outcome.state.len() <= most_records, "steps and attempts are bounded");
     if let Err(failure) = &outcome.result {
         let text = failure.to_string();
         assert!(!text.is_empty());

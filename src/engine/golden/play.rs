@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{Effect, EngineSettings, Event, Machine, RunInfo, RunOutcome, StepId, compile},
+    engine::{Effect, EngineSettings, Event, Machine, RunInfo, RunOutcome, StepId, compile, tokens},
 };
 
 pub(super) const NOON: Timestamp = Timestamp::from_micros(1_754_654_400_000_000);
@@ -69,6 +69,9 @@ enum Reply {
         role: Option<String>,
         #[serde(default)]
         model: Option<String>,
+        /// What the backend counted: of the call, and of the reply.
+        #[serde(default)]
+        tokens: Option<(u64, u64)>,
     },
     /// An embedding.
     Embeds { vector: Vec<f64> },
@@ -80,6 +83,9 @@ enum Reply {
         message: String,
         #[serde(default)]
         status: Option<u16>,
+        /// Seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
     },
 }
 
@@ -159,22 +165,32 @@ fn run(case: &Case) -> Map<String, Json> {
         default_system_instruction: "only the answer".to_owned(),
         max_output_tokens: MAX_TOKENS,
         default_step_timeout: STEP_TIMEOUT,
+        counts_exactly: false,
     };
     let mut machine = Machine::new(program, input, run, Arc::new(settings));
     let mut replies = case.replies.iter();
     let mut seen = show::Seen::default();
-    let mut effects = machine.start(NOON);
+    let mut now = NOON;
+    let mut effects = machine.start(now);
     for _ in 0..MOST_TURNS {
         let mut next = None;
         for effect in effects.drain(..) {
             seen.note(&effect);
             match effect {
                 Effect::Finish(outcome) => return ended(case, replies.len(), seen, *outcome),
-                Effect::Yield => next = Some(machine.resume(NOON)),
+                Effect::Yield => next = Some(machine.resume(now)),
+                Effect::CountTokens { step, texts, .. } => {
+                    let tokens = texts.iter().map(|text| tokens::count(text)).sum();
+                    next = Some(machine.on_event(Event::Counted { step, tokens }, now));
+                }
+                Effect::Wait { step, most, .. } => {
+                    now = now.after(most);
+                    next = Some(machine.on_event(Event::Waited { step }, now));
+                }
                 Effect::AskModel { step, .. } | Effect::Embed { step, .. } | Effect::CallHook { step, .. } => {
                     let reply = replies.next();
                     let reply = reply.unwrap_or_else(|| panic!("{}: more is asked than is answered", case.name));
-                    next = Some(machine.on_event(reply.as_event(step), NOON));
+                    next = Some(machine.on_event(reply.as_event(step), now));
                 }
                 Effect::RaiseAlert(_) | Effect::Print { .. } => {}
             }
@@ -194,26 +210,34 @@ impl Reply {
     fn as_event(&self, step: StepId) -> Event {
         let elapsed = Duration::from_micros(1_500);
         match self {
-            Self::Says(text) => answered(step, text, false, None, None),
-            Self::Answers { text, cut, role, model } => answered(step, text, *cut, role.as_deref(), model.as_deref()),
+            Self::Says(text) => answered(step, text, Finish::Stop, None, None, None),
+            Self::Answers { text, cut, role, model, tokens } => {
+                let finish = if *cut { Finish::Length } else { Finish::Stop };
+                answered(step, text, finish, role.as_deref(), model.as_deref(), *tokens)
+            }
             Self::Embeds { vector } => Event::Embedded { step, vector: vector.clone(), served: None, elapsed },
             Self::Hook { hook } => Event::HookReplied { step, reply: hook.clone(), elapsed },
-            Self::Fails { fails, message, status } => {
+            Self::Fails { fails, message, status, retry_after } => {
                 let class = FailureClass::parse(fails).expect("a class of failures");
-                let failure = Failure { status: *status, ..Failure::new(class, message.clone()) };
+                let retry_after = retry_after.map(Duration::from_secs);
+                let failure = Failure { status: *status, retry_after, ..Failure::new(class, message.clone()) };
                 Event::Failed { step, failure, served: None, elapsed }
             }
         }
     }
 }
 
-fn answered(step: StepId, text: &str, cut: bool, role: Option<&str>, model: Option<&str>) -> Event {
-    let completion = Completion {
-        text: text.to_owned(),
-        role: role.unwrap_or("assistant").to_owned(),
-        finish: if cut { Finish::Length } else { Finish::Stop },
-        usage: Usage { input_tokens: Some(11), output_tokens: Some(2) },
-    };
+fn answered(
+    step: StepId,
+    text: &str,
+    finish: Finish,
+    role: Option<&str>,
+    model: Option<&str>,
+    tokens: Option<(u64, u64)>,
+) -> Event {
+    let usage = Usage { input_tokens: tokens.map(|tokens| tokens.0), output_tokens: tokens.map(|tokens| tokens.1) };
+    let role = role.unwrap_or("assistant").to_owned();
+    let completion = Completion { text: text.to_owned(), role, finish, usage };
     let served = Served {
         backend: BackendId::new("b1"),
         pool: PoolId::new("p1"),

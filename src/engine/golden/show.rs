@@ -16,6 +16,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Seen {
     sent: Vec<Json>,
+    counted: Vec<Json>,
+    waits: Vec<Json>,
     alerts: Vec<Json>,
     prints: Vec<Json>,
 }
@@ -46,6 +48,9 @@ impl Seen {
                 put(&mut shown, "timeout", (*timeout != STEP_TIMEOUT).then(|| json!(format!("{timeout:?}"))));
                 self.sent.push(Json::Object(shown));
             }
+            Effect::CountTokens { texts, .. } => self.counted.push(json!(texts)),
+            Effect::Wait { least, most, .. } if least == most => self.waits.push(json!(format!("{most:?}"))),
+            Effect::Wait { least, most, .. } => self.waits.push(json!(format!("{least:?} to {most:?}"))),
             Effect::RaiseAlert(alert) => {
                 let mut shown = json!({"message": alert.message});
                 for (name, text) in &alert.metadata {
@@ -61,11 +66,13 @@ impl Seen {
         }
     }
 
-    /// `sent`, `alerts`, `prints`, `warnings`, `path` (the task of each attempt), `state`, `transition` (of the last
+    /// `sent`, `counted`, `waits`, `alerts`, `prints`, `warnings`, `path` (the task of each attempt), `state`, `transition` (of the last
     /// attempt), and `output` with `outputType`, or `error`.
     pub(super) fn into_json(self, outcome: RunOutcome) -> Map<String, Json> {
         let mut seen = Map::new();
         put(&mut seen, "sent", Some(Json::Array(self.sent)));
+        put(&mut seen, "counted", Some(Json::Array(self.counted)));
+        put(&mut seen, "waits", Some(Json::Array(self.waits)));
         put(&mut seen, "alerts", Some(Json::Array(self.alerts)));
         put(&mut seen, "prints", Some(Json::Array(self.prints)));
         put(&mut seen, "warnings", Some(json!(outcome.warnings)));

@@ -10,10 +10,14 @@ mod exercise;
 use breed::Choices;
 use libfuzzer_sys::fuzz_target;
 
-const EXAMPLES: [&str; 3] = [
+const EXAMPLES: [&str; 7] = [
+    include_str!("../../../deploy/examples/extract_invoice.yaml"),
+    include_str!("../../../deploy/examples/moderation_gate.yaml"),
+    include_str!("../../../deploy/examples/rag_hook.yaml"),
+    include_str!("../../../deploy/examples/score_until_good.yaml"),
+    include_str!("../../../deploy/examples/shout.yaml"),
     include_str!("../../../deploy/examples/sky_question.yaml"),
     include_str!("../../../deploy/examples/triage.yaml"),
-    include_str!("../../../deploy/examples/rag_hook.yaml"),
 ];
 
 fuzz_target!(|bytes: &[u8]| {
