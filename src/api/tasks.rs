@@ -35,14 +35,18 @@ struct TasksReply<'a> {
 }
 
 /// Checks the chain, runs it to its end and answers with its output and every step. Dropping the future stops the run.
+/// `is_live`: answers at once with a stream of the steps as they are taken, which ends with that answer.
 ///
 /// # Errors
 /// 400 before anything runs; 500 or 503 with the steps taken when a task failed.
-pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result<Reply, Error> {
+pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId, is_live: bool) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
     let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
     let value = typed_input(input.input, input.input_type.as_deref(), now)?;
+    if is_live {
+        return run::live(api, Arc::new(program), value, request_id, now, answer).await;
+    }
     answer(run::to_its_end(api, Arc::new(program), value, request_id, now).await?)
 }
 

@@ -245,7 +245,7 @@ where
         Embed => api::embed::embed(api, request.read().await?).await,
         Tasks => {
             let input = request.read().await?;
-            api::tasks::run(api, input, &request.id).await
+            api::tasks::run(api, input, &request.id, request.wants_events()).await
         }
     }
 }
