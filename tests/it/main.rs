@@ -45,4 +45,5 @@ mod shutdown;
 mod supervision;
 mod taskchains;
 mod tasks;
+mod validation;
 mod waiting;

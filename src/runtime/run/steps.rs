@@ -19,7 +19,7 @@ pub enum StepEvent {
     /// An attempt has begun that asks somebody.
     Started(StartedStep),
     /// An attempt is over; its unit says how it went.
-    Ended(EndedStep),
+    Ended(Box<EndedStep>),
 }
 
 /// An attempt that has begun.
@@ -81,7 +81,8 @@ impl Watch {
             self.shown += 1;
             let attempt = self.visits.attempt(unit);
             let (task, handler) = (Arc::clone(&unit.task_id), unit.task_handler);
-            self.show(StepEvent::Ended(EndedStep { task, handler, attempt, unit: unit.clone() }), 0);
+            let ended = EndedStep { task, handler, attempt, unit: unit.clone() };
+            self.show(StepEvent::Ended(Box::new(ended)), 0);
         }
         if finished.is_some() || self.sender.is_closed() {
             return None;
