@@ -32,6 +32,7 @@ mod hook_server;
 mod hook_tasks;
 mod hooks_crud;
 mod limits;
+mod live_steps;
 mod model_sync;
 mod models;
 mod paging;

@@ -73,7 +73,9 @@ impl TextFile {
             checked.findings.extend(self.source.findings());
         }
         self.source.locate(&mut checked.findings);
-        checked.findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+        checked
+            .findings
+            .sort_by_key(|finding| (finding.line.is_none(), finding.line, finding.column, finding.severity));
         checked
     }
 }
