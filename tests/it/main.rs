@@ -24,6 +24,7 @@ mod cloud;
 mod downloads;
 mod embed;
 mod execute;
+mod extensions;
 mod fields;
 mod first_light;
 mod hook_tasks;
