@@ -25,6 +25,7 @@ mod downloads;
 mod embed;
 mod examples;
 mod execute;
+mod extensions;
 mod fields;
 mod first_light;
 mod fuzz;
