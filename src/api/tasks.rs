@@ -68,6 +68,7 @@ fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };
             Ok(Reply::json(&reply)?.served_by(served).warning(warnings))
         }
+        Err(refused) if refused.is_refused_input() => Err(Error::invalid(format!("field 'input': {refused}"))),
         Err(run_failure) => {
             let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
             let error = error.with_served(served.map(Box::new));
