@@ -1,7 +1,7 @@
 //! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
 //!
 //! `json`, `yaml`, `loose` and `document` read what our own clients send; `openai`, `vllm`, `ollama` and `gemini` write
-//! what those backends read and read what they answer, `constraint` being what they share in forcing replies into a form
+//! what those backends read and read what they answer (`tokenizer` what counts tokens), `constraint` being what they share in forcing replies into a form
 //! and `error_body` what they say when they refuse; `ndjson` cuts a byte stream into lines.
 
 mod constraint;
@@ -14,5 +14,6 @@ pub mod ndjson;
 pub mod ollama;
 pub mod openai;
 pub mod reply;
+pub mod tokenizer;
 pub mod vllm;
 pub mod yaml;

@@ -8,6 +8,7 @@ mod error;
 mod gemini;
 mod ollama;
 mod openai;
+mod tokenizer;
 mod transport;
 mod vllm;
 
@@ -17,6 +18,7 @@ pub(crate) use self::transport::root_cause;
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},
+    tokenizer::TokenizerService,
     transport::{Target, Transport, TransportConfig},
 };
 use crate::domain::{

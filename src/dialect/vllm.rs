@@ -1,12 +1,11 @@
-//! What vLLM adds to OpenAI's wire format: structured outputs beyond JSON, text completions for models that cannot chat,
-//! and token counts (`docs/backends.md`, vLLM).
+//! What vLLM adds to OpenAI's wire format: structured outputs beyond JSON, and text completions for models that cannot
+//! chat (`docs/backends.md`, vLLM). Its token counts are those of [`tokenizer`](super::tokenizer).
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
     constraint::RANGE,
-    json,
     openai::{self, Forced, Server},
     reply::ReplyError,
 };
@@ -76,24 +75,6 @@ pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
     serde_json::to_vec(&body).ok()
 }
 
-/// The body of `POST /tokenize`, which the tokenizer service takes too.
-pub fn tokenize_body(model: &str, text: &str) -> Vec<u8> {
-    json!({"model": model, "prompt": text}).to_string().into_bytes()
-}
-
-#[derive(Deserialize)]
-struct TokenizeReply {
-    count: u64,
-}
-
-/// Reads the answer of `POST /tokenize`.
-///
-/// # Errors
-/// A body without a count.
-pub fn parse_count(body: &[u8]) -> Result<u64, ReplyError> {
-    Ok(json::decode::<TokenizeReply>(body)?.count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,10 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn completions_and_counts_are_read() {
+    fn a_completion_is_read_as_a_chat_is() {
         let body = br#"{"choices":[{"index":0,"text":" Paris","finish_reason":"length"}],"usage":{"prompt_tokens":5}}"#;
         assert_eq!(parse_answer(body).unwrap().text, " Paris");
-        assert_eq!(parse_count(br#"{"count":7,"max_model_len":2048,"tokens":[1,2],"token_strs":null}"#).unwrap(), 7);
-        assert!(parse_count(br#"{"tokens":[]}"#).is_err());
     }
 }

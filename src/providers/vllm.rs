@@ -10,7 +10,7 @@ use super::{
     transport::{Target, Transport, join},
 };
 use crate::{
-    dialect::vllm,
+    dialect::{tokenizer, vllm},
     domain::{
         message::{ChatCall, Completion},
         model::ObservedModel,
@@ -68,8 +68,8 @@ impl Provider for VllmProvider {
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {
         let mut tokens = 0;
         for text in texts {
-            match self.post(&self.tokenize, vllm::tokenize_body(model, text)).await {
-                Ok(reply) => tokens += vllm::parse_count(&reply)?,
+            match self.post(&self.tokenize, tokenizer::body(model, text)).await {
+                Ok(reply) => tokens += tokenizer::parse(&reply)?,
                 // A gateway in front of it lets only the common routes through.
                 Err(error) if error.is_unknown_route() => return Ok(None),
                 Err(error) => return Err(error),

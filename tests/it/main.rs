@@ -42,5 +42,6 @@ mod service;
 mod shutdown;
 mod supervision;
 mod tasks;
+mod token_counts;
 mod vllm;
 mod waiting;

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::client::{get, post};
 
-async fn sim() -> SimBackend {
+async fn sim() -> std::io::Result<SimBackend> {
     let chat = SimModel::new("gemini-x").context_length(100);
-    SimBackend::gemini().model(chat).model("embed-x").start().await.unwrap()
+    SimBackend::gemini().model(chat).model("embed-x").start().await
 }
 
 fn path(method: &str) -> String {
@@ -20,7 +20,7 @@ fn said(role: &str, text: &str) -> Value {
 
 #[tokio::test]
 async fn a_reply_has_one_candidate_and_its_cost() {
-    let sim = sim().await;
+    let sim = sim().await.unwrap();
     let body = json!({"systemInstruction": {"parts": [{"text": "Be brief"}]}, "contents": [said("user", "hi")],
         "generationConfig": {"maxOutputTokens": 2}});
     let reply = post(sim.addr(), &path("generateContent"), body).await.unwrap().json();
@@ -36,7 +36,7 @@ async fn a_reply_has_one_candidate_and_its_cost() {
 
 #[tokio::test]
 async fn a_reply_is_held_to_either_kind_of_schema() {
-    let sim = sim().await;
+    let sim = sim().await.unwrap();
     for (config, text) in [
         (json!({"responseSchema": {"type": "STRING", "enum": ["yes", "no"]}}), "\"yes\""),
         (json!({"responseSchema": {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}}}), "{\"a\":0}"),
@@ -52,7 +52,7 @@ async fn a_reply_is_held_to_either_kind_of_schema() {
 
 #[tokio::test]
 async fn bodies_the_service_would_refuse_are_refused() {
-    let sim = sim().await;
+    let sim = sim().await.unwrap();
     let config = |config: Value| json!({"contents": [said("user", "a")], "generationConfig": config});
     for (body, words) in [
         (json!({}), "contents is not specified"),
@@ -79,7 +79,7 @@ async fn bodies_the_service_would_refuse_are_refused() {
 
 #[tokio::test]
 async fn texts_are_embedded_and_counted() {
-    let sim = sim().await;
+    let sim = sim().await.unwrap();
     let body = json!({"model": "models/embed-x", "content": {"parts": [{"text": "a cat"}]}});
     let reply = post(sim.addr(), "/v1beta/models/embed-x:embedContent", body.clone()).await.unwrap().json();
     let numbers: Vec<f32> = serde_json::from_value(reply["embedding"]["values"].clone()).unwrap();
