@@ -5,6 +5,8 @@
 
 pub mod associations;
 pub mod backends;
+pub mod chain_chat;
+pub mod chain_programs;
 pub mod embed;
 pub mod execute;
 mod failure;
@@ -15,7 +17,9 @@ pub mod pools;
 pub mod providers;
 pub mod queue;
 pub mod reply;
+mod run;
 pub mod service;
+pub mod taskchains;
 pub mod tasks;
 
 use std::sync::Arc;
@@ -31,7 +35,10 @@ use crate::{
     stores::catalog::CatalogStore,
 };
 
-pub use self::reply::{Reply, ReplyBody};
+pub use self::{
+    chain_programs::ChainPrograms,
+    reply::{Reply, ReplyBody},
+};
 
 /// What handlers work with; cheap to clone.
 #[derive(Clone)]
@@ -44,6 +51,8 @@ pub struct Api {
     pub defaults: Arc<DefaultsConfig>,
     /// Where the cloud providers are.
     pub upstream: Arc<UpstreamConfig>,
+    /// Compiled stored chains.
+    pub programs: ChainPrograms,
     /// This process: eight characters, new at every start.
     pub instance: Arc<str>,
 }

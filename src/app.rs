@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::Api,
+    api::{Api, ChainPrograms},
     config::{Config, DefaultsConfig, ListenConfig},
     domain::{
         ids::PoolId,
@@ -132,6 +132,7 @@ impl App {
             runtime: runtime.clone(),
             defaults: Arc::new(config.defaults),
             upstream: Arc::new(config.upstream),
+            programs: ChainPrograms::default(),
             instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
         };
         let stopping = CancellationToken::new();

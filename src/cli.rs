@@ -1,5 +1,7 @@
 //! The command line: what the user asks for, and how the answer becomes an exit status.
 
+mod chain;
+mod output;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Run the server. It is configured by environment variables; README.md lists them.
     Serve,
+    /// Check, draw, test and run task chains.
+    Chain(chain::Arguments),
     /// Print the version.
     Version,
 }
@@ -26,6 +30,7 @@ enum Command {
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve => serve::serve(),
+        Command::Chain(arguments) => chain::chain(&arguments),
         Command::Version => version(),
     }
 }

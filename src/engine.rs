@@ -9,13 +9,14 @@
 
 pub mod tokens;
 
+mod check;
 mod command;
 mod completion;
 mod compose;
 mod condition;
 mod duration;
-mod finding;
 mod form;
+mod graph;
 mod handler;
 mod hook;
 mod json_reply;
@@ -23,22 +24,31 @@ mod machine;
 mod number;
 mod path;
 mod program;
+mod published_schema;
 mod reply;
 mod retry;
 mod schema;
 mod state;
+mod suggest;
 mod task_error;
 mod template;
 mod transition;
 mod validate;
 mod variables;
+mod visits;
 
+use crate::domain::finding;
+pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
 pub use finding::{Code, Finding, InvalidChain, Severity};
+pub use graph::mermaid;
 pub use hook::HookInvocation;
 pub use machine::{
-    Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId,
+    CurrentAttempt, Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome,
+    StepId,
 };
 pub use program::Program;
+pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
 pub use state::{StateError, StateUnit};
 pub use validate::{compile, validate};
+pub use visits::Visits;

@@ -9,6 +9,9 @@ use crate::{
     runtime::events::DownloadEvent,
 };
 
+/// The media type of a stream of events.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
 /// A successful answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -29,6 +32,8 @@ pub enum ReplyBody {
     Empty,
     /// Encoded JSON.
     Json(Vec<u8>),
+    /// Text of this type.
+    Text(&'static str, String),
     /// Live events until the client leaves.
     Events(mpsc::Receiver<DownloadEvent>),
 }
@@ -52,6 +57,11 @@ impl Reply {
     /// As [`Reply::json`].
     pub fn created(value: &impl Serialize) -> Result<Self, Error> {
         Ok(Self { created: true, ..Self::json(value)? })
+    }
+
+    /// 200 with a text of this type.
+    pub fn text(content_type: &'static str, text: String) -> Self {
+        Self { body: ReplyBody::Text(content_type, text), ..Self::empty() }
     }
 
     /// 200 without a body.

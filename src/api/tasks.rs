@@ -5,17 +5,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Api, Reply, failure};
+use super::{Api, Reply, run};
 use crate::{
     domain::{
         chain::Chain,
-        ids::{RequestId, RunId},
+        ids::RequestId,
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{self, RunInfo, RunOutcome, StateUnit},
-    error::{Error, ErrorCode},
-    runtime::run::RunSpec,
+    engine::{self, RunOutcome, StateUnit},
+    error::Error,
 };
 
 /// Body of the request.
@@ -44,12 +43,7 @@ pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result
     let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
     let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
     let value = typed_input(input.input, input.input_type.as_deref(), now)?;
-    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
-    let mut run = api.runtime.runs.start(RunSpec { program: Arc::new(program), input: value, info }).await?;
-    let outcome = run.outcome().await.ok_or_else(|| {
-        Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
-    })?;
-    answer(outcome)
+    answer(run::to_its_end(api, Arc::new(program), value, request_id, now).await?)
 }
 
 fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<Value, Error> {
@@ -68,11 +62,6 @@ fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };
             Ok(Reply::json(&reply)?.served_by(served).warning(warnings))
         }
-        Err(refused) if refused.is_refused_input() => Err(Error::invalid(format!("field 'input': {refused}"))),
-        Err(run_failure) => {
-            let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
-            let error = error.with_served(served.map(Box::new));
-            Err(error.with_field("state", serde_json::to_value(&state).unwrap_or_default()))
-        }
+        Err(run_failure) => Err(run::failed(&run_failure, &state, served)),
     }
 }

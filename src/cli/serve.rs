@@ -4,6 +4,7 @@ use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 
+use super::output::complain;
 use crate::{
     app::{App, Ended},
     config::{self, Config, LogConfig, LogFormat},
@@ -101,11 +102,4 @@ fn start_log(config: &LogConfig) {
         None if !is_terminal => builder.json().flatten_event(true).with_span_list(false).init(),
         Some(LogFormat::Text) | None => builder.with_ansi(is_terminal).init(),
     }
-}
-
-/// One line on standard error, whatever the log's form.
-#[expect(clippy::print_stderr, reason = "the process ends here, maybe before there is a log")]
-fn complain(status: u8, message: &str) -> ExitCode {
-    eprintln!("penstock: {}", message.replace('\n', " "));
-    ExitCode::from(status)
 }

@@ -1,20 +1,26 @@
 //! A request body as a document: JSON or YAML by its media type, with the leniency of `docs/api.md`, request bodies.
 
 use base64::Engine as _;
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::{
-    json::{self, JsonError},
-    yaml,
-};
+use super::source::{self, Format, Source, Unreadable};
+use crate::domain::finding::{Code, Finding, Severity};
 
 /// A decoded body.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Document {
     /// What it holds, field names as sent.
     pub value: Value,
+    /// The text it was read from; of a body in base64 the decoded text.
+    pub source: Source,
+}
+
+impl Document {
     /// What was read differently from how it was written, for the sender.
-    pub warnings: Vec<String>,
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.source.repairs().iter().map(ToString::to_string)
+    }
 }
 
 /// Why a body cannot be read.
@@ -23,12 +29,46 @@ pub enum DocumentError {
     /// The media type is none that is read here.
     #[error("Content-Type '{0}' is not supported; send application/json or application/yaml")]
     UnsupportedMediaType(String),
-    /// The header or the body is broken; the text says where.
+    /// The header is broken; the text says how.
     #[error("{0}")]
-    Malformed(String),
+    BadHeader(String),
+    /// The body is broken.
+    #[error("the request body {message}")]
+    Malformed {
+        /// In words, line and column included.
+        message: String,
+        /// The same as a finding.
+        finding: Box<Finding>,
+    },
 }
 
-enum Format {
+impl DocumentError {
+    fn malformed(message: String) -> Self {
+        let finding = Finding {
+            severity: Severity::Error,
+            code: Code::Syntax,
+            message: format!("the request body {message}"),
+            path: String::new(),
+            line: None,
+            column: None,
+            hint: None,
+            task: None,
+        };
+        Self::Malformed { message, finding: Box::new(finding) }
+    }
+
+    fn unreadable(body: &[u8], unreadable: Unreadable) -> Self {
+        let hint = collapse_hint(body);
+        let message = format!("is {}{}{hint}", unreadable.message, if hint.is_empty() { "" } else { "; " });
+        let mut finding = unreadable.finding;
+        if !hint.is_empty() {
+            finding.hint = Some(hint.to_owned());
+        }
+        Self::Malformed { message, finding }
+    }
+}
+
+enum Media {
     Json,
     Yaml { base64: bool },
 }
@@ -37,83 +77,81 @@ enum Format {
 ///
 /// # Errors
 /// An unknown media type, or a body that is not what the type promises.
-pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Document, DocumentError> {
-    let format = format_of(content_type)?;
+pub fn read(content_type: Option<&str>, body: &Bytes) -> Result<Document, DocumentError> {
+    let media = media_of(content_type)?;
     if body.trim_ascii().is_empty() {
-        return Err(DocumentError::Malformed("the request body is empty; send a JSON or YAML object".to_owned()));
+        return Err(DocumentError::malformed("is empty; send a JSON or YAML object".to_owned()));
     }
-    match format {
-        Format::Json => read_json(body),
-        Format::Yaml { base64: false } => read_yaml(body),
-        Format::Yaml { base64: true } => {
+    match media {
+        Media::Json => read_json(body),
+        Media::Yaml { base64: false } => read_yaml(body),
+        Media::Yaml { base64: true } => {
             let packed: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
             let unpacked = base64::engine::general_purpose::STANDARD
                 .decode(packed)
-                .map_err(|error| DocumentError::Malformed(format!("the request body is not valid base64: {error}")))?;
-            read_yaml(&unpacked)
+                .map_err(|error| DocumentError::malformed(format!("is not valid base64: {error}")))?;
+            read_yaml(&Bytes::from(unpacked))
         }
     }
 }
 
-fn format_of(content_type: Option<&str>) -> Result<Format, DocumentError> {
-    let Some(text) = content_type else { return Ok(Format::Json) };
+fn media_of(content_type: Option<&str>) -> Result<Media, DocumentError> {
+    let Some(text) = content_type else { return Ok(Media::Json) };
     let media: mime::Mime =
-        text.parse().map_err(|_| DocumentError::Malformed(format!("the Content-Type header '{text}' is malformed")))?;
+        text.parse().map_err(|_| DocumentError::BadHeader(format!("the Content-Type header '{text}' is malformed")))?;
     let base64 = media.get_param("encoding").is_some_and(|encoding| encoding.as_str().eq_ignore_ascii_case("base64"));
     if media.subtype().as_str().is_empty() {
-        return Err(DocumentError::Malformed(format!("the Content-Type header '{text}' has no subtype")));
+        return Err(DocumentError::BadHeader(format!("the Content-Type header '{text}' has no subtype")));
     }
     match (media.type_().as_str(), media.subtype().as_str(), media.suffix().map(|suffix| suffix.as_str())) {
-        ("application", "json", _) | ("application", _, Some("json")) => Ok(Format::Json),
-        ("application" | "text", "yaml" | "x-yaml", None) => Ok(Format::Yaml { base64 }),
-        ("application", "x-yaml-base64", None) => Ok(Format::Yaml { base64: true }),
+        ("application", "json", _) | ("application", _, Some("json")) => Ok(Media::Json),
+        ("application" | "text", "yaml" | "x-yaml", None) => Ok(Media::Yaml { base64 }),
+        ("application", "x-yaml-base64", None) => Ok(Media::Yaml { base64: true }),
         _ => Err(DocumentError::UnsupportedMediaType(text.to_owned())),
     }
 }
 
-fn read_json(body: &[u8]) -> Result<Document, DocumentError> {
-    let error = match json::decode(body) {
-        Ok(value) => return Ok(Document { value, warnings: Vec::new() }),
-        Err(error) => error,
-    };
-    let malformed = |error: &dyn std::fmt::Display| {
-        DocumentError::Malformed(format!("the request body is not valid JSON: {error}{}", collapse_hint(body)))
+fn read_json(body: &Bytes) -> Result<Document, DocumentError> {
+    let unreadable = match source::read(Format::Json, body.clone()) {
+        Ok((value, source)) => return Ok(Document { value, source }),
+        Err(unreadable) => unreadable,
     };
     // A YAML file posted under curl's habitual application/json.
-    let first = body.trim_ascii().first();
-    if error == JsonError::TooDeep || matches!(first, Some(b'{' | b'[')) {
-        return Err(malformed(&error));
+    if matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
+        return Err(DocumentError::unreadable(body, unreadable));
     }
     match read_yaml(body) {
         Ok(document) if document.value.is_object() => Ok(document),
-        Ok(_) => Err(malformed(&format_args!("{error}; it is no YAML mapping either"))),
+        Ok(_) => {
+            let message = format!("{}; it is no YAML mapping either", unreadable.message);
+            Err(DocumentError::unreadable(body, Unreadable { message, ..unreadable }))
+        }
         Err(as_yaml) => Err(as_yaml),
     }
 }
 
-fn read_yaml(body: &[u8]) -> Result<Document, DocumentError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| DocumentError::Malformed(format!("the request body is not valid UTF-8: {error}")))?;
-    let malformed = |error: &str| {
-        DocumentError::Malformed(format!("the request body is not valid YAML: {error}{}", collapse_hint(body)))
-    };
-    let (value, warnings) = yaml::decode(text).map_err(|error| malformed(&error))?;
+fn read_yaml(body: &Bytes) -> Result<Document, DocumentError> {
+    let read = source::read(Format::Yaml, body.clone());
+    let (value, source) = read.map_err(|unreadable| DocumentError::unreadable(body, unreadable))?;
+    let collapsed = collapse_hint(body);
+    let glue = if collapsed.is_empty() { "" } else { "; " };
     if value.is_null() {
-        let message = format!("the request body holds nothing but comments or null{}", collapse_hint(body));
-        return Err(DocumentError::Malformed(message));
+        let message = format!("holds nothing but comments or null{glue}{collapsed}");
+        return Err(DocumentError::malformed(message));
     }
     // One line that needed repair is a collapsed file, whose second key would be taken for text.
-    if !warnings.is_empty() && !text.trim_end().contains('\n') {
-        return Err(malformed("an unquoted value holds ': '"));
+    if !source.repairs().is_empty() && !source.text().trim_end().contains('\n') {
+        let message = format!("is not valid YAML: an unquoted value holds ': '{glue}{collapsed}");
+        return Err(DocumentError::malformed(message));
     }
-    Ok(Document { value, warnings })
+    Ok(Document { value, source })
 }
 
 /// `curl -d @file` deletes line ends, which no parser can put back; say so where that is what happened.
 fn collapse_hint(body: &[u8]) -> &'static str {
     let looks_collapsed = !body.contains(&b'\n') && (body.starts_with(b"#") || body.windows(2).any(|two| two == b": "));
     if looks_collapsed && !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
-        "; it has no line breaks: send files with curl --data-binary @file and -H 'Content-Type: application/yaml', \
+        "it has no line breaks: send files with curl --data-binary @file and -H 'Content-Type: application/yaml', \
          because -d @file deletes line breaks"
     } else {
         ""
@@ -127,11 +165,11 @@ mod tests {
     use super::*;
 
     fn value(content_type: Option<&str>, body: &str) -> Value {
-        read(content_type, body.as_bytes()).unwrap().value
+        read(content_type, &Bytes::copy_from_slice(body.as_bytes())).unwrap().value
     }
 
     fn message(content_type: Option<&str>, body: &str) -> String {
-        read(content_type, body.as_bytes()).unwrap_err().to_string()
+        read(content_type, &Bytes::copy_from_slice(body.as_bytes())).unwrap_err().to_string()
     }
 
     #[test]
@@ -155,10 +193,10 @@ mod tests {
 
     #[test]
     fn other_types_are_unsupported_and_broken_ones_malformed() {
-        let form = read(Some("application/x-www-form-urlencoded"), b"a=1").unwrap_err();
+        let form = read(Some("application/x-www-form-urlencoded"), &Bytes::from_static(b"a=1")).unwrap_err();
         assert!(matches!(form, DocumentError::UnsupportedMediaType(_)));
-        assert!(matches!(read(Some("json"), b"{}"), Err(DocumentError::Malformed(_))));
-        assert!(matches!(read(Some("application/"), b"{}"), Err(DocumentError::Malformed(_))));
+        assert!(matches!(read(Some("json"), &Bytes::from_static(b"{}")), Err(DocumentError::BadHeader(_))));
+        assert!(matches!(read(Some("application/"), &Bytes::from_static(b"{}")), Err(DocumentError::BadHeader(_))));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
+use crate::domain::spelling::{folded, replaces};
+
 /// What does not fit, and where: `chain.tasks[2].retry_on_failure`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LooseError {
@@ -53,11 +55,6 @@ impl de::Error for LooseError {
 /// The first field that is missing or of the wrong type.
 pub fn from_value<'de, T: Deserialize<'de>>(value: Value) -> Result<T, LooseError> {
     T::deserialize(Loose(value))
-}
-
-/// Lower case without underscores: what two spellings of one field have in common.
-fn folded(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
 struct Loose(Value);
@@ -166,9 +163,9 @@ fn matched(object: Map<String, Value>, fields: &'static [&'static str]) -> Vec<(
         }
         let wanted = folded(&name);
         let Some(at) = folded_fields.iter().position(|field| *field == wanted) else { continue };
-        let canonical = fields[at] == name;
-        if canonical || !matches!(taken[at], Some((true, _))) {
-            taken[at] = Some((canonical, value));
+        let is_canonical = fields[at] == name;
+        if replaces(is_canonical, taken[at].as_ref().map(|(is_canonical, _)| *is_canonical)) {
+            taken[at] = Some((is_canonical, value));
         }
     }
     fields.iter().zip(taken).filter_map(|(field, value)| Some((*field, value?.1))).collect()

@@ -1,6 +1,8 @@
 //! YAML documents as JSON values, within a budget that stops alias bombs, and the one repair that is made: an unquoted
 //! value that holds `: ` (`docs/api.md`, request bodies).
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// Nesting that is still read, aliases followed; half of JSON's, because this parser takes far more stack for a level.
@@ -16,43 +18,92 @@ const MAX_REPAIRS: usize = 200;
 /// repairs, one of 150 KiB all of them.
 const MAX_PARSED: usize = 32 * 1024 * 1024;
 
-/// Reads one document. The second value holds a warning for each repaired line.
+/// What a document holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The value.
+    pub value: Value,
+    /// The lines that were read differently from how they are written.
+    pub repairs: Vec<Repaired>,
+    /// The text that was read in the end, where lines were repaired: the same lines, those values in quotes.
+    pub repaired: Option<String>,
+}
+
+/// A line that was repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repaired {
+    /// Counted from 1.
+    pub line: usize,
+    /// Of the value's first character, counted from 1.
+    pub column: usize,
+    /// The value as it should be written.
+    pub quoted: String,
+}
+
+impl fmt::Display for Repaired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, quoted } = self;
+        write!(
+            f,
+            "line {line}, column {column}: an unquoted value holds ': ' and was read as text; write it as {quoted}"
+        )
+    }
+}
+
+/// Why a text is no YAML that is read here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<&'static str>,
+    /// Line, counted from 1; 0 = unknown.
+    pub line: usize,
+    /// Character in the line, counted from 1; 0 = unknown.
+    pub column: usize,
+    /// One key stands twice in one mapping.
+    pub is_duplicate: bool,
+}
+
+impl fmt::Display for YamlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.line > 0 {
+            write!(f, " at line {}, column {}", self.line, self.column)?;
+        }
+        self.hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+/// Reads one document.
 ///
 /// # Errors
 /// What is wrong, with line and column.
-pub fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
+pub fn decode(text: &str) -> Result<Decoded, YamlError> {
     decode_within(text, MAX_PARSED)
 }
 
 /// The document itself is always parsed; it is repaired for as long as that leaves `budget` bytes.
-fn decode_within(text: &str, budget: usize) -> Result<(Value, Vec<String>), String> {
+fn decode_within(text: &str, budget: usize) -> Result<Decoded, YamlError> {
     let mut left = budget.saturating_sub(text.len());
-    let mut warnings = Vec::new();
+    let mut repairs = Vec::new();
     let mut repaired: Option<String> = None;
     loop {
         let current = repaired.as_deref().unwrap_or(text);
         let error = match parse(current) {
-            Ok(value) => return Ok((value, warnings)),
+            Ok(value) => return Ok(Decoded { value, repairs, repaired }),
             Err(error) => error,
         };
         let repair = error.message.starts_with(COLON_IN_PLAIN_VALUE).then(|| quote_value(current, error.line));
-        let Some(repair) = repair.flatten() else { return Err(explained(text, &error)) };
+        let Some(repair) = repair.flatten() else { return Err(explained(text, error)) };
         let rest = left.checked_sub(repair.text.len());
-        let Some(rest) = rest.filter(|_| warnings.len() < MAX_REPAIRS) else {
-            return Err(format!("{}; put values that hold ': ' in quotes, here and elsewhere", error.message));
+        let Some(rest) = rest.filter(|_| repairs.len() < MAX_REPAIRS) else {
+            return Err(YamlError { hint: Some("put values that hold ': ' in quotes, here and elsewhere"), ..error });
         };
         left = rest;
-        warnings.push(format!(
-            "line {}, column {}: an unquoted value holds ': ' and was read as text; write it as {}",
-            error.line, repair.column, repair.quoted
-        ));
+        repairs.push(Repaired { line: error.line, column: repair.column, quoted: repair.quoted });
         repaired = Some(repair.text);
     }
-}
-
-struct YamlError {
-    message: String,
-    line: usize,
 }
 
 fn parse(text: &str) -> Result<Value, YamlError> {
@@ -61,18 +112,35 @@ fn parse(text: &str) -> Result<Value, YamlError> {
         strict_booleans: true,
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
-        message: error.without_snippet().to_string(),
-        line: error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0)),
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = |number: u64| usize::try_from(number).unwrap_or(0);
+        let (line, column) = error.location().map_or((0, 0), |at| (place(at.line()), place(at.column())));
+        let text = error.without_snippet().to_string();
+        let suffix = format!(" at line {line}, column {column}");
+        let message = text.strip_suffix(&suffix).unwrap_or(&text).to_owned();
+        YamlError { message, hint: None, line, column, is_duplicate: false }
     })
 }
 
-/// The parser's words, and for the commonest cause what to do about it.
-fn explained(text: &str, error: &YamlError) -> String {
+/// The parser's words; where they speak of its options, or where the cause is a common one, what to do about it instead.
+fn explained(text: &str, error: YamlError) -> YamlError {
+    const DUPLICATE: &str = "duplicate mapping key: ";
+    if let Some(rest) = error.message.strip_prefix(DUPLICATE) {
+        let key = rest.split_once(", set DuplicateKeyPolicy").map_or(rest, |(key, _)| key);
+        let message = format!("the key '{key}' is written twice in one mapping");
+        return YamlError { message, hint: Some("keep one of the two"), is_duplicate: true, ..error };
+    }
+    if error.message.starts_with("multiple YAML documents") {
+        let message = "a second document starts here".to_owned();
+        return YamlError { message, hint: Some("keep one document, without a '---' after it"), ..error };
+    }
+    if error.message.starts_with("cannot deserialize null into string") {
+        return YamlError { message: "a key is null or empty".to_owned(), hint: Some("put it in quotes"), ..error };
+    }
     let line = text.lines().nth(error.line.saturating_sub(1)).unwrap_or_default();
     let starts_with_braces = line.split_once(": ").is_some_and(|(_, value)| value.trim_start().starts_with("{{"));
-    let hint = if starts_with_braces { "; put a value that starts with {{ in quotes" } else { "" };
-    format!("{}{hint}", error.message)
+    let hint = starts_with_braces.then_some("put a value that starts with {{ in quotes");
+    YamlError { hint, ..error }
 }
 
 struct Repair {
@@ -116,6 +184,18 @@ mod tests {
 
     use super::*;
 
+    /// Value and warnings, or the error, as texts.
+    fn decode(text: &str) -> Result<(Value, Vec<String>), String> {
+        within(text, MAX_PARSED)
+    }
+
+    fn within(text: &str, budget: usize) -> Result<(Value, Vec<String>), String> {
+        let told = |repairs: Vec<Repaired>| repairs.iter().map(ToString::to_string).collect();
+        decode_within(text, budget)
+            .map(|decoded| (decoded.value, told(decoded.repairs)))
+            .map_err(|error| error.to_string())
+    }
+
     #[test]
     fn keys_and_words_that_yaml_reads_as_booleans_or_numbers_stay_text() {
         let (value, _) = decode("yes: on\nno: off\ntrue: a\n1: b\n").unwrap();
@@ -141,10 +221,10 @@ mod tests {
     #[test]
     fn the_work_that_repairs_may_cost_is_bounded_by_the_size_of_the_document() {
         let lines = format!("a: x: y\nb: x: y\nc: x: y\n{}", "# filler\n".repeat(100));
-        assert_eq!(decode_within(&lines, 5 * lines.len()).unwrap().1.len(), 3);
-        let refused = decode_within(&lines, 3 * lines.len()).unwrap_err();
+        assert_eq!(within(&lines, 5 * lines.len()).unwrap().1.len(), 3);
+        let refused = within(&lines, 3 * lines.len()).unwrap_err();
         assert!(refused.contains("in quotes"), "{refused}");
-        let (value, warnings) = decode_within("a: 1\n", 0).unwrap();
+        let (value, warnings) = within("a: 1\n", 0).unwrap();
         assert_eq!((value, warnings.len()), (json!({"a": 1}), 0));
     }
 
@@ -188,5 +268,19 @@ mod tests {
     #[test]
     fn a_value_that_starts_with_braces_is_explained() {
         assert!(decode("prompt: {{.input}} x\n").unwrap_err().contains("in quotes"));
+    }
+
+    #[test]
+    fn errors_speak_of_the_document_and_not_of_the_parsers_options() {
+        for (text, expected) in [
+            ("a: 1\na: 2\n", "the key 'a' is written twice in one mapping at line 2, column 1; keep one of the two"),
+            ("a: 1\n---\nb: 2\n", "a second document starts here at line 3, column 1; keep one document"),
+            ("a: 1\n~: 2\n", "a key is null or empty at line 2, column 1; put it in quotes"),
+            ("a: [1\n", "unclosed bracket '[' at line 1, column 4"),
+        ] {
+            let error = decode(text).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("Options"), "{error}");
+        }
     }
 }

@@ -50,6 +50,10 @@ text_id!(
     HookId
 );
 text_id!(
+    /// One stored chain.
+    ChainId
+);
+text_id!(
     /// One chain run.
     RunId
 );

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod converse;
+mod current;
 mod effect;
 mod failing;
 mod record;
@@ -14,6 +15,7 @@ mod visit;
 
 use std::{sync::Arc, time::Duration};
 
+pub use current::CurrentAttempt;
 pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId};
 
 use crate::{
@@ -263,12 +265,6 @@ impl Machine {
     /// The recorded attempts so far, for a look at a run under way. They leave with the outcome.
     pub fn state(&self) -> &[StateUnit] {
         &self.state
-    }
-
-    /// The task that is being executed, and which of its attempts; `None` before the start and after the end.
-    pub fn current(&self) -> Option<(&str, u32)> {
-        let visit = self.visit.as_ref()?;
-        Some((&self.program.steps.get(visit.place)?.id, visit.attempt))
     }
 
     fn drive(&mut self, mut next: Next, now: Timestamp) -> Vec<Effect> {

@@ -83,6 +83,14 @@ where
         if self.head.method == Method::HEAD { Method::GET } else { self.head.method.clone() }
     }
 
+    /// Whether it is a chat request of one of OpenAI's own client libraries, which all name themselves.
+    pub(super) fn is_from_openais_client(&self) -> bool {
+        let named = self.head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        self.head.uri.path().ends_with("/v1/chat/completions")
+            && (self.head.headers.contains_key("x-stainless-lang")
+                || named.is_some_and(|agent| agent.starts_with("OpenAI/") || agent.starts_with("AsyncOpenAI/")))
+    }
+
     /// A segment of the path; the router only asks for those its pattern has.
     pub(super) fn segment(&self, at: usize) -> &str {
         self.path.get(at).map_or("", String::as_str)
@@ -93,9 +101,24 @@ where
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A query parameter that is `true` in any case.
+    /// A query parameter that is `true`; its name and its value in any case.
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.query(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        let named = self.query.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        named.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// `version` of a stored chain (`docs/api.md`, stored chains).
+    pub(super) fn version(&self) -> Result<Option<u64>, Error> {
+        let Some(text) = self.query("version") else { return Ok(None) };
+        match text.parse::<u64>() {
+            Ok(version @ 1..) => Ok(Some(version)),
+            // Beyond 64 bits it is still a number, of a version that does not exist.
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Some(u64::MAX)),
+            _ => {
+                let message = format!("query parameter 'version' must be a whole number from 1 on, not '{text}'");
+                Err(Error::unprocessable(message))
+            }
+        }
     }
 
     /// `limit` and `cursor` (`docs/api.md`, pagination).
@@ -129,6 +152,18 @@ where
 
     /// The body as a typed value, whatever its format and its spelling of field names.
     pub(super) async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let value = self.read_exact().await?;
+        loose::from_value(value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+    }
+
+    /// The body as it is, for routes that speak somebody else's language.
+    pub(super) async fn read_exact(&mut self) -> Result<serde_json::Value, Error> {
+        let document = self.document().await?;
+        Ok(document.map_err(|error| Error::invalid(error.to_string()))?.value)
+    }
+
+    /// The body with its text, for routes that take chains; the inner error is a body that cannot be read.
+    pub(super) async fn document(&mut self) -> Result<Result<Document, DocumentError>, Error> {
         let content_type = match self.head.headers.get(header::CONTENT_TYPE) {
             None => None,
             Some(value) => {
@@ -137,12 +172,17 @@ where
             }
         };
         let body = self.collect().await?;
-        let document = decode(content_type, body).await?.map_err(|error| match error {
-            DocumentError::UnsupportedMediaType(_) => Error::new(ErrorCode::UnsupportedMediaType, error.to_string()),
-            DocumentError::Malformed(message) => Error::invalid(message),
-        })?;
-        self.warnings.extend(document.warnings);
-        loose::from_value(document.value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+        match decode(content_type, body).await? {
+            Ok(document) => {
+                self.warnings.extend(document.warnings());
+                Ok(Ok(document))
+            }
+            Err(error @ DocumentError::UnsupportedMediaType(_)) => {
+                Err(Error::new(ErrorCode::UnsupportedMediaType, error.to_string()))
+            }
+            Err(error @ DocumentError::BadHeader(_)) => Err(Error::invalid(error.to_string())),
+            Err(error @ DocumentError::Malformed { .. }) => Ok(Err(error)),
+        }
     }
 
     async fn collect(&mut self) -> Result<Bytes, Error> {

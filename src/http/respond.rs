@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::EventBody;
 use crate::{
-    api::{Reply, ReplyBody},
-    domain::{ids::RequestId, message::Served},
+    api::{Reply, ReplyBody, reply::EVENT_STREAM},
+    domain::{failure::RefusalReason, ids::RequestId, message::Served},
     error::{Error, ErrorCode},
 };
 
@@ -60,11 +60,10 @@ pub(super) fn reply(
     let (content_type, body) = match reply.body {
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
-        ReplyBody::Events(events) => {
-            (Some("text/event-stream"), Either::Right(EventBody::new(events, stopping.clone())))
-        }
+        ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
+        ReplyBody::Events(events) => (Some(EVENT_STREAM), Either::Right(EventBody::new(events, stopping.clone()))),
     };
-    let is_stream = matches!(body, Either::Right(_));
+    let is_stream = content_type == Some(EVENT_STREAM);
     let mut response = Response::new(body);
     *response.status_mut() = if reply.created { StatusCode::CREATED } else { StatusCode::OK };
     let headers = response.headers_mut();
@@ -84,10 +83,30 @@ pub(super) fn reply(
     response
 }
 
+/// In which form an error's text is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorShape {
+    /// Ours: the text itself.
+    Text,
+    /// That of OpenAI's API, whose client libraries show the message of no other.
+    Openai,
+}
+
 /// The answer to a failed request.
-pub(super) fn error(error: &Error, warnings: &[String], id: &RequestId) -> Response<Outgoing> {
+pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &RequestId) -> Response<Outgoing> {
     let mut body = Map::new();
-    body.insert("error".to_owned(), json!(error.message()));
+    body.insert(
+        "error".to_owned(),
+        match shape {
+            ErrorShape::Text => json!(error.message()),
+            ErrorShape::Openai => json!({
+                "message": error.message(),
+                "type": openai_type(error.code()),
+                "param": null,
+                "code": error.reason().map(RefusalReason::as_str),
+            }),
+        },
+    );
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(format!("{}\n", Value::Object(body))))));
     *response.status_mut() = status(error.code());
@@ -104,6 +123,10 @@ pub(super) fn error(error: &Error, warnings: &[String], id: &RequestId) -> Respo
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    // What a run has done it would do again; those libraries repeat every 500 unless told not to.
+    if shape == ErrorShape::Openai && matches!(error.code(), ErrorCode::ExecutionFailed | ErrorCode::Internal) {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
     match error.code() {
         ErrorCode::Unauthorized => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -117,10 +140,28 @@ pub(super) fn error(error: &Error, warnings: &[String], id: &RequestId) -> Respo
     response
 }
 
+/// What OpenAI's API calls errors of this kind.
+const fn openai_type(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Unauthorized => "authentication_error",
+        ErrorCode::Immutable => "permission_error",
+        ErrorCode::TooManyRows => "rate_limit_error",
+        ErrorCode::ExecutionFailed | ErrorCode::Internal | ErrorCode::Unavailable => "server_error",
+        ErrorCode::InvalidRequest
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::Conflict
+        | ErrorCode::BodyTooLarge
+        | ErrorCode::UnsupportedMediaType
+        | ErrorCode::Unprocessable
+        | ErrorCode::RequestTimeout => "invalid_request_error",
+    }
+}
+
 /// The 405 for a path that knows only these methods.
 pub(super) fn method_not_allowed(allow: &str, id: &RequestId) -> Response<Outgoing> {
     let wrong = Error::new(ErrorCode::MethodNotAllowed, format!("method not allowed here; the path takes {allow}"));
-    let mut response = error(&wrong, &[], id);
+    let mut response = error(&wrong, ErrorShape::Text, &[], id);
     response.headers_mut().insert(header::ALLOW, printable(allow));
     response
 }

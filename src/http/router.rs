@@ -58,6 +58,14 @@ pub(super) enum Route {
     HookGet,
     HookUpdate,
     HookDelete,
+    ChainCreate,
+    ChainList,
+    ChainGet,
+    ChainUpdate,
+    ChainDelete,
+    ChainVersions,
+    ChainGraph,
+    ChainChat,
     Execute,
     Embed,
     Tasks,
@@ -119,6 +127,14 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["hooks", "remote", _id] => {
             const { &[(Method::GET, HookGet), (Method::PUT, HookUpdate), (Method::DELETE, HookDelete)] }
         }
+
+        ["taskchains"] => const { &[(Method::GET, ChainList), (Method::POST, ChainCreate)] },
+        ["taskchains", _id] => {
+            const { &[(Method::GET, ChainGet), (Method::PUT, ChainUpdate), (Method::DELETE, ChainDelete)] }
+        }
+        ["taskchains", _id, "versions"] => const { &[(Method::GET, ChainVersions)] },
+        ["taskchains", _id, "graph"] => const { &[(Method::GET, ChainGraph)] },
+        [_chain, "v1", "chat", "completions"] => const { &[(Method::POST, ChainChat)] },
 
         ["execute"] => const { &[(Method::POST, Execute)] },
         ["embed"] => const { &[(Method::POST, Embed)] },
@@ -202,6 +218,28 @@ where
             api::hooks::update(api, request.segment(2), input).await
         }
         HookDelete => api::hooks::delete(api, request.segment(2)).await,
+
+        ChainCreate => {
+            let input = request.read().await?;
+            api::taskchains::create(api, input, request.flag("draft")).await
+        }
+        ChainList => api::taskchains::list(api, request.page()?).await,
+        ChainGet => api::taskchains::get(api, request.segment(1), request.version()?).await,
+        ChainUpdate => {
+            let input = request.read().await?;
+            api::taskchains::update(api, request.segment(1), input, request.flag("draft")).await
+        }
+        ChainDelete => api::taskchains::delete(api, request.segment(1)).await,
+        ChainVersions => api::taskchains::versions(api, request.segment(1)).await,
+        ChainGraph => {
+            let format = request.query("format");
+            api::taskchains::graph(api, request.segment(1), request.version()?, format).await
+        }
+        ChainChat => {
+            let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
+            let input = request.read_exact().await?;
+            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id).await
+        }
 
         Execute => api::execute::execute(api, request.read().await?).await,
         Embed => api::embed::embed(api, request.read().await?).await,

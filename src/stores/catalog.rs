@@ -1,4 +1,4 @@
-//! The configuration store: backends, models, pools, their associations, provider keys and hooks.
+//! The configuration store: backends, models, pools, their associations, provider keys, hooks and chains.
 //!
 //! Implementations keep the rules of uniqueness, cascades, strictly rising `created_at` per resource type and the cap
 //! on rows; who may change what (the default pools and models) is decided above, in `api`.
@@ -7,17 +7,23 @@ use async_trait::async_trait;
 
 use crate::domain::{
     backend::{ApiKey, Backend, BackendSpec},
+    chain::Chain,
     hook::{Hook, HookSpec},
-    ids::{BackendId, HookId, PoolId},
+    ids::{BackendId, ChainId, HookId, PoolId},
     intent::Intent,
     model::{Capabilities, Model, ModelPatch},
     page::Page,
     pool::{Pool, PoolPatch},
     provider::{CloudProvider, ProviderConfig},
+    stored_chain::{ChainVersion, StoredChain},
 };
 
 /// Rows one resource type may have (`docs/api.md`, errors: 429).
 pub const MAX_ROWS: u64 = 100_000;
+/// Versions that are kept of one chain, the latest ones (`docs/api.md`, stored chains).
+pub const MAX_CHAIN_VERSIONS: u64 = 100;
+/// Bytes of JSON that the chains of one page may have together.
+pub const MAX_CHAIN_PAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why the store did not do it. Messages are fit for the caller; driver texts go to the log only.
 #[derive(Debug, thiserror::Error)]
@@ -167,4 +173,22 @@ pub trait CatalogStore: Send + Sync + 'static {
     async fn hooks(&self, page: Page) -> Result<Vec<Hook>, StoreError>;
     /// The names of all hooks, in order.
     async fn hook_names(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Stores a chain under its own id, as version 1, or as the next version of the chain that has the id; its
+    /// `created_at` is kept then. Numbers go on where they ended when a chain of this id was deleted, and only the latest
+    /// [`MAX_CHAIN_VERSIONS`] are kept. `draft` is remembered.
+    async fn put_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError>;
+    /// The same for a chain that exists.
+    async fn update_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError>;
+    /// Removes a chain and all its versions.
+    async fn delete_chain(&self, id: &ChainId) -> Result<(), StoreError>;
+    /// One version of a chain, or the latest.
+    async fn chain(&self, id: &ChainId, version: Option<u64>) -> Result<StoredChain, StoreError>;
+    /// What is listed of that version, without reading the chain itself.
+    async fn chain_version(&self, id: &ChainId, version: Option<u64>) -> Result<ChainVersion, StoreError>;
+    /// The versions that are kept, newest first.
+    async fn chain_versions(&self, id: &ChainId) -> Result<Vec<ChainVersion>, StoreError>;
+    /// A page of chains, the latest version of each. `Invalid` when they are together larger than
+    /// [`MAX_CHAIN_PAGE_BYTES`].
+    async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError>;
 }

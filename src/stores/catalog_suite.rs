@@ -6,6 +6,7 @@
 
 pub(crate) mod associations;
 pub(crate) mod backends;
+pub(crate) mod chains;
 pub(crate) mod hooks;
 pub(crate) mod intent;
 pub(crate) mod models;
@@ -18,7 +19,14 @@ pub(crate) mod seeds;
 use std::sync::Arc;
 
 use crate::{
-    domain::{backend::BackendSpec, hook::HookSpec, model::ModelPatch, pool::PoolPatch, provider::ProviderKind},
+    domain::{
+        backend::BackendSpec,
+        chain::{Chain, Task},
+        hook::HookSpec,
+        model::ModelPatch,
+        pool::PoolPatch,
+        provider::ProviderKind,
+    },
     stores::catalog::{CatalogStore, StoreError},
 };
 
@@ -55,6 +63,15 @@ macro_rules! catalog_suite {
                 a_refused_update_changes_nothing,
                 what_is_unknown_is_not_found_by_any_method,
             }
+            chains {
+                a_chain_is_stored_as_sent_under_its_id,
+                every_write_makes_a_version_and_all_of_them_can_be_read,
+                the_latest_hundred_versions_are_kept,
+                numbers_go_on_after_a_deletion,
+                concurrent_writes_make_versions_without_gaps,
+                what_is_unknown_is_not_found_by_any_method,
+                a_page_larger_than_its_bound_is_refused_and_a_shorter_one_is_not,
+            }
             hooks {
                 a_hook_keeps_a_given_id_and_gets_one_otherwise,
                 an_update_replaces_all_but_id_and_creation,
@@ -78,6 +95,7 @@ macro_rules! catalog_suite {
                 backends_are_paged,
                 models_are_paged,
                 hooks_are_paged,
+                chains_are_paged_by_their_creation,
                 providers_are_paged,
                 pools_of_a_purpose_are_paged_and_matched_exactly,
                 a_hundred_concurrent_creations_have_distinct_rising_times,
@@ -194,4 +212,10 @@ pub(crate) fn hook(name: &str) -> HookSpec {
         method: "POST".to_owned(),
         timeout_ms: 1000,
     }
+}
+
+/// A chain of one task that says nothing.
+pub(crate) fn chain(id: &str) -> Chain {
+    let task = Task { id: "only".to_owned(), handler: "noop".to_owned(), ..Task::default() };
+    Chain { id: id.to_owned(), tasks: vec![task], ..Chain::default() }
 }

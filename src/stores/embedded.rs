@@ -9,6 +9,7 @@
 mod associations;
 mod backends;
 mod catalog;
+mod chains;
 mod columns;
 mod errors;
 mod folder;

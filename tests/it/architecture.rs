@@ -17,11 +17,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("providers", &["providers", "dialect", "domain"]),
     ("hooks", &["providers", "stores", "dialect", "domain"]),
     ("runtime", &["runtime", "engine", "providers", "hooks", "stores", "config", "domain", "error"]),
-    ("api", &["api", "runtime", "stores", "engine", "config", "domain", "error"]),
+    ("api", &["api", "runtime", "stores", "engine", "dialect", "config", "domain", "error"]),
     ("http", &["http", "api", "runtime", "dialect", "config", "domain", "error"]),
     ("shutdown", &[]),
     ("app", &["http", "api", "runtime", "providers", "hooks", "stores", "engine", "config", "domain", "error"]),
-    ("cli", &["cli", "app", "shutdown", "engine", "config"]),
+    ("cli", &["cli", "app", "shutdown", "engine", "dialect", "domain", "config"]),
     ("main", &["cli"]),
 ];
 

@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use loadtest::sim::{Flavour, Routes, SimBackend};
 use penstock::{
     dialect::{gemini, ollama, openai, vllm},
     domain::{
@@ -11,6 +12,8 @@ use penstock::{
     },
 };
 use serde_json::{Value, json};
+
+use crate::support::{TASKS, TestServer};
 
 #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
 fn is_writing() -> bool {
@@ -99,5 +102,55 @@ fn no_golden_file_is_without_its_case() {
             let name = file.unwrap().file_name().into_string().unwrap();
             assert!(known.contains(&name), "{}/{name}", entry.path().display());
         }
+    }
+}
+
+/// A schema with most of what a user may write.
+fn ticket() -> Value {
+    json!({
+        "type": "object",
+        "required": ["title", "priority", "tags", "owner"],
+        "properties": {
+            "title": {"type": "string", "minLength": 6, "maxLength": 40},
+            "code": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2,4}$"},
+            "priority": {"enum": ["low", "high"]},
+            "score": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            "tags": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            "owner": {"$ref": "#/$defs/person"},
+            "due": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}
+        },
+        "$defs": {"person": {"type": "object", "required": ["name"], "properties": {
+            "name": {"type": "string"}, "age": {"type": "integer", "minimum": 18}, "boss": {"$ref": "#/$defs/person"}}}}
+    })
+}
+
+#[tokio::test]
+async fn parse_json_gets_the_users_json_from_every_kind_of_server() {
+    let list = json!({"type": "array", "items": {"type": "integer", "minimum": 3}, "minItems": 1});
+    let either = json!({"anyOf": [{"type": "string", "pattern": "^[a-f]{4}$"}, {"type": "null"}]});
+    for (kind, builder) in [
+        ("ollama", SimBackend::ollama()),
+        ("openai", SimBackend::openai()),
+        ("openai", SimBackend::openai().flavour(Flavour::LlamaCpp)),
+        ("vllm", SimBackend::vllm()),
+        ("gemini", SimBackend::gemini()),
+    ] {
+        let server = TestServer::start(&[]).await;
+        let sim = builder.model("chat:1b").start().await.unwrap();
+        // Everything is local here, and the name has a tag as Ollama wants it.
+        let body = json!({"name": "b", "baseUrl": sim.url(), "type": kind, "cloud": false});
+        let id = server.register_as(body, &[TASKS]).await;
+        server.wait_for_model(&id, "chat:1b").await;
+        for schema in [ticket(), list.clone(), either.clone()] {
+            let tasks = json!([{"id": "t", "handler": "parse_json", "output_schema": schema, "repair_attempts": 0,
+                "transition": {"branches": [{"operator": "default"}]}}]);
+            let answer =
+                server.post("/tasks", json!({"input": "Fill it in", "chain": {"tasks": tasks}})).await.expect(200);
+            let output = answer.json()["output"].clone();
+            assert!(jsonschema::is_valid(&schema, &output), "{kind}: {output}");
+            assert!(sim.record().aborted == 0 && server.slots(&id).in_use == 0);
+        }
+        let calls = sim.record().calls.max;
+        assert_eq!((sim.record().of(Routes::GENERATING).len(), calls), (3, 1), "{kind}: nothing was asked twice");
     }
 }

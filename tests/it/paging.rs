@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// Lists with pages that are plain arrays with `createdAt`.
-const LISTS: [&str; 4] = ["/backends", "/internal/models", "/hooks/remote", "/pool-by-purpose/p"];
+const LISTS: [&str; 5] = ["/backends", "/internal/models", "/hooks/remote", "/pool-by-purpose/p", "/taskchains"];
 
 /// Creates one entry of a list.
 async fn create(server: &TestServer, list: &str, name: &str) {
@@ -18,6 +18,7 @@ async fn create(server: &TestServer, list: &str, name: &str) {
         "/backends" => json!({"name": name, "baseUrl": format!("http://{name}.local"), "type": "ollama"}),
         "/internal/models" => json!({"model": name}),
         "/hooks/remote" => json!({"name": name, "endpointUrl": "http://h.local", "method": "POST", "timeoutMs": 1}),
+        "/taskchains" => json!({"id": name, "tasks": [{"id": "t", "handler": "raise_error"}]}),
         _ => json!({"name": name, "purposeType": "p"}),
     };
     let path = match list {

@@ -13,8 +13,16 @@ const KEY: &str = "sk-restart-0123456789-wxyz";
 
 /// Every route that shows stored things, in one value.
 async fn everything(server: &TestServer, more: &[String]) -> Value {
-    let lists =
-        ["/backends", "/internal/models", "/models", "/pools", "/hooks/remote", "/supported", "/providers/configs"];
+    let lists = [
+        "/backends",
+        "/internal/models",
+        "/models",
+        "/pools",
+        "/hooks/remote",
+        "/supported",
+        "/providers/configs",
+        "/taskchains",
+    ];
     let paths = lists.iter().map(|path| (*path).to_owned()).chain(more.iter().cloned());
     let mut seen = serde_json::Map::new();
     for path in paths {
@@ -49,6 +57,10 @@ async fn every_resource_is_the_same_after_a_restart() {
     server.post(&format!("/model-associations/{pool}/models/org%2Fm:1b"), Value::Null).await.expect(200);
     let hook = json!({"id": "mine", "name": "h", "endpointUrl": "http://h.local", "method": "put", "timeoutMs": 7});
     server.post("/hooks/remote", hook).await.expect(201);
+    for description in ["first", "second"] {
+        let chain = json!({"id": "c/1", "description": description, "tasks": [{"id": "t", "handler": "raise_error"}]});
+        server.post("/taskchains", chain).await.expect(201);
+    }
     server.post("/providers/gemini/configure", json!({"apiKey": KEY})).await.expect(200);
     server.put("/pools/internal_tasks_pool", json!({"policy": "round-robin"})).await.expect(200);
     server.put("/models/chat:1b", json!({"canStream": false})).await.expect(200);
@@ -62,6 +74,8 @@ async fn every_resource_is_the_same_after_a_restart() {
         "/providers/gemini/status".to_owned(),
         "/providers/gemini/config".to_owned(),
         format!("/pools/{pool}"),
+        "/taskchains/c%2F1?version=1".to_owned(),
+        "/taskchains/c%2F1/versions".to_owned(),
     ];
     let mut before = everything(&server, &more).await;
     assert_eq!(server.stop().await, Ended::Drained);

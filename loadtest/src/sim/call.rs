@@ -55,7 +55,7 @@ impl Call {
 
 /// The model that a path of Gemini names: `…/models/NAME:method`.
 fn model_in(path: &str) -> Option<&str> {
-    Some(path.split_once("/models/")?.1.split_once(':')?.0)
+    Some(path.split_once("/models/")?.1.rsplit_once(':')?.0)
 }
 
 /// The fields of all dialects that change an answer. All others are skipped by the decoder.

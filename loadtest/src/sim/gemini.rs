@@ -120,9 +120,9 @@ impl Dialect for Gemini {
     }
 }
 
-/// What stands behind the colon of a path.
+/// What stands behind the last colon of a path: names may have colons of their own.
 fn method_of(path: &str) -> &str {
-    path.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("", |(_, method)| method)
+    path.rsplit('/').next().and_then(|last| last.rsplit_once(':')).map_or("", |(_, method)| method)
 }
 
 fn refused(status: u16, message: &str) -> Answer {

@@ -1,9 +1,10 @@
 //! What is there after a clean stop and a new start.
 
-use super::{Home, backend, hook, model, pool, providers};
+use super::{Home, backend, chain, hook, model, pool, providers};
 use crate::{
     domain::{
         backend::{ApiKey, BackendSpec},
+        ids::ChainId,
         model::ModelPatch,
         page::Page,
         provider::CloudProvider,
@@ -18,6 +19,8 @@ pub(crate) async fn everything_is_there_after_a_restart(home: &impl Home) {
     let model = store.create_model(ModelPatch { can_embed: Some(true), ..model("m") }).await.unwrap();
     let pool = store.create_pool(pool("p")).await.unwrap();
     let hook = store.create_hook(None, hook("h")).await.unwrap();
+    let first_version = store.put_chain(chain("c"), true).await.unwrap();
+    let chain = store.put_chain(chain("c"), false).await.unwrap();
     let openai = CloudProvider::Openai;
     let config = store.configure_provider(openai, providers::key(), providers::URL.to_owned(), false).await.unwrap();
     store.assign_backend(&pool.id, &backend.id).await.unwrap();
@@ -31,6 +34,9 @@ pub(crate) async fn everything_is_there_after_a_restart(home: &impl Home) {
     assert_eq!(store.model("m").await.unwrap(), model);
     assert_eq!(store.pool(&pool.id).await.unwrap(), pool);
     assert_eq!(store.hook(&hook.id).await.unwrap(), hook);
+    let id = ChainId::new("c");
+    assert_eq!(store.chain(&id, None).await.unwrap(), chain);
+    assert_eq!(store.chain(&id, Some(1)).await.unwrap(), first_version);
     assert_eq!(store.provider(openai).await.unwrap(), config);
     assert_eq!(store.backends_of(&pool.id).await.unwrap(), [backend]);
     assert_eq!(store.models_of(&pool.id).await.unwrap(), [model]);

@@ -7,17 +7,19 @@ use async_trait::async_trait;
 use crate::{
     domain::{
         backend::{ApiKey, Backend, BackendSpec},
+        chain::Chain,
         hook::{Hook, HookSpec},
-        ids::{BackendId, HookId, PoolId},
+        ids::{BackendId, ChainId, HookId, PoolId},
         intent::Intent,
         model::{Model, ModelPatch},
         page::Page,
         pool::{Pool, PoolPatch},
         provider::{CloudProvider, ProviderConfig},
+        stored_chain::{ChainVersion, StoredChain},
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{EmbeddedStore, associations, backends, hooks, intent, models, pools, providers, seed},
+        embedded::{EmbeddedStore, associations, backends, chains, hooks, intent, models, pools, providers, seed},
     },
 };
 
@@ -203,5 +205,37 @@ impl CatalogStore for EmbeddedStore {
 
     async fn hook_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(hooks::names).await
+    }
+
+    async fn put_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError> {
+        self.write(move |session| chains::put(session, chain, draft)).await
+    }
+
+    async fn update_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError> {
+        self.write(move |session| chains::update(session, chain, draft)).await
+    }
+
+    async fn delete_chain(&self, id: &ChainId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |session| chains::delete(session, &id)).await
+    }
+
+    async fn chain(&self, id: &ChainId, version: Option<u64>) -> Result<StoredChain, StoreError> {
+        let id = id.clone();
+        self.read(move |session| chains::get(session, &id, version)).await
+    }
+
+    async fn chain_version(&self, id: &ChainId, version: Option<u64>) -> Result<ChainVersion, StoreError> {
+        let id = id.clone();
+        self.read(move |session| chains::version(session, &id, version)).await
+    }
+
+    async fn chain_versions(&self, id: &ChainId) -> Result<Vec<ChainVersion>, StoreError> {
+        let id = id.clone();
+        self.read(move |session| chains::versions(session, &id)).await
+    }
+
+    async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError> {
+        self.read(move |session| chains::list(session, page)).await
     }
 }

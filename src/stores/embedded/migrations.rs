@@ -16,8 +16,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "catalog", sql: include_str!("migrations/0001_catalog.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "catalog", sql: include_str!("migrations/0001_catalog.sql") },
+    Migration { version: 2, name: "chains", sql: include_str!("migrations/0002_chains.sql") },
+];
 
 /// Brings the file to this binary's schema, all missing steps in one transaction.
 pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {

@@ -34,6 +34,7 @@ pub(super) enum Table {
     PoolModels,
     ProviderKeys,
     Hooks,
+    Chains,
 }
 
 impl Table {
@@ -46,6 +47,7 @@ impl Table {
             Self::PoolModels => "pool_models",
             Self::ProviderKeys => "provider_keys",
             Self::Hooks => "hooks",
+            Self::Chains => "chains",
         }
     }
 
@@ -59,6 +61,7 @@ impl Table {
             Self::PoolModels => "model assignments",
             Self::ProviderKeys => "provider keys",
             Self::Hooks => "hooks",
+            Self::Chains => "task chains",
         }
     }
 }
@@ -128,6 +131,11 @@ impl Session {
         let outcome = read()?;
         transaction.commit()?;
         Ok(outcome)
+    }
+
+    /// Rows a table may have.
+    pub(super) const fn max_rows(&self) -> u64 {
+        self.max_rows
     }
 
     /// Whether no transaction is open.

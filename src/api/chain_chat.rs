@@ -1,0 +1,85 @@
+//! `POST /{chainID}/v1/chat/completions`: a stored chain behind OpenAI's chat API (`docs/api.md`, chat with a stored chain).
+
+use serde_json::{Value as Json, json};
+
+use super::{
+    Api, Reply,
+    reply::EVENT_STREAM,
+    run::{self, with_state},
+};
+use crate::{
+    dialect::{
+        openai_events,
+        openai_request::{self, ChatRequest},
+    },
+    domain::{
+        ids::{ChainId, RequestId},
+        time::Timestamp,
+        value::{DataType, Value},
+    },
+    engine::{InvalidChain, RunOutcome, StateUnit},
+    error::{Error, ErrorCode},
+};
+
+/// Runs the chain on the chat request; its output is the answer. Dropping the future stops the run.
+///
+/// # Errors
+/// 400 for a request that is none, or a chain that cannot run; 404 for an unknown chain or version; 500 and 503 with the
+/// steps taken when the run failed or its output is no chat response.
+pub async fn complete(
+    api: &Api,
+    chain: &str,
+    version: Option<u64>,
+    body: Json,
+    stack_trace: bool,
+    request_id: &RequestId,
+) -> Result<Reply, Error> {
+    let now = Timestamp::now();
+    let id = ChainId::new(chain);
+    let program = api.programs.get(&*api.store, &id, version, invalid).await?;
+    let ChatRequest { chat, include_usage, ignored } = openai_request::read(&body).map_err(Error::invalid)?;
+    drop(body);
+    let (wants_stream, wants_choices) = (chat.stream, chat.n);
+    let input = Value::OpenaiChat(std::sync::Arc::new(chat));
+    let outcome = run::to_its_end(api, program, input, request_id, now).await?;
+    let RunOutcome { result, state, warnings, served } = outcome;
+    let output = match result {
+        Ok(Value::OpenaiChatResponse(output)) => output,
+        Ok(other) => {
+            let error = no_response(other.data_type()).with_served(served.map(Box::new));
+            return Err(with_state(error, &state));
+        }
+        Err(run_failure) => return Err(run::failed(&run_failure, &state, served)),
+    };
+    let beside = stack_trace.then(|| ("stackTrace", steps(&state)));
+    let reply = if wants_stream {
+        Reply::text(EVENT_STREAM, openai_events::write(&output, include_usage, beside))
+    } else if let Some((name, steps)) = beside {
+        let mut output = output.as_object().cloned().unwrap_or_default();
+        output.insert(name.to_owned(), steps);
+        Reply::json(&output)?
+    } else {
+        Reply::json(&*output)?
+    };
+    let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
+    let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
+    Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
+}
+
+fn invalid(invalid: &InvalidChain) -> Error {
+    let findings = serde_json::to_value(&invalid.findings).unwrap_or_default();
+    Error::invalid(invalid.to_string()).with_field("diagnostics", findings)
+}
+
+fn no_response(found: DataType) -> Error {
+    let wanted = DataType::OpenaiChatResponse;
+    let message = format!(
+        "the output of the chain is of type {found}, to be an answer it must be {wanted}: let the chain end with a task \
+         whose handler is convert_to_openai_chat_response"
+    );
+    Error::new(ErrorCode::ExecutionFailed, message)
+}
+
+fn steps(state: &[StateUnit]) -> Json {
+    serde_json::to_value(state).unwrap_or_else(|_| json!([]))
+}

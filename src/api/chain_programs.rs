@@ -1,0 +1,88 @@
+//! Compiled stored chains, kept in memory, so that a chain that runs often is compiled once.
+//!
+//! Owns the cache. A program is kept under its chain's id, version and time of writing, none of which changes what it
+//! means later: nothing here can be out of date. What a write has superseded is dropped for its memory only. Used by
+//! `chain_chat` to run chains, and by `taskchains` when it writes.
+
+use std::sync::Arc;
+
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{
+    domain::{ids::ChainId, stored_chain::StoredChain, time::Timestamp},
+    engine::{self, InvalidChain, Program},
+    error::Error,
+    stores::catalog::CatalogStore,
+};
+
+/// JSON of all chains whose programs are kept; a program takes a few times the space of its chain.
+const MAX_CHAIN_BYTES: u64 = 16 * 1024 * 1024;
+/// What the smallest chain counts as, so that the number of programs is bounded, too.
+const LEAST_CHAIN_BYTES: u64 = 4 * 1024;
+
+/// Programs by chain and version. Cheap to clone.
+#[derive(Clone)]
+pub struct ChainPrograms(Arc<Cache<Key, Compiled, ByChain>>);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    id: ChainId,
+    version: u64,
+    written_at: Timestamp,
+}
+
+#[derive(Clone)]
+struct Compiled {
+    program: Arc<Program>,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct ByChain;
+
+impl Weighter<Key, Compiled> for ByChain {
+    fn weight(&self, _: &Key, compiled: &Compiled) -> u64 {
+        compiled.bytes.max(LEAST_CHAIN_BYTES)
+    }
+}
+
+impl Default for ChainPrograms {
+    fn default() -> Self {
+        // So few expected programs make one shard of all the space: a large chain fits in.
+        Self(Arc::new(Cache::with_weighter(32, MAX_CHAIN_BYTES, ByChain)))
+    }
+}
+
+impl ChainPrograms {
+    /// The program of a stored chain's version, or of its latest. Requests that want one that is being compiled wait for it.
+    ///
+    /// # Errors
+    /// Of the store, and what `refuse` makes of a chain that cannot run.
+    pub(super) async fn get(
+        &self,
+        store: &dyn CatalogStore,
+        id: &ChainId,
+        version: Option<u64>,
+        refuse: impl FnOnce(&InvalidChain) -> Error,
+    ) -> Result<Arc<Program>, Error> {
+        let wanted = store.chain_version(id, version).await?;
+        let key = Key { id: id.clone(), version: wanted.version, written_at: wanted.created_at };
+        let compiled = self.0.get_or_insert_async(&key, async {
+            let StoredChain { chain, .. } = store.chain(id, Some(wanted.version)).await?;
+            let bytes = serde_json::to_vec(&chain).map_or(0, |json| json.len());
+            let program = Arc::new(engine::compile(&chain).map_err(|invalid| refuse(&invalid))?);
+            Ok::<_, Error>(Compiled { program, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) })
+        });
+        Ok(compiled.await?.program)
+    }
+
+    /// Drops a chain's programs: the latest has changed.
+    pub(super) fn forget(&self, id: &ChainId) {
+        self.0.retain(|key, _| key.id != *id);
+    }
+
+    /// Programs that are kept.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}

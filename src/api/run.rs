@@ -1,0 +1,48 @@
+//! Runs a compiled chain to its end within a request, for `/tasks` and for the chat of a stored chain.
+
+use std::sync::Arc;
+
+use super::{Api, failure};
+use crate::{
+    domain::{
+        ids::{RequestId, RunId},
+        message::Served,
+        time::Timestamp,
+        value::Value,
+    },
+    engine::{Program, RunFailure, RunInfo, RunOutcome, StateUnit},
+    error::{Error, ErrorCode},
+    runtime::run::RunSpec,
+};
+
+/// Runs it. Dropping the future stops the run.
+///
+/// # Errors
+/// 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
+pub(super) async fn to_its_end(
+    api: &Api,
+    program: Arc<Program>,
+    input: Value,
+    request_id: &RequestId,
+    now: Timestamp,
+) -> Result<RunOutcome, Error> {
+    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
+    let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
+    run.outcome().await.ok_or_else(|| {
+        Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
+    })
+}
+
+/// The error of a request whose run failed: with the steps it took, unless it was refused before the first.
+pub(super) fn failed(run_failure: &RunFailure, state: &[StateUnit], served: Option<Served>) -> Error {
+    if run_failure.is_refused_input() {
+        return Error::invalid(run_failure.to_string());
+    }
+    let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
+    with_state(error.with_served(served.map(Box::new)), state)
+}
+
+/// Adds the steps of a run to its request's error.
+pub(super) fn with_state(error: Error, state: &[StateUnit]) -> Error {
+    error.with_field("state", serde_json::to_value(state).unwrap_or_default())
+}

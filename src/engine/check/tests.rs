@@ -1,0 +1,223 @@
+//! What a check tells of documents as people write them.
+
+use serde_json::json;
+
+use super::*;
+
+/// A good task with these fields over its own.
+fn task(fields: Value) -> Value {
+    let mut task =
+        json!({"id": "a", "handler": "noop", "transition": {"branches": [{"operator": "default", "goto": "end"}]}});
+    for (name, value) in fields.as_object().expect("fields") {
+        task[name] = value.clone();
+    }
+    task
+}
+
+fn chain_with(fields: Value) -> Value {
+    json!({"tasks": [task(fields)]})
+}
+
+/// Severity, code, path and hint of all findings.
+fn told(written: &Value) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let code = serde_json::to_value(finding.code).expect("a code");
+        format!("{} {} {}", code.as_str().expect("a text"), finding.path, finding.hint.as_deref().unwrap_or("-"))
+    };
+    check(written).findings.iter().map(line).collect()
+}
+
+#[test]
+fn a_good_chain_has_no_findings_in_any_spelling_and_user_data_is_not_looked_into() {
+    for fields in [
+        json!({}),
+        json!({"promptTemplate": "{{.input}}", "ExecuteConfig": {"maxTokens": 5, "Fallback_Models": ["m", {"model": "n"}]}}),
+        json!({"handler": "condition_key", "valid_conditions": {"prompt_tmplate": true, "Yes_No": false}}),
+        json!({"handler": "condition_key", "valid_conditions": ["a", 1, true]}),
+        json!({"handler": "hook", "hook": {"name": "h", "args": {"promt": 1, "Promt": true, "x": "y"}}}),
+        json!({"timeout": null, "retry_policy": null, "output_schema": null, "nothing": null}),
+    ] {
+        let found = told(&chain_with(fields.clone()));
+        let unknown_only = found.iter().all(|line| line.contains("/nothing"));
+        assert!(unknown_only, "{fields}: {found:?}");
+    }
+    let mut chain = chain_with(json!({}));
+    for (name, value) in
+        [("triggers", json!([1])), ("version", json!(3)), ("createdAt", json!("x")), ("updated_at", json!(1))]
+    {
+        chain[name] = value;
+    }
+    chain["input_schema"] = json!({"properties": {"tasks": {"promptTemplate": 1}}});
+    assert_eq!(told(&chain), Vec::<String>::new());
+    let checked = check(&chain);
+    assert!(checked.is_valid() && checked.written == Written::Chain && checked.chain.tasks.len() == 1);
+}
+
+#[test]
+fn unknown_fields_are_told_with_what_was_meant_or_where_they_belong() {
+    for (fields, expected) in [
+        (json!({"promt_template": "x"}), "UNKNOWN_FIELD /tasks/0/promt_template did you mean 'prompt_template'?"),
+        (json!({"prompt": "x"}), "UNKNOWN_FIELD /tasks/0/prompt did you mean 'prompt_template'?"),
+        (json!({"model": "x"}), "UNKNOWN_FIELD /tasks/0/model 'model' belongs into 'execute_config'"),
+        (json!({"on_failure": "a"}), "UNKNOWN_FIELD /tasks/0/on_failure 'on_failure' belongs into 'transition'"),
+        (json!({"branches": []}), "UNKNOWN_FIELD /tasks/0/branches 'branches' belongs into 'transition'"),
+        (
+            json!({"next": "a"}),
+            "UNKNOWN_FIELD /tasks/0/next 'goto' belongs into an entry of 'branches' or an entry of 'catch'",
+        ),
+        (json!({"wholly_other": 1}), "UNKNOWN_FIELD /tasks/0/wholly_other -"),
+        (
+            json!({"execute_config": {"prompt_template": "x"}}),
+            "UNKNOWN_FIELD /tasks/0/execute_config/prompt_template 'prompt_template' belongs into the task itself, beside 'handler'",
+        ),
+        (
+            json!({"transition": {"goto": "end", "branches": [{}]}}),
+            "UNKNOWN_FIELD /tasks/0/transition/goto 'goto' belongs into an entry of 'branches' or an entry of 'catch'",
+        ),
+        (
+            json!({"transition": {"branches": [{"on_failure": "end"}]}}),
+            "UNKNOWN_FIELD /tasks/0/transition/branches/0/on_failure 'on_failure' belongs into 'transition'",
+        ),
+        (json!({"a/b~c": 1}), "UNKNOWN_FIELD /tasks/0/a~1b~0c -"),
+    ] {
+        let chain = chain_with(fields);
+        assert_eq!(told(&chain), [expected]);
+        assert!(check(&chain).is_valid(), "a warning does not forbid to run");
+    }
+}
+
+#[test]
+fn a_field_written_twice_is_told_at_the_spelling_that_does_not_count() {
+    for (fields, expected) in [
+        (
+            json!({"promptTemplate": "x", "prompt_template": "y"}),
+            "DUPLICATE_FIELD /tasks/0/promptTemplate remove 'promptTemplate'",
+        ),
+        (
+            json!({"prompt_template": "x", "promptTemplate": "y"}),
+            "DUPLICATE_FIELD /tasks/0/promptTemplate remove 'promptTemplate'",
+        ),
+        (
+            json!({"promptTemplate": "x", "PromptTemplate": "y"}),
+            "DUPLICATE_FIELD /tasks/0/promptTemplate remove 'promptTemplate'",
+        ),
+    ] {
+        assert_eq!(told(&chain_with(fields)), [expected]);
+    }
+    let both = json!({"promptTemplate": "x", "prompt_template": "y"});
+    assert_eq!(check(&chain_with(both)).chain.tasks[0].prompt_template, "y");
+    assert_eq!(told(&chain_with(json!({"promptTemplate": "x", "prompt_template": null}))), Vec::<String>::new());
+}
+
+#[test]
+fn every_wrong_type_is_told_with_what_to_write_and_counts_as_absent() {
+    for (fields, expected) in [
+        (json!({"timeout": 5}), "WRONG_TYPE /tasks/0/timeout write it with a unit: 5s"),
+        (json!({"print": 5}), "WRONG_TYPE /tasks/0/print put it in quotes: \"5\""),
+        (
+            json!({"prompt_template": {"{.input}": null}}),
+            "WRONG_TYPE /tasks/0/prompt_template in YAML, put a value that starts with { in quotes",
+        ),
+        (json!({"retryOnFailure": "2"}), "WRONG_TYPE /tasks/0/retryOnFailure write it without quotes: 2"),
+        (json!({"retry_on_failure": 1.5}), "WRONG_TYPE /tasks/0/retry_on_failure -"),
+        (json!({"execute_config": {"max_tokens": -1}}), "WRONG_TYPE /tasks/0/execute_config/max_tokens -"),
+        (
+            json!({"execute_config": {"models": "m"}}),
+            "WRONG_TYPE /tasks/0/execute_config/models put it in a list: [\"m\"]",
+        ),
+        (json!({"execute_config": "m"}), "WRONG_TYPE /tasks/0/execute_config write {model: m}"),
+        (json!({"execute_config": {"fallback_models": [7]}}), "WRONG_TYPE /tasks/0/execute_config/fallback_models/0 -"),
+        (json!({"compose": "input"}), "WRONG_TYPE /tasks/0/compose write {with_var: input}"),
+        (json!({"transition": "b"}), "WRONG_TYPE /tasks/0/transition write {branches: [{operator: default, goto: b}]}"),
+        (
+            json!({"transition": {"branches": {"goto": "end"}}}),
+            "WRONG_TYPE /tasks/0/transition/branches put it in a list: write '- ' before its first field",
+        ),
+        (json!({"transition": {"branches": [3, {}]}}), "WRONG_TYPE /tasks/0/transition/branches/0 -"),
+        (json!({"valid_conditions": {"a": "maybe"}}), "WRONG_TYPE /tasks/0/valid_conditions/a -"),
+        (
+            json!({"valid_conditions": "yes"}),
+            "WRONG_TYPE /tasks/0/valid_conditions write a list of the allowed replies: [yes]",
+        ),
+        (json!({"hook": {"args": {"k": [1]}}}), "WRONG_TYPE /tasks/0/hook/args/k -"),
+        (json!({"handler": 5}), "WRONG_TYPE /tasks/0/handler put it in quotes: \"5\""),
+        (json!({"id": true}), "WRONG_TYPE /tasks/0/id put it in quotes: \"true\""),
+    ] {
+        let chain = chain_with(fields);
+        assert_eq!(told(&chain), [expected]);
+        assert!(!check(&chain).is_valid());
+    }
+    let mut chain = chain_with(json!({"timeout": 5, "print": 6}));
+    chain["debug"] = json!("yes");
+    let expected = [
+        "WRONG_TYPE /debug write true, without quotes",
+        "WRONG_TYPE /tasks/0/print put it in quotes: \"6\"",
+        "WRONG_TYPE /tasks/0/timeout write it with a unit: 5s",
+    ];
+    assert_eq!(told(&chain), expected);
+    assert_eq!(
+        told(&json!({"tasks": {"a": task(json!({}))}})),
+        ["WRONG_TYPE /tasks write the tasks as a list; the name of each goes into its 'id'"]
+    );
+    assert_eq!(told(&json!([])), ["WRONG_TYPE  -"]);
+}
+
+#[test]
+fn findings_of_the_compiler_point_into_the_document_as_it_is_spelled() {
+    let written = json!({"input": "x", "inputType": "string", "Chain": {"tasks": [
+        7,
+        {"id": "first", "Handler": "rawstring", "promptTemplate": "{{input}}", "Transition": {"onFailure": "end", "Branches": [
+            "x", {"goTo": "frist", "operator": "=="}
+        ]}},
+        {"id": "b", "handler": "noop", "timeout": "5"},
+    ]}});
+    let mut found = told(&written);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "BAD_DURATION /Chain/tasks/2/timeout write 5s",
+            "MISSING_FIELD /Chain/tasks/2 -",
+            "TEMPLATE_SYNTAX /Chain/tasks/1/promptTemplate write a variable with a dot before it: {{.input}}",
+            "UNKNOWN_GOTO /Chain/tasks/1/Transition/Branches/1/goTo did you mean 'first'?",
+            "UNKNOWN_GOTO /Chain/tasks/1/Transition/onFailure leave it out to end the run as failed; only a branch may go to 'end'",
+            "UNKNOWN_HANDLER /Chain/tasks/1/Handler did you mean 'raw_string'?",
+            "UNKNOWN_OPERATOR /Chain/tasks/1/Transition/Branches/1/operator did you mean 'equals'?",
+            "WRONG_TYPE /Chain/tasks/0 -",
+            "WRONG_TYPE /Chain/tasks/1/Transition/Branches/0 -",
+        ]
+    );
+    assert_eq!(check(&written).written, Written::Request);
+}
+
+#[test]
+fn a_chain_and_a_request_are_told_apart() {
+    let chain = chain_with(json!({}));
+    assert_eq!(check(&json!({"input": "x"})).written, Written::Request);
+    assert_eq!(check(&json!({"chain": chain, "input": {"tasks": 1}, "input_type": "json"})).written, Written::Request);
+    assert_eq!(check(&json!({"chain": null, "tasks": []})).written, Written::Chain);
+    assert_eq!(told(&json!({"input": "x"})), ["MISSING_FIELD  add the chain to run"]);
+    let bare: Vec<String> =
+        check_request(&chain).findings.iter().map(|finding| format!("{:?} {:?}", finding.code, finding.hint)).collect();
+    assert!(bare[0].contains("put the whole chain under 'chain'"), "{bare:?}");
+    let sent = check_chain(&json!({"input": "x", "chain": chain}));
+    assert!(
+        sent.findings.iter().any(|finding| finding
+            .hint
+            .as_deref()
+            .is_some_and(|hint| hint.contains("send what is under 'chain' alone"))),
+        "{:?}",
+        sent.findings
+    );
+}
+
+#[test]
+fn what_is_told_is_bounded() {
+    let fields: Value = (0..3_000).map(|at| (format!("unknown_{at}"), json!(1))).collect();
+    let checked = check(&chain_with(fields));
+    assert_eq!((checked.findings.len(), checked.more), (MOST_FINDINGS, 2_000));
+    let tasks: Vec<Value> = (0..2_000).map(|_| json!({"unknown": 1})).collect();
+    let checked = check(&json!({"tasks": tasks}));
+    assert_eq!(checked.findings.len(), MOST_FINDINGS);
+    assert!(checked.findings.iter().all(|finding| finding.severity == Severity::Error), "errors come before warnings");
+}

@@ -1,0 +1,26 @@
+//! What a run is doing right now, for those who watch it.
+
+use std::sync::Arc;
+
+use super::Machine;
+
+/// The attempt a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentAttempt {
+    /// The task.
+    pub task: Arc<str>,
+    /// What it does.
+    pub handler: &'static str,
+    /// Which attempt of this visit, from 1.
+    pub attempt: u32,
+}
+
+impl Machine {
+    /// The attempt whose effect is out, or the latest one of a task between two attempts; `None` before the start and
+    /// after the end.
+    pub fn current(&self) -> Option<CurrentAttempt> {
+        let visit = self.visit.as_ref()?;
+        let step = self.program.steps.get(visit.place)?;
+        Some(CurrentAttempt { task: Arc::clone(&step.id), handler: step.handler.as_str(), attempt: visit.attempt })
+    }
+}
