@@ -217,7 +217,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_schema_becomes_a_form_and_strict_ones_are_closed_objects(schema in any_json()) {
+        fn any_schema_becomes_a_form_and_strict_ones_are_closed_objects(mut schema in any_json(), is_object in any::<bool>()) {
+            if let Some(keywords) = schema.as_object_mut().filter(|_| is_object) {
+                keywords.insert("type".to_owned(), json!("object"));
+            }
             for server in [Server::Openai, Server::LlamaCpp] {
                 let sent = response_format(&Constraint::Schema(Arc::new(schema.clone())), server);
                 if server == Server::Openai {
