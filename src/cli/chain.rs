@@ -2,15 +2,21 @@
 //! for the one that runs a chain.
 
 mod file;
+mod findings;
 mod graph;
 mod schema;
+mod test;
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::output::{Color, complain, out};
+use self::file::TextFile;
+use super::output::{Color, complain, err, out};
+use crate::domain::finding::Finding;
 
+/// The chain or its tests have failed.
+const EXIT_FAILED: u8 = 1;
 /// A file cannot be read, or the command is used in a way that makes no sense; the status clap ends with, too.
 const EXIT_USAGE: u8 = 2;
 
@@ -38,15 +44,45 @@ enum Command {
         #[arg(long)]
         request: bool,
     },
+    /// Run the tests beside a chain: every model and hook answers what the test says.
+    ///
+    /// The tests of triage.yaml are in triage.test.yaml, .test.yml or .test.json. Exits with 1 when one has failed.
+    Test {
+        /// The file with the chain.
+        file: String,
+        /// The file with the tests, if it is not beside the chain.
+        #[arg(long, value_name = "FILE")]
+        cases: Option<String>,
+        /// How to tell what came of them.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Does what the arguments say.
 pub(super) fn chain(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
-        Command::Graph { file } => graph::graph(file),
+        Command::Graph { file } => graph::graph(file, arguments.color),
         Command::Schema { request } => schema::schema(*request),
+        Command::Test { file, cases, format } => test::test(file, cases.as_deref(), *format, arguments.color),
     };
     done.unwrap_or_else(|problem| complain(EXIT_USAGE, &problem))
+}
+
+/// Shows what is wrong in a file that a command cannot work with.
+fn refused(file: &TextFile, findings: &[Finding], status: u8, color: Color) -> Result<ExitCode, String> {
+    err(&findings::shown(file, findings), color);
+    Ok(ExitCode::from(status))
 }
 
 /// Prints an answer that is no failure.

@@ -8,6 +8,14 @@ use std::{
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 
+/// How text is made to stand out; streams that are no terminal leave these out.
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const RESET: &str = "\x1b[0m";
+
 /// When to print in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(super) enum Color {

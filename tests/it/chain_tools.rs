@@ -6,7 +6,8 @@ use std::{
     process::Stdio,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::support::soon;
@@ -51,6 +52,17 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+const VALID: &str = "tasks: [{id: a, handler: noop, transition: {branches: [{goto: end}]}}]";
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
 /// Every chain of the repository that users are shown as a file.
 fn examples() -> Vec<PathBuf> {
     let all = fs::read_dir(repository().join("deploy/examples")).unwrap().map(|entry| entry.unwrap().path());
@@ -86,16 +98,19 @@ async fn a_chain_is_drawn_from_a_file_and_from_standard_input() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_said_in_one_line_and_exits_with_2() {
+async fn what_cannot_be_read_is_said_and_exits_with_2() {
     for (arguments, input, part) in [
-        (&["graph", "no/such.yaml"][..], "", "no/such.yaml cannot be read"),
-        (&["graph", "-"], "tasks: [", "standard input: it is not valid YAML"),
-        (&["graph", "-"], "a: 1", "holds no chain"),
-        (&["graph", "-"], "", "standard input: it is empty"),
+        (&["graph", "no/such.yaml"][..], "", "penstock: no/such.yaml cannot be read"),
+        (&["graph", "-"], "tasks: [", "error[SYNTAX]: not valid YAML"),
+        (&["graph", "-"], "{\"tasks\": [}", "standard input:1:12"),
+        (&["graph", "-"], "a: 1", "there is no chain"),
+        (&["graph", "-"], "", "there is no chain"),
+        (&["test", "-"], "", "there is no chain"),
+        (&["test", "-"], VALID, "name its tests with --cases"),
+        (&["test", "deploy/examples/sky_question.yaml", "--cases", "no.yaml"], "", "no.yaml cannot be read"),
     ] {
         let left = chain(repository(), arguments, input).await.expect(2);
-        assert!(left.stderr.starts_with("penstock: ") && left.stderr.contains(part), "{left:?}");
-        assert_eq!((left.stdout.as_str(), left.stderr.lines().count()), ("", 1), "{left:?}");
+        assert!(left.stderr.contains(part) && left.stdout.is_empty(), "{left:?}");
     }
 }
 
@@ -112,4 +127,173 @@ async fn every_example_is_what_its_published_schema_describes() {
         let mistyped: Value = serde_json::from_str(&example.to_string().replace("\"handler\"", "\"handlr\"")).unwrap();
         assert!(!validator.is_valid(&mistyped), "{}", path.display());
     }
+}
+
+const TRIAGE: &str = r#"
+tasks:
+  - id: kind
+    handler: condition_key
+    valid_conditions: [refund, other]
+    prompt_template: "What is it? {{.input}}"
+    retry_on_failure: 1
+    transition:
+      on_failure: manual
+      branches:
+        - {when: refund, goto: desk}
+        - {operator: default, goto: rate}
+  - id: rate
+    handler: parse_score
+    prompt_template: "How urgent? {{.input}}"
+    transition:
+      branches:
+        - {operator: ">", when: 7, goto: desk}
+        - {operator: default, goto: vector}
+  - id: vector
+    handler: embedding
+    input_var: input
+    transition: {branches: [{operator: default, goto: end}]}
+  - id: desk
+    handler: hook
+    hook: {name: desk}
+    transition: {branches: [{when: taken, goto: thank}, {operator: default, goto: end}]}
+  - id: thank
+    handler: noop
+    prompt_template: "Thanks: {{.desk.ticket}}"
+    transition: {branches: [{operator: default, goto: end}]}
+  - id: manual
+    handler: raise_error
+    prompt_template: "nobody knows: {{.last_error}}"
+"#;
+
+#[tokio::test]
+async fn cases_that_are_met_are_ok_and_tasks_that_none_reaches_are_named() {
+    let cases = r#"
+cases:
+  - name: a refund goes to the desk
+    input: I want my money back
+    mocks:
+      kind: '"Refund."'
+      desk: {output: {ticket: 7}, dataType: json, transition: taken}
+    expect: {path: [kind, desk, thank], output: "Thanks: 7", output_type: string}
+  - name: what is not urgent is embedded
+    input: hello
+    mocks: {kind: [what?, other], rate: "7 of 10", vector: [0.5, 1]}
+    expect: {path: [kind, rate, vector], output: [0.5, 1.0]}
+  - name: a hook may reply a value, and its list is by call
+    input: hello
+    mocks: {kind: other, rate: 9, desk: [{fail: {class: timeout}}]}
+    expect: {path: [kind, rate, desk], error: {class: timeout, task: desk}}
+"#;
+    let folder = folder(&[("triage.yaml", TRIAGE), ("triage.test.yaml", cases)]);
+    let left = chain(folder.path(), &["test", "triage.yaml"], "").await.expect(0);
+    let wanted = "\
+ok    a refund goes to the desk kind > desk > thank
+ok    what is not urgent is embedded kind > rate > vector
+ok    a hook may reply a value, and its list is by call kind > rate > desk
+note  no case comes to: manual
+3 passed, 0 failed
+";
+    assert_eq!((left.stdout.as_str(), left.stderr.as_str()), (wanted, ""));
+    let left = chain(folder.path(), &["test", "triage.yaml", "--format", "json"], "").await.expect(0);
+    let report: Value = serde_json::from_str(&left.stdout).unwrap();
+    assert_eq!((&report["passed"], &report["unreached"]), (&json!(3), &json!(["manual"])));
+    assert_eq!(report["cases"][0]["output"], "Thanks: 7");
+    assert_eq!(report["cases"][2]["error"]["class"], "timeout");
+}
+
+#[tokio::test]
+async fn cases_that_are_not_met_say_where_the_run_left_the_expected_way() {
+    let cases = r#"
+cases:
+  - name: another way
+    mocks: {kind: refund, desk: no}
+    expect: {path: [kind, rate], output: yes, output_type: json}
+  - name: a reply that is no key
+    mocks: {kind: maybe}
+    expect: {output: x}
+  - name: no mock
+    mocks: {}
+    expect: {path: [kind]}
+  - name: too few
+    mocks: {kind: [maybe]}
+    expect: {path: [kind]}
+  - name: of no use
+    mocks: {kind: refund, desk: {output: {}, transition: taken}, thank: x}
+    expect: {error: {class: timeout}}
+"#;
+    let folder = folder(&[("c.yaml", TRIAGE), ("mine.yaml", cases)]);
+    let left = chain(folder.path(), &["test", "c.yaml", "--cases", "mine.yaml"], "").await.expect(1);
+    let wanted = r#"FAIL  another way
+      the path leaves the expected one at step 2: desk instead of rate
+        expected: kind > rate
+        actual:   kind > desk
+      the output is another one
+        expected: "yes"
+        actual:   "no"
+      the output has another type
+        expected: json
+        actual:   string
+FAIL  a reply that is no key
+      the run fails
+        expected: success
+        actual:   task manual: nobody knows: the reply 'maybe' is none of the allowed: refund, other (invalid_input)
+FAIL  no mock
+      task 'kind' asks a model, and there is no mock for it
+FAIL  too few
+      task 'kind' asks a model once more, after all 1 answers of its mock
+FAIL  of no use
+      task 'thank' ran and asked nobody: its mock is of no use
+      the run succeeds
+        expected: an error of class timeout
+        actual:   "Thanks: <no value>"
+note  no case comes to: rate, vector
+0 passed, 5 failed
+"#;
+    assert_eq!((left.stdout.as_str(), left.stderr.as_str()), (wanted, ""));
+    let left =
+        chain(folder.path(), &["test", "c.yaml", "--cases", "mine.yaml", "--color", "always"], "").await.expect(1);
+    assert!(left.stdout.starts_with("\u{1b}[31mFAIL\u{1b}[0m  \u{1b}[1manother way"), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_is_misspelt_in_a_file_of_tests_is_shown_in_its_line() {
+    let cases = "cases:\n  - name: x\n    mock: {kind: a}\n    expect: {pathh: [kind]}\n";
+    let folder = folder(&[("c.yaml", TRIAGE), ("c.test.yml", cases)]);
+    let left = chain(folder.path(), &["test", "c.yaml"], "").await.expect(2);
+    let wanted = "\
+error[UNKNOWN_FIELD]: unknown field 'mock'; the fields here are name, input, input_type, mocks, expect
+ --> c.test.yml:3:5
+  |
+3 |     mock: {kind: a}
+  |     ^^^^
+
+error[UNKNOWN_FIELD]: unknown field 'pathh'; the fields here are path, output, output_type, error
+ --> c.test.yml:4:14
+  |
+4 |     expect: {pathh: [kind]}
+  |              ^^^^^
+
+error[MISSING_FIELD]: nothing is expected: write path, output, output_type or error
+ --> c.test.yml:4:13
+  |
+4 |     expect: {pathh: [kind]}
+  |             ^^^^^^^^^^^^^^^
+
+";
+    assert_eq!((left.stdout.as_str(), left.stderr.as_str()), ("", wanted));
+    for (case, part) in [
+        ("{mocks: {kinds: a}, expect: {path: [kind]}}", "help: did you mean 'kind'?"),
+        ("{expect: {path: [kind, rat]}}", "the chain has no task 'rat'"),
+        ("{expect: {error: {class: time_out}}}", "unknown class 'time_out'"),
+        ("{input: 7, expect: {path: []}}", "input_type is needed"),
+        ("{input: x, inputType: int, expect: {path: []}}", "the input cannot be read as int"),
+        ("{input: x}", "the case expects nothing"),
+        ("{mocks: {kind: {fail: {class: x}}}, expect: {path: []}}", "unknown class 'x'"),
+    ] {
+        let left =
+            chain(folder.path(), &["test", "c.yaml", "--cases", "-"], &format!("cases: [{case}]")).await.expect(2);
+        assert!(left.stderr.contains(part) && left.stderr.contains("--> standard input:1:"), "{case}: {left:?}");
+    }
+    let left = chain(folder.path(), &["test", "c.yaml", "--cases", "-"], "cases: []").await.expect(2);
+    assert!(left.stderr.contains("a list of 1 to"), "{left:?}");
 }

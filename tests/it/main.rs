@@ -44,4 +44,5 @@ mod shutdown;
 mod supervision;
 mod taskchains;
 mod tasks;
+mod validation;
 mod waiting;

@@ -7,50 +7,39 @@ use std::{
     path::Path,
 };
 
-use serde::Deserialize;
+use bytes::Bytes;
 use serde_json::Value as Json;
 
 use crate::{
-    dialect::{document, loose},
-    domain::chain::Chain,
+    dialect::{
+        loose,
+        source::{self, Format, Source},
+    },
+    domain::{
+        chain::Chain,
+        finding::{Code, Finding, Severity},
+        spelling::folded,
+    },
 };
 
 /// The largest request body, unless a server is told otherwise; a larger file could not be sent to one.
 const MAX_BYTES: u64 = 10 * 1024 * 1024;
 
-/// A file as it is written.
-pub(super) struct ChainFile {
+/// A file as it is written, and what it says.
+pub(super) struct TextFile {
     /// What it is called in messages.
     pub(super) name: String,
-    /// What it holds.
-    pub(super) text: String,
-    /// Whether it is JSON by its name; everything else is read as YAML, which JSON is, too.
-    is_json: bool,
+    /// Its text, with the places of what stands in it.
+    pub(super) source: Source,
+    /// The document; or why there is none.
+    pub(super) document: Result<Json, Box<Finding>>,
 }
 
-/// What a request says beside its chain.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Given {
-    /// The chain's input.
-    pub(super) input: Option<Json>,
-    /// The type of it.
-    pub(super) input_type: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Parts {
-    /// A request has this field, a chain has not.
-    chain: Option<Json>,
-    tasks: Option<Json>,
-}
-
-impl ChainFile {
+impl TextFile {
     /// Reads a file, or standard input for `-`.
     ///
     /// # Errors
-    /// A file that is not there, too large, or no text.
+    /// A file that is not there, or too large.
     pub(super) fn read(path: &str) -> Result<Self, String> {
         let mut bytes = Vec::new();
         let (name, read) = if path == "-" {
@@ -59,45 +48,48 @@ impl ChainFile {
             (path, File::open(path).and_then(|file| read_bounded(file, &mut bytes)))
         };
         read.map_err(|error| format!("{name} cannot be read: {error}"))?;
-        let text = String::from_utf8(bytes).map_err(|error| format!("{name} is not UTF-8: {}", error.utf8_error()))?;
-        let is_json = Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        Ok(Self { name: name.to_owned(), text, is_json })
+        let is_json = match Path::new(path).extension() {
+            Some(extension) => extension.eq_ignore_ascii_case("json"),
+            None => bytes.trim_ascii_start().first() == Some(&b'{'),
+        };
+        let (format, text) = (if is_json { Format::Json } else { Format::Yaml }, Bytes::from(bytes));
+        let (document, source) = match source::read(format, text.clone()) {
+            Ok((document, source)) => (Ok(document), source),
+            Err(unreadable) => (Err(unreadable.finding), Source::of(format, text)),
+        };
+        Ok(Self { name: name.to_owned(), source, document })
     }
 
-    /// What the file says as a document, fields as written.
-    ///
-    /// # Errors
-    /// A file that is no YAML or JSON.
-    pub(super) fn document(&self) -> Result<Json, String> {
-        let read = document::read(Some(self.media_type()), &bytes::Bytes::copy_from_slice(self.text.as_bytes()));
-        let read =
-            read.map_err(|error| format!("{}: {}", self.name, error.to_string().replace("the request body", "it")))?;
-        Ok(read.value)
-    }
-
-    /// The chain in the file, and what stands beside it.
-    ///
-    /// # Errors
-    /// A file that is no YAML or JSON, or holds no chain.
-    pub(super) fn chain(&self) -> Result<(Chain, Given), String> {
-        let document = self.document()?;
-        let misread = |error: loose::LooseError| format!("{}: {error}", self.name);
-        let parts: Parts = loose::from_value(document.clone()).map_err(misread)?;
-        match parts {
-            Parts { chain: Some(chain), .. } => {
-                let given = loose::from_value(document).map_err(misread)?;
-                Ok((loose::from_value(chain).map_err(misread)?, given))
-            }
-            Parts { tasks: Some(_), .. } => Ok((loose::from_value(document).map_err(misread)?, Given::default())),
-            Parts { .. } => {
-                Err(format!("{} holds no chain: it has neither 'tasks' nor, as a request would, 'chain'", self.name))
-            }
+    /// Where the chain stands in the document: nowhere, at its root, or in the field of a request.
+    pub(super) fn chain_pointer(&self) -> Option<String> {
+        let fields = self.document.as_ref().ok()?.as_object()?;
+        let named = |wanted: &str| fields.keys().find(|name| folded(name) == wanted);
+        match (named("chain"), named("tasks")) {
+            (Some(name), None) => Some(format!("/{}", name.replace('~', "~0").replace('/', "~1"))),
+            (_, Some(_)) => Some(String::new()),
+            (None, None) => None,
         }
     }
 
-    fn media_type(&self) -> &'static str {
-        if self.is_json { "application/json" } else { "application/yaml" }
+    /// The chain in the file.
+    ///
+    /// # Errors
+    /// A file that is no YAML or JSON, or holds no chain.
+    pub(super) fn chain(&self) -> Result<Chain, Box<Finding>> {
+        let document = self.document.as_ref().map_err(Clone::clone)?;
+        let chain = self.chain_pointer().and_then(|pointer| document.pointer(&pointer));
+        let chain = chain.ok_or_else(|| {
+            let message = "there is no chain: neither 'tasks' nor, as in a request, 'chain'";
+            Box::new(problem(Code::MissingField, String::new(), message.to_owned()))
+        })?;
+        loose::from_value(chain.clone())
+            .map_err(|error| Box::new(problem(Code::WrongType, String::new(), error.to_string())))
     }
+}
+
+/// An error in a file.
+pub(super) fn problem(code: Code, path: String, message: String) -> Finding {
+    Finding { severity: Severity::Error, code, message, path, line: None, column: None, hint: None, task: None }
 }
 
 fn read_bounded(source: impl Read, bytes: &mut Vec<u8>) -> io::Result<()> {

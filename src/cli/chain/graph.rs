@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{answered, file::ChainFile};
-use crate::engine;
+use super::{EXIT_USAGE, answered, file::TextFile, refused};
+use crate::{cli::output::Color, engine};
 
-pub(super) fn graph(path: &str) -> Result<ExitCode, String> {
-    let (chain, _) = ChainFile::read(path)?.chain()?;
-    answered(&engine::mermaid(&chain))
+pub(super) fn graph(path: &str, color: Color) -> Result<ExitCode, String> {
+    let file = TextFile::read(path)?;
+    match file.chain() {
+        Ok(chain) => answered(&engine::mermaid(&chain)),
+        Err(finding) => refused(&file, &[*finding], EXIT_USAGE, color),
+    }
 }

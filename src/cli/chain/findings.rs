@@ -1,0 +1,68 @@
+//! Findings for people: each with its line of the file and a mark under the place, in colour where that is wanted.
+
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use super::file::TextFile;
+use crate::domain::finding::{Finding, Severity};
+
+/// Characters around a place that are shown of a very long line.
+const WIDTH: usize = 140;
+
+/// The findings as text for a terminal, one below the other. Colours are escape sequences, to be removed by the stream
+/// that does not want them.
+pub(super) fn shown<'a>(file: &TextFile, findings: impl IntoIterator<Item = &'a Finding>) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        text.push_str(&one(file, finding));
+        text.push_str("\n\n");
+    }
+    text
+}
+
+fn one(file: &TextFile, finding: &Finding) -> String {
+    let level = match finding.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let code = serde_json::to_value(finding.code).ok().and_then(|code| code.as_str().map(str::to_owned));
+    let title = level.primary_title(printable(&finding.to_string())).id(code.unwrap_or_default());
+    let snippet = excerpt(file, finding).map(|excerpt| {
+        Snippet::source(excerpt.text)
+            .path(file.name.as_str())
+            .line_start(excerpt.line)
+            .annotation(AnnotationKind::Primary.span(excerpt.span))
+    });
+    let origin = snippet.is_none().then(|| annotate_snippets::Origin::path(file.name.as_str()));
+    let mut group = annotate_snippets::Group::with_title(title).elements(snippet).elements(origin);
+    if let Some(hint) = &finding.hint {
+        group = group.element(Level::HELP.message(printable(hint)));
+    }
+    Renderer::styled().term_width(WIDTH).render(&[group])
+}
+
+struct Excerpt<'a> {
+    text: &'a str,
+    /// Number of its line in the file.
+    line: usize,
+    /// What is marked of it.
+    span: Range<usize>,
+}
+
+/// The line a finding is in. Of a thing of several lines, the first.
+fn excerpt<'a>(file: &'a TextFile, finding: &Finding) -> Option<Excerpt<'a>> {
+    let text = file.source.text();
+    let span = file.source.span(finding)?;
+    let (before, from) = (text.get(..span.start)?, text.get(span.start..)?);
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = span.start + from.find('\n').unwrap_or(from.len());
+    let line = text.get(start..end)?.trim_end();
+    let marked = span.start - start..span.end.min(start + line.len()).saturating_sub(start).max(span.start - start);
+    Some(Excerpt { text: line, line: before.matches('\n').count() + 1, span: marked })
+}
+
+/// Chain text in a message, without what a terminal would obey.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
