@@ -6,6 +6,8 @@
 //! run that waits for nothing, a cancellation, snapshots.
 //! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
 
+pub mod steps;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -17,6 +19,7 @@ use tokio_util::{
 };
 use tracing::Instrument;
 
+use self::steps::Watch;
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
@@ -123,6 +126,8 @@ pub(super) struct RunArgs {
     pub(super) deps: RunDeps,
     pub(super) address: Address<RunMsg>,
     pub(super) outcome: oneshot::Sender<RunOutcome>,
+    /// Who is shown its steps, if anybody.
+    pub(super) watch: Option<Watch>,
 }
 
 impl RunArgs {
@@ -130,7 +135,7 @@ impl RunArgs {
     pub(super) fn new(spec: RunSpec, deps: RunDeps) -> (Self, RunHandle) {
         let (id, address, (sender, receiver)) = (spec.info.run_id.clone(), Address::vacant(), oneshot::channel());
         let handle = RunHandle { id: id.clone(), address: address.clone(), outcome: receiver };
-        (Self { id, spec, deps, address, outcome: sender }, handle)
+        (Self { id, spec, deps, address, outcome: sender, watch: None }, handle)
     }
 }
 
@@ -141,6 +146,7 @@ pub(super) struct RunState {
     deps: RunDeps,
     address: Address<RunMsg>,
     outcome: Option<oneshot::Sender<RunOutcome>>,
+    watch: Option<Watch>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -148,6 +154,7 @@ pub(super) struct RunState {
 impl RunState {
     /// Carries out effects; true when the run is over.
     fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
         for effect in effects {
             match effect {
                 Effect::AskModel { step, call, route, timeout } => {
@@ -284,6 +291,7 @@ impl Actor for RunActor {
             deps: args.deps,
             address: args.address,
             outcome: Some(args.outcome),
+            watch: args.watch,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })

@@ -29,6 +29,7 @@ mod first_light;
 mod hook_tasks;
 mod hooks_crud;
 mod limits;
+mod live_steps;
 mod model_sync;
 mod models;
 mod paging;
