@@ -31,6 +31,7 @@ fn chain(criterion: &mut Criterion) {
         default_system_instruction: String::new(),
         max_output_tokens: 512,
         default_step_timeout: Duration::from_secs(300),
+        counts_exactly: false,
     });
     let info =
         RunInfo { run_id: RunId::new("run"), request_id: RequestId::new("request"), started_at: Timestamp::ZERO };

@@ -115,6 +115,7 @@ impl App {
                 default_system_instruction: config.defaults.system_instruction.clone(),
                 max_output_tokens: config.defaults.max_output_tokens,
                 default_step_timeout: DEFAULT_STEP_TIMEOUT,
+                counts_exactly: false,
             },
             max_runs: config.limits.max_runs,
         })

@@ -54,8 +54,11 @@ pub(super) fn crashed() -> Error {
     Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
 }
 
-/// The error of a request whose run failed: with the steps it took.
+/// The error of a request whose run failed: with the steps it took, unless it was refused before the first.
 pub(super) fn failed(run_failure: &RunFailure, state: &[StateUnit], served: Option<Served>) -> Error {
+    if run_failure.is_refused_input() {
+        return Error::invalid(run_failure.to_string());
+    }
     let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
     with_state(error.with_served(served.map(Box::new)), state)
 }

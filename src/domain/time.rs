@@ -1,6 +1,6 @@
 //! Points in time as the API writes them: RFC 3339, UTC, six fraction digits, so that text order is time order.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -42,6 +42,17 @@ impl Timestamp {
     /// Microseconds since 1970.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// This much later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time since an earlier one; nothing since a later one.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// Whole seconds since 1970; 0 for [`Timestamp::ZERO`].

@@ -31,7 +31,7 @@ impl Conditions {
         let decoded = serde_json::from_str::<String>(reply).ok();
         let texts = || std::iter::once(reply).chain(decoded.as_deref().map(str::trim));
         let found = texts().find_map(|text| self.exact(text)).or_else(|| texts().find_map(|text| self.close(text)))?;
-        Some(Evaluation { text: found.key.clone(), flag: self.flags_count.then_some(found.flag) })
+        Some(Evaluation { flag: self.flags_count.then_some(found.flag), ..Evaluation::of(found.key.as_str()) })
     }
 
     /// Why a reply was refused.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_false_flag_does_not_forbid_its_key_and_flags_count_unless_true_or_false_is_a_key() {
         let keys = conditions(&[("yes", true), ("no", false)]);
-        assert_eq!(keys.matching("no"), Some(Evaluation { text: "no".to_owned(), flag: Some(false) }));
+        assert_eq!(keys.matching("no"), Some(Evaluation { flag: Some(false), ..Evaluation::of("no") }));
         let flags = conditions(&[("true", false), ("no", false)]);
         assert_eq!(flags.matching("no"), Some(Evaluation::of("no")));
     }

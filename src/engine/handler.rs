@@ -8,6 +8,7 @@ pub(crate) enum Handler {
     ParseNumber,
     ParseScore,
     ParseRange,
+    ParseJson,
     ParseTransition,
     Embedding,
     RaiseError,
@@ -18,12 +19,13 @@ pub(crate) enum Handler {
 }
 
 impl Handler {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::RawString,
         Self::ConditionKey,
         Self::ParseNumber,
         Self::ParseScore,
         Self::ParseRange,
+        Self::ParseJson,
         Self::ParseTransition,
         Self::Embedding,
         Self::RaiseError,
@@ -41,6 +43,7 @@ impl Handler {
             Self::ParseNumber => "parse_number",
             Self::ParseScore => "parse_score",
             Self::ParseRange => "parse_range",
+            Self::ParseJson => "parse_json",
             Self::ParseTransition => "parse_transition",
             Self::Embedding => "embedding",
             Self::RaiseError => "raise_error",

@@ -8,8 +8,10 @@ mod attempt;
 mod converse;
 mod current;
 mod effect;
+mod failing;
 mod record;
 mod settle;
+mod visit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,14 +26,14 @@ use crate::{
         value::Value,
     },
     engine::{
-        program::{Program, Step},
+        program::Program,
         state::StateUnit,
         transition::Evaluation,
         variables::{INPUT, LAST_ERROR, PREVIOUS_OUTPUT, Variables},
     },
 };
 
-/// Tasks one run may execute; attempts do not count.
+/// Tasks one run may execute where the chain does not say; attempts do not count.
 pub const MAX_STEPS: u32 = 1000;
 
 /// Tasks entered and attempts begun in one turn, two for each task that waits for nothing; and bytes handled in it, after
@@ -57,7 +59,14 @@ pub struct Machine {
     /// Where the run goes on, while it has yielded.
     paused: Option<Next>,
     executed: u32,
-    attempts: u64,
+    /// How often each task was come to; empty where no task bounds it.
+    visits: Vec<u32>,
+    /// When the run must be over.
+    deadline: Option<Timestamp>,
+    /// Tokens that its calls have cost, where they are bounded.
+    tokens: u64,
+    /// Effects given out that are answered.
+    asked: u64,
     state: Vec<StateUnit>,
     /// Bytes of texts that may still be recorded.
     recordable: usize,
@@ -69,7 +78,8 @@ pub struct Machine {
 #[derive(Debug)]
 struct Names {
     previous_output: Arc<str>,
-    last_error: Arc<str>,
+    /// `None` where a task is called so.
+    last_error: Option<Arc<str>>,
 }
 
 /// One execution of a task, over all its attempts.
@@ -79,12 +89,45 @@ struct Visit {
     place: usize,
     /// What its handler gets.
     input: Value,
-    /// Attempts begun.
+    /// Attempts begun, on all its models.
     attempt: u32,
-    /// The attempt under way.
+    /// The model that is asked: 0 = the wanted ones, then the fallbacks.
+    choice: usize,
+    /// Attempts begun on it.
+    tries: u32,
+    /// When the attempt under way began.
+    began: Timestamp,
+    /// The effect that is out, and what it is for.
     step: StepId,
+    phase: Phase,
+    /// The time the effect has, where that is what was left of the run's.
+    last_time: Option<Duration>,
+    /// Tokens sent, where the run's tokens are bounded.
+    sent: Option<u64>,
     /// What `model_execution` sent, to which the reply is added.
     conversation: Option<Conversation>,
+    /// A reply that must be mended, and what was wrong with it.
+    mending: Option<Mending>,
+    /// How often the attempt under way had a reply mended.
+    repairs: u32,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing, or the answer to what the task does.
+    Asking,
+    /// A count of tokens, before the task asks.
+    Counting,
+    /// The delay before the next attempt.
+    Waiting,
+}
+
+/// What a model is told of a reply that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mending {
+    reply: String,
+    complaint: String,
 }
 
 /// A conversation on its way to a model.
@@ -102,6 +145,10 @@ enum Next {
     Enter(usize, Value),
     /// Begin the next attempt.
     Attempt,
+    /// Go on with the attempt: its tokens are counted, or a reply must be mended.
+    Ask(Option<u64>),
+    /// The task has failed without a further attempt.
+    Fail(Failure),
     /// An attempt is over.
     Settle(Settled),
     /// Effects are out.
@@ -126,41 +173,67 @@ struct Settled {
     elapsed: Duration,
     served: Option<Served>,
     usage: Usage,
+    /// Tokens to count against the run's budget.
+    cost: u64,
+    /// Whether another attempt can come to anything else.
+    may_retry: bool,
+    /// What to tell the model, where it may mend its reply.
+    mending: Option<Mending>,
 }
 
 impl Settled {
     /// Of an attempt that asked nobody.
     fn at_once(result: Result<(Value, Evaluation), Failure>) -> Self {
-        Self { result, elapsed: Duration::ZERO, served: None, usage: Usage::default() }
+        Self::after(result, Duration::ZERO, None)
+    }
+
+    /// Of an attempt that could not ask: its input cannot change.
+    fn refused(failure: Failure) -> Self {
+        Self { may_retry: false, ..Self::at_once(Err(failure)) }
+    }
+
+    /// Of one that asked.
+    fn after(result: Result<(Value, Evaluation), Failure>, elapsed: Duration, served: Option<Served>) -> Self {
+        Self { result, elapsed, served, usage: Usage::default(), cost: 0, may_retry: true, mending: None }
     }
 }
 
 impl Machine {
     /// A run that has not started.
     pub fn new(program: Arc<Program>, input: Value, run: RunInfo, settings: Arc<EngineSettings>) -> Self {
+        let last_error = program.sets_last_error.then(|| LAST_ERROR.into());
+        let bounds_visits = program.steps.iter().any(|step| step.max_visits.is_some());
         Self {
-            program,
             run,
             settings,
-            names: Names { previous_output: PREVIOUS_OUTPUT.into(), last_error: LAST_ERROR.into() },
+            names: Names { previous_output: PREVIOUS_OUTPUT.into(), last_error },
             variables: Variables::default(),
             visit: None,
             input: Some(input),
             paused: None,
             executed: 0,
-            attempts: 0,
+            visits: vec![0; if bounds_visits { program.steps.len() } else { 0 }],
+            deadline: None,
+            tokens: 0,
+            asked: 0,
             state: Vec::new(),
             recordable: record::MOST_RECORDED,
             warnings: Vec::new(),
             served: None,
+            program,
         }
     }
 
     /// Starts the run; a second time does nothing.
     pub fn start(&mut self, now: Timestamp) -> Vec<Effect> {
         let Some(input) = self.input.take() else { return Vec::new() };
-        self.variables.put(&INPUT.into(), input.clone());
-        self.drive(Next::Enter(0, input), now)
+        self.deadline = self.program.bounds.timeout.map(|timeout| now.after(timeout));
+        let next = match self.refuse(&input) {
+            Some(refused) => Next::Finish(Err(refused)),
+            None => Next::Enter(0, input.clone()),
+        };
+        self.variables.put(&INPUT.into(), input);
+        self.drive(next, now)
     }
 
     /// Goes on after an [`Effect::Yield`]; at any other time this does nothing.
@@ -168,15 +241,25 @@ impl Machine {
         self.paused.take().map_or_else(Vec::new, |next| self.drive(next, now))
     }
 
-    /// Takes what came of an effect. Events of attempts that are over are ignored.
+    /// Takes what came of an effect. Events of effects that are over are ignored.
     pub fn on_event(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let waits = self.paused.is_none();
         let visit = self.visit.as_mut().filter(|visit| waits && visit.step == event.step());
         let Some(visit) = visit else { return Vec::new() };
         let program = Arc::clone(&self.program);
         let Some(step) = program.steps.get(visit.place) else { return Vec::new() };
-        let settled = settle::settle(step, visit, event, now, &mut self.warnings);
-        self.drive(Next::Settle(settled), now)
+        let next = match (visit.phase, event) {
+            (Phase::Counting, Event::Counted { tokens, .. }) => Next::Ask(Some(tokens)),
+            (Phase::Waiting, Event::Waited { .. }) => Next::Attempt,
+            // The attempt before the delay is recorded already.
+            (Phase::Waiting, Event::Failed { failure, .. }) => Next::Fail(failure),
+            (Phase::Waiting, _) => Next::Fail(settle::unasked()),
+            (Phase::Counting, event) if !matches!(event, Event::Failed { .. }) => {
+                Next::Settle(Settled::at_once(Err(settle::unasked())))
+            }
+            (_, event) => Next::Settle(settle::settle(step, visit, event, now, &mut self.warnings)),
+        };
+        self.drive(next, now)
     }
 
     /// The recorded attempts so far, for a look at a run under way. They leave with the outcome.
@@ -190,6 +273,10 @@ impl Machine {
         let worked_before = self.variables.work();
         loop {
             if matches!(next, Next::Enter(..) | Next::Attempt) {
+                if let Some(over) = self.out_of_time(now) {
+                    next = over;
+                    continue;
+                }
                 let work = turn.work.saturating_add(self.variables.work() - worked_before);
                 if turn.moves >= MOST_MOVES || work >= MOST_WORK {
                     self.paused = Some(next);
@@ -207,6 +294,8 @@ impl Machine {
                     })),
                 },
                 Next::Attempt => self.attempt(&program, &mut turn),
+                Next::Ask(counted) => self.ask(&program, counted, &mut turn),
+                Next::Fail(failure) => self.fail_current(&program, failure, &mut turn),
                 Next::Settle(settled) => self.settle(&program, settled, &mut turn),
                 Next::Wait => return turn.effects,
                 Next::Finish(result) => {
@@ -222,125 +311,6 @@ impl Machine {
             }
         }
     }
-
-    /// Resolves a task's input. What goes wrong here is a failure of the task that no retry can mend.
-    fn enter(&mut self, place: usize, step: &Step, inherited: Value, turn: &mut Turn) -> Next {
-        if self.executed == MAX_STEPS {
-            let text = format!("the run executed {MAX_STEPS} tasks without coming to an end");
-            return Next::Finish(Err(RunFailure { failure: Failure::new(FailureClass::MaxSteps, text), task: None }));
-        }
-        self.executed += 1;
-        let (input, problem) = match self.resolve(step, &inherited) {
-            Ok(input) => (input, None),
-            Err(failure) => (inherited, Some(failure)),
-        };
-        self.visit = Some(Visit { place, input, attempt: 0, step: StepId(self.attempts), conversation: None });
-        match problem {
-            None => Next::Attempt,
-            Some(failure) => {
-                self.record(step, &Settled::at_once(Err(failure.clone())));
-                self.task_failed(step, failure, turn)
-            }
-        }
-    }
-
-    fn resolve(&mut self, step: &Step, inherited: &Value) -> Result<Value, Failure> {
-        let invalid = |message: String| Failure::new(FailureClass::InvalidInput, message);
-        let input = match &step.input_var {
-            None => inherited,
-            Some(name) => self
-                .variables
-                .get(name)
-                .ok_or_else(|| invalid(format!("input_var names the variable '{name}', which is not set")))?,
-        };
-        match &step.prompt {
-            None => Ok(input.clone()),
-            Some(template) => {
-                let rendered = self.variables.render(template);
-                rendered.map(Value::string).map_err(|error| invalid(format!("prompt_template: {error}")))
-            }
-        }
-    }
-
-    /// Records the attempt and goes on: after a success to the next task, after a failure to the next attempt.
-    fn settle(&mut self, program: &Program, mut settled: Settled, turn: &mut Turn) -> Next {
-        let Some((step, attempt)) =
-            self.visit.as_ref().and_then(|visit| Some((program.steps.get(visit.place)?, visit.attempt)))
-        else {
-            return Next::Wait;
-        };
-        let mut kept = None;
-        let mut may_retry = true;
-        if let Ok((output, _)) = &settled.result {
-            match self.kept(step, output, turn.now) {
-                Ok(value) => kept = Some(value),
-                Err(failure) => {
-                    settled.result = Err(failure);
-                    may_retry = false;
-                }
-            }
-        }
-        self.record(step, &settled);
-        self.served = settled.served.or_else(|| self.served.take());
-        match settled.result {
-            Ok((output, value)) => self.task_succeeded(step, kept.unwrap_or(output), &value, turn),
-            Err(failure) if failure.class == FailureClass::Cancelled => fail(step, failure),
-            Err(_) if may_retry && attempt < step.attempts => Next::Attempt,
-            Err(failure) => self.task_failed(step, failure, turn),
-        }
-    }
-
-    /// A task's output as the next tasks get it, composed where the task says so, and set as variables.
-    fn kept(&mut self, step: &Step, output: &Value, now: Timestamp) -> Result<Value, Failure> {
-        let (names, output) = match &step.compose {
-            None => (&[&self.names.previous_output, &step.id][..], output.clone()),
-            Some(compose) => {
-                let invalid = |message: String| Failure::new(FailureClass::InvalidInput, format!("compose: {message}"));
-                let with = self.variables.get(&compose.with_var);
-                let with = with.ok_or_else(|| invalid(format!("the variable '{}' is not set", compose.with_var)))?;
-                let composed = super::compose::compose(compose.strategy, output, with, now).map_err(invalid)?;
-                (&[&self.names.previous_output, &step.id, &step.composed_id][..], composed)
-            }
-        };
-        let set = self.variables.set(names, output.clone());
-        set.map_err(|problem| Failure::new(FailureClass::Budget, problem))?;
-        Ok(output)
-    }
-
-    fn task_succeeded(&mut self, step: &Step, output: Value, value: &Evaluation, turn: &mut Turn) -> Next {
-        if let Some(template) = &step.print {
-            let text = self.variables.render(template);
-            turn.effects.push(Effect::Print { task: Arc::clone(&step.id), text });
-        }
-        let Some(branch) = super::transition::choose(&step.branches, |branch| &branch.operator, value) else {
-            let text = format!("no branch matches '{}'", super::reply::excerpt(&value.text));
-            return fail(step, Failure::new(FailureClass::InvalidOutput, text));
-        };
-        if let Some(message) = &branch.alert {
-            turn.effects.push(self.alert(step, message, ("eval", &value.text), turn.now));
-        }
-        match branch.goto {
-            Some(place) => Next::Enter(place, output),
-            None => Next::Finish(Ok(output)),
-        }
-    }
-
-    fn task_failed(&mut self, step: &Step, failure: Failure, turn: &mut Turn) -> Next {
-        let text = super::reply::shortened(&failure.message, LONGEST_ERROR);
-        self.variables.put(&self.names.last_error, Value::string(text));
-        if let Some(message) = &step.on_failure_alert {
-            turn.effects.push(self.alert(step, message, ("error", &failure.message), turn.now));
-        }
-        match (step.on_failure, self.visit.take()) {
-            (Some(place), Some(visit)) => Next::Enter(place, visit.input),
-            _ => fail(step, failure),
-        }
-    }
-}
-
-/// The end of a run that a task could not go on from.
-fn fail(step: &Step, failure: Failure) -> Next {
-    Next::Finish(Err(RunFailure { failure, task: Some(step.id.to_string()) }))
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     domain::{
         chain::HookCall,
+        failure::FailureClass,
         provider::ProviderKind,
         route::{Capability, ModelRoute, RoutingStrategy},
     },
     engine::{
-        compose::Strategy, condition::Conditions, form::Form, handler::Handler, template::Template,
-        transition::Operator,
+        compose::Strategy, condition::Conditions, form::Form, handler::Handler, path::Path, retry::Retry,
+        schema::Schema, template::Template, transition::Operator,
     },
 };
 
@@ -22,14 +23,33 @@ pub struct Program {
     pub(crate) debug: bool,
     pub(crate) token_limit: Option<u64>,
     pub(crate) strategy: Option<RoutingStrategy>,
+    pub(crate) bounds: Bounds,
+    pub(crate) input_schema: Option<Schema>,
+    /// The variable that is the result; `None` = the last task's output.
+    pub(crate) output_var: Option<String>,
+    /// Whether `last_error` is the engine's: no task is called so.
+    pub(crate) sets_last_error: bool,
     /// At least one; the first is where a run starts.
     pub(crate) steps: Vec<Step>,
+}
+
+/// What one run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Tasks executed; attempts do not count.
+    pub(crate) max_steps: u32,
+    /// From its start to its end.
+    pub(crate) timeout: Option<Duration>,
+    /// Of all its calls, input and output.
+    pub(crate) tokens: Option<u64>,
 }
 
 /// One task.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) id: Arc<str>,
+    /// `<id>_error`: the variable of its failure; `None` where a task is called so.
+    pub(crate) error_id: Option<Arc<str>>,
     /// `<id>_composed`: the variable of its composed output.
     pub(crate) composed_id: Arc<str>,
     pub(crate) handler: Handler,
@@ -42,10 +62,15 @@ pub(crate) struct Step {
     pub(crate) compose: Option<Compose>,
     /// Of one attempt; `None` = the server's limit.
     pub(crate) timeout: Option<Duration>,
-    /// At least 1.
-    pub(crate) attempts: u32,
+    pub(crate) retry: Retry,
+    /// How often one run may come here.
+    pub(crate) max_visits: Option<u32>,
+    /// Tried in order, before `on_failure`.
+    pub(crate) catches: Vec<Catch>,
     pub(crate) on_failure: Option<usize>,
     pub(crate) on_failure_alert: Option<String>,
+    /// What branches look at; `None` = the task's own transition value.
+    pub(crate) variable: Option<Path>,
     pub(crate) branches: Vec<Branch>,
 }
 
@@ -62,6 +87,15 @@ pub(crate) enum Work {
     Parse {
         form: Form,
         /// Whether the reply may be forced into the form.
+        constrain: bool,
+    },
+    /// Asks for JSON.
+    ParseJson {
+        /// What it must be; `None` = any JSON.
+        schema: Option<Schema>,
+        /// How often the model is asked to mend a reply.
+        repairs: u32,
+        /// Whether the reply may be forced into the schema.
         constrain: bool,
     },
     ParseTransition,
@@ -83,6 +117,24 @@ pub(crate) struct ModelChoice {
     pub(crate) providers: Vec<ProviderKind>,
     pub(crate) temperature: Option<f64>,
     pub(crate) max_tokens: Option<u32>,
+    /// Asked in order when the wanted models have failed.
+    pub(crate) fallbacks: Vec<Fallback>,
+}
+
+/// A model to ask when others have failed.
+#[derive(Debug)]
+pub(crate) struct Fallback {
+    pub(crate) model: String,
+    /// `None` = the local backends.
+    pub(crate) provider: Option<ProviderKind>,
+}
+
+/// Where failures of some classes lead.
+#[derive(Debug)]
+pub(crate) struct Catch {
+    /// Empty = all.
+    pub(crate) classes: Vec<FailureClass>,
+    pub(crate) goto: usize,
 }
 
 /// How a task's output is joined with a variable.
@@ -101,15 +153,45 @@ pub(crate) struct Branch {
     pub(crate) alert: Option<String>,
 }
 
-impl ModelChoice {
-    /// The route of a call under a chain's strategy.
-    pub(crate) fn route(&self, capability: Capability, program: &Program, tokens: Option<u64>) -> ModelRoute {
-        ModelRoute {
-            capability,
-            names: self.names.clone(),
-            providers: self.providers.clone(),
-            strategy: program.strategy,
-            tokens,
+impl Step {
+    /// Whether it calls a model, so that another model may do what one could not.
+    pub(crate) const fn asks_a_model(&self) -> bool {
+        match self.work {
+            Work::RawString
+            | Work::ConditionKey { .. }
+            | Work::Parse { .. }
+            | Work::ParseJson { .. }
+            | Work::Embedding
+            | Work::ModelExecution => true,
+            Work::ParseTransition
+            | Work::RaiseError
+            | Work::Noop
+            | Work::ConvertToOpenaiChatResponse { .. }
+            | Work::Hook(_) => false,
         }
+    }
+
+    /// Where a failure of this class leads.
+    pub(crate) fn after(&self, class: FailureClass) -> Option<usize> {
+        let caught = |catch: &&Catch| catch.classes.is_empty() || catch.classes.contains(&class);
+        self.catches.iter().find(caught).map(|catch| catch.goto).or(self.on_failure)
+    }
+}
+
+impl ModelChoice {
+    /// The route of a call under a chain's strategy. `choice`: 0 = the wanted models, then the fallbacks in order.
+    pub(crate) fn route(
+        &self,
+        choice: usize,
+        capability: Capability,
+        program: &Program,
+        tokens: Option<u64>,
+    ) -> ModelRoute {
+        let fallback = choice.checked_sub(1).and_then(|at| self.fallbacks.get(at));
+        let (names, providers) = match fallback {
+            None => (self.names.clone(), self.providers.clone()),
+            Some(fallback) => (vec![fallback.model.clone()], fallback.provider.into_iter().collect()),
+        };
+        ModelRoute { capability, names, providers, strategy: program.strategy, tokens }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use data::to_template;
+pub(crate) use data::{error_to_template, to_template};
 pub(crate) use gotmpl::Value as TemplateValue;
 use gotmpl::{
     TemplateError,

@@ -9,12 +9,19 @@ pub(crate) struct Evaluation {
     pub(crate) text: String,
     /// The flag beside the matched key, where branches of the old form `when: true` may mean it.
     pub(crate) flag: Option<bool>,
+    /// Whether it is never compared as a number, even if it looks like one.
+    pub(crate) is_text: bool,
 }
 
 impl Evaluation {
     /// A plain transition value.
     pub(crate) fn of(text: impl Into<String>) -> Self {
-        Self { text: text.into(), flag: None }
+        Self { text: text.into(), flag: None, is_text: false }
+    }
+
+    /// One that is no number.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self { is_text: true, ..Self::of(text) }
     }
 }
 
@@ -95,7 +102,7 @@ impl Operator {
             Self::Equals { when, number } => {
                 text == when
                     || value.flag.is_some_and(|flag| when == if flag { "true" } else { "false" })
-                    || number.is_some_and(|number| number::decimal(text) == Some(number))
+                    || number.is_some_and(|number| !value.is_text && number::decimal(text) == Some(number))
             }
             Self::Contains(when) => text.contains(when.as_str()),
             Self::StartsWith(when) => text.starts_with(when.as_str()),
@@ -177,13 +184,14 @@ mod tests {
         let seven = Operator::parse(&branch("equals", "7"), true).expect("valid");
         assert!(seven.matches(&Evaluation::of("7.00")));
         assert!(!seven.matches(&Evaluation::of("7.01")));
+        assert!(!seven.matches(&Evaluation::text("7.00")) && seven.matches(&Evaluation::text("7")));
         let text = Operator::parse(&branch("", "high"), true).expect("valid");
         assert!(text.matches(&Evaluation::of("high")));
     }
 
     #[test]
     fn the_flag_beside_a_key_matches_the_old_true_and_false() {
-        let value = Evaluation { text: "valid".to_owned(), flag: Some(true) };
+        let value = Evaluation { flag: Some(true), ..Evaluation::of("valid") };
         assert!(operator("equals", "true").matches(&value));
         assert!(!operator("equals", "false").matches(&value));
         assert!(!operator("contains", "true").matches(&value));

@@ -1,6 +1,8 @@
 //! Checks a chain and compiles it in one pass (`docs/workflow-spec.md`, validation): whatever the machine would need
 //! and cannot have is a finding, and all findings are told.
 
+mod extensions;
+
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
         reply,
         template::Template,
         transition::{BadOperator, Operator},
+        variables::LAST_ERROR,
     },
 };
 
@@ -33,24 +36,40 @@ const MOST_RETRIES: i64 = 100;
 /// # Errors
 /// Everything that makes it unable to run.
 pub fn compile(chain: &Chain) -> Result<Program, InvalidChain> {
+    let (program, findings) = examine(chain);
+    let errors = || findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+    program.ok_or_else(|| InvalidChain { findings: errors() })
+}
+
+/// What stands against a chain, in the order of the chain: errors make it unable to run, warnings do not.
+pub fn validate(chain: &Chain) -> Vec<Finding> {
+    examine(chain).1
+}
+
+/// The program of a chain without errors, and everything that was found.
+fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
     let mut check = Check::of(chain);
     let strategy = check.strategy(&chain.routing_strategy);
+    let bounds = check.bounds(chain);
+    let input_schema = check.schema("input_schema", chain.input_schema.as_ref());
     if chain.tasks.is_empty() {
         check.find(Code::MissingField, "tasks", "the chain has no tasks");
     }
     // A task that is refused keeps its place among the others only for as long as findings are collected.
     let steps = chain.tasks.iter().enumerate().filter_map(|(at, task)| check.task(at, task)).collect();
-    if check.findings.is_empty() {
-        let token_limit = u64::try_from(chain.token_limit).ok().filter(|limit| *limit > 0);
-        Ok(Program { debug: chain.debug, token_limit, strategy, steps })
-    } else {
-        Err(InvalidChain { findings: check.findings })
-    }
-}
-
-/// Everything that makes a chain unable to run; nothing for a valid one.
-pub fn validate(chain: &Chain) -> Vec<Finding> {
-    compile(chain).err().map_or_else(Vec::new, |invalid| invalid.findings)
+    let token_limit = u64::try_from(chain.token_limit).ok().filter(|limit| *limit > 0);
+    let is_sound = check.findings.iter().all(|finding| finding.severity == Severity::Warning);
+    let program = is_sound.then(|| Program {
+        debug: chain.debug,
+        token_limit,
+        strategy,
+        bounds,
+        input_schema,
+        output_var: filled(chain.output_var.trim()),
+        sets_last_error: !check.places.contains_key(LAST_ERROR),
+        steps,
+    });
+    (program, check.findings)
 }
 
 struct Check<'a> {
@@ -72,12 +91,16 @@ impl<'a> Check<'a> {
 
     /// An error in the field at this pointer below the task being looked at, or below the chain.
     fn find(&mut self, code: Code, field: &str, message: impl AsRef<str>) {
+        self.tell(Severity::Error, code, field, message);
+    }
+
+    fn tell(&mut self, severity: Severity, code: Code, field: &str, message: impl AsRef<str>) {
         /// Messages quote the chain, and a chain may be long.
         const LONGEST: usize = 400;
         let place = self.task.as_ref().map_or_else(String::new, |(at, _)| format!("/tasks/{at}"));
         let glue = if field.is_empty() { "" } else { "/" };
         self.findings.push(Finding {
-            severity: Severity::Error,
+            severity,
             code,
             message: reply::shortened(message.as_ref(), LONGEST),
             path: format!("{place}{glue}{field}"),
@@ -132,7 +155,11 @@ impl<'a> Check<'a> {
             "" => None,
             target => self.place("transition/on_failure", "on_failure", target),
         };
-        let yields_number = handler.is_some_and(Handler::yields_number);
+        let (retry, max_visits) = (self.retry(task), self.max_visits(task.max_visits));
+        let (catches, variable) = (self.catches(&task.transition.catch), self.variable(&task.transition.variable));
+        // What a path or JSON leads to may be a number.
+        let may_be_number = variable.is_some() || handler == Some(Handler::ParseJson);
+        let yields_number = may_be_number || handler.is_some_and(Handler::yields_number);
         let branches = task.transition.branches.iter().enumerate();
         let branches = branches.filter_map(|(at, branch)| self.branch(at, branch, yields_number)).collect();
         if task.transition.branches.is_empty() && handler != Some(Handler::RaiseError) {
@@ -142,6 +169,9 @@ impl<'a> Check<'a> {
         self.task = None;
         Some(Step {
             id: task.id.as_str().into(),
+            error_id: Some(format!("{}_error", task.id))
+                .filter(|id| !self.places.contains_key(id.as_str()))
+                .map(Into::into),
             composed_id: format!("{}_composed", task.id).into(),
             handler: handler?,
             work: work?,
@@ -152,8 +182,11 @@ impl<'a> Check<'a> {
             print,
             compose,
             timeout,
-            attempts: u32::try_from(task.retry_on_failure).unwrap_or(0) + 1,
+            retry,
+            max_visits,
+            catches,
             on_failure,
+            variable,
             on_failure_alert: filled(&task.transition.on_failure_alert),
             branches,
         })
@@ -200,6 +233,7 @@ impl<'a> Check<'a> {
             Handler::ParseNumber => Some(Work::Parse { form: Form::Number, constrain }),
             Handler::ParseScore => Some(Work::Parse { form: Form::Score, constrain }),
             Handler::ParseRange => Some(Work::Parse { form: Form::Range, constrain }),
+            Handler::ParseJson => self.parse_json(task, constrain),
             Handler::ParseTransition => Some(Work::ParseTransition),
             Handler::Embedding => Some(Work::Embedding),
             Handler::RaiseError => Some(Work::RaiseError),
@@ -246,6 +280,7 @@ impl<'a> Check<'a> {
             providers,
             temperature: config.temperature,
             max_tokens: config.max_tokens.filter(|tokens| *tokens > 0),
+            fallbacks: self.fallbacks(&config.fallback_models),
         }
     }
 

@@ -7,7 +7,12 @@ use std::{
 
 use crate::{
     domain::value::Value,
-    engine::template::{RUN_BUDGET, Template, TemplateData, TemplateValue, to_template},
+    engine::{
+        path::{Path, evaluate},
+        task_error::TaskError,
+        template::{RUN_BUDGET, Template, TemplateData, TemplateValue, error_to_template, to_template},
+        transition::Evaluation,
+    },
 };
 
 /// The names the engine sets.
@@ -38,6 +43,8 @@ pub(crate) struct Variables {
 #[derive(Debug)]
 struct Variable {
     value: Value,
+    /// What it is besides its text.
+    error: Option<TaskError>,
     bytes: usize,
     converted: OnceLock<TemplateValue>,
 }
@@ -51,7 +58,13 @@ impl Default for Variables {
 impl Variables {
     /// Sets what is bounded elsewhere and does not count here: the run's input, the text of an error.
     pub(crate) fn put(&mut self, name: &Arc<str>, value: Value) {
-        self.assign(&[name], Arc::new(Variable { value, bytes: 0, converted: OnceLock::new() }));
+        self.assign(&[name], Arc::new(Variable { value, error: None, bytes: 0, converted: OnceLock::new() }));
+    }
+
+    /// Sets a failure, likewise: as text its message, with fields for those who ask.
+    pub(crate) fn put_error(&mut self, names: &[&Arc<str>], error: TaskError) {
+        let value = Value::String(Arc::clone(&error.message));
+        self.assign(names, Arc::new(Variable { value, error: Some(error), bytes: 0, converted: OnceLock::new() }));
     }
 
     /// Sets all these names to one value.
@@ -70,7 +83,7 @@ impl Variables {
                     return Err(format!("the variables of the run would hold more than {MOST_HELD} bytes"));
                 }
                 self.held += bytes;
-                Arc::new(Variable { value, bytes, converted: OnceLock::new() })
+                Arc::new(Variable { value, error: None, bytes, converted: OnceLock::new() })
             }
         };
         self.assign(names, variable);
@@ -93,6 +106,15 @@ impl Variables {
         self.values.get(name).map(|variable| &variable.value)
     }
 
+    /// What branches compare of the value at a path.
+    pub(crate) fn evaluate(&self, path: &Path) -> Evaluation {
+        let (name, segments) = path.split(|name| self.values.contains_key(name));
+        match self.values.get(name).map(|variable| (&variable.value, &variable.error)) {
+            Some((_, Some(error))) if !segments.is_empty() => evaluate(Some(&Value::json(error.fields())), segments),
+            found => evaluate(found.map(|(value, _)| value), segments),
+        }
+    }
+
     /// Renders a template over the variables.
     ///
     /// # Errors
@@ -102,7 +124,11 @@ impl Variables {
             let data = Arc::make_mut(&mut self.data);
             for name in self.stale.drain(..) {
                 if let Some(variable) = self.values.get(&name) {
-                    let value = variable.converted.get_or_init(|| to_template(&variable.value)).clone();
+                    let convert = || match &variable.error {
+                        Some(error) => error_to_template(error),
+                        None => to_template(&variable.value),
+                    };
+                    let value = variable.converted.get_or_init(convert).clone();
                     data.insert(name, value);
                 }
             }

@@ -22,6 +22,7 @@ use crate::{
 pub(super) fn events(run: LiveRun) -> impl Stream<Item = Bytes> + Send + 'static {
     run.into_stream().flat_map(|event| match event {
         LiveEvent::Step(StepEvent::Started(step)) => stream::iter(vec![of("task.started", &step)]),
+        LiveEvent::Step(StepEvent::Retrying(step)) => stream::iter(vec![of("task.retrying", &step)]),
         LiveEvent::Step(StepEvent::Ended(step)) => {
             stream::iter(vec![of(if step.has_failed() { "task.failed" } else { "task.completed" }, &step)])
         }

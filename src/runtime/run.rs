@@ -6,9 +6,10 @@
 //! run that waits for nothing, a cancellation, snapshots.
 //! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
 
+mod effects;
 pub mod steps;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::Serialize;
@@ -17,7 +18,6 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::Instrument;
 
 use self::steps::Watch;
 use super::{
@@ -25,18 +25,14 @@ use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     dispatch::Dispatcher,
     mailbox::{Address, Bounds, Envelope, Lane},
-    task::caught,
 };
 use crate::{
     domain::{
-        alert::Alert,
-        failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
-        message::{Completion, Served},
         time::Timestamp,
         value::Value,
     },
-    engine::{Effect, EngineSettings, Event, Machine, Program, RunInfo, RunOutcome, StepId},
+    engine::{EngineSettings, Event, Machine, Program, RunInfo, RunOutcome},
     hooks::HookClient,
 };
 
@@ -139,139 +135,33 @@ impl RunArgs {
     }
 }
 
+/// The time as the run sees it: it only goes on, whatever happens to the clock of the host.
+struct Clock {
+    began: Timestamp,
+    instant: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { began: Timestamp::now(), instant: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.began.after(self.instant.elapsed())
+    }
+}
+
 pub(super) struct RunState {
     id: RunId,
     request_id: RequestId,
     machine: Machine,
+    clock: Clock,
     deps: RunDeps,
     address: Address<RunMsg>,
     outcome: Option<oneshot::Sender<RunOutcome>>,
     watch: Option<Watch>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
-}
-
-impl RunState {
-    /// Carries out effects; true when the run is over.
-    fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
-        self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
-        for effect in effects {
-            match effect {
-                Effect::AskModel { step, call, route, timeout } => {
-                    let dispatcher = self.deps.dispatcher.clone();
-                    self.spawn(step, timeout, async move {
-                        match dispatcher.generate(&route, &call).await {
-                            Ok((completion, served)) => Outcome::Answered(completion, served),
-                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
-                        }
-                    });
-                }
-                Effect::Embed { step, text, route, timeout } => {
-                    let dispatcher = self.deps.dispatcher.clone();
-                    self.spawn(step, timeout, async move {
-                        match dispatcher.embed(&route, &text).await {
-                            Ok((vector, served)) => Outcome::Embedded(vector, served),
-                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
-                        }
-                    });
-                }
-                Effect::CallHook { step, hook, timeout } => {
-                    let hooks = self.deps.hooks.clone();
-                    self.spawn(step, timeout, async move {
-                        match hooks.call(hook.name(), &hook, &hook.request_id).await {
-                            Ok(reply) => Outcome::HookReplied(reply),
-                            Err(failure) => Outcome::Failed(failure, None),
-                        }
-                    });
-                }
-                Effect::RaiseAlert(raised) => self.deps.alerts.raise(Alert {
-                    id: uuid::Uuid::new_v4().to_string(),
-                    message: raised.message,
-                    request_id: raised.request_id,
-                    metadata: raised.metadata,
-                    timestamp: raised.timestamp,
-                }),
-                Effect::Print { task, text: Ok(text) } => {
-                    tracing::info!(request_id = %self.request_id, run = %self.id, %task, "{text}");
-                }
-                Effect::Print { task, text: Err(error) } => {
-                    let request_id = &self.request_id;
-                    tracing::warn!(%request_id, run = %self.id, %task, %error, "a print could not be rendered");
-                }
-                Effect::Yield => self.go_on_later(),
-                Effect::Finish(outcome) => {
-                    if let Some(sender) = self.outcome.take() {
-                        answer(sender, *outcome);
-                    }
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
-    fn go_on_later(&self) {
-        let (address, stop) = (self.address.clone(), self.stop.clone());
-        self.deps.tasks.spawn(async move {
-            let go_on = async {
-                tokio::task::yield_now().await;
-                if let Err(error) = address.send(Lane::Control, RunMsg::Continue).await {
-                    tracing::debug!(%error, "a run ended before it went on");
-                }
-            };
-            stop.run_until_cancelled(go_on).await;
-        });
-    }
-
-    /// Runs one effect in a task of its own, whose result comes back as a message.
-    fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
-        let (address, stop) = (self.address.clone(), self.stop.clone());
-        let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
-        self.deps.tasks.spawn(
-            async move {
-                let began = Instant::now();
-                let work = async {
-                    let outcome = match tokio::time::timeout(timeout, caught("step", work)).await {
-                        Ok(Ok(outcome)) => outcome,
-                        Ok(Err(_)) => {
-                            let message = "the attempt met a fault of the server; see its log";
-                            Outcome::Failed(Failure::new(FailureClass::Internal, message), None)
-                        }
-                        Err(_) => {
-                            let message = format!("the attempt took longer than {timeout:?}");
-                            Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
-                        }
-                    };
-                    let event = Box::new(outcome.into_event(step, began.elapsed()));
-                    if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
-                        tracing::debug!(%error, "an effect outlived its run");
-                    }
-                };
-                stop.run_until_cancelled(work).await;
-            }
-            .instrument(span),
-        );
-    }
-}
-
-/// What came of an effect, before it is an event of a step.
-enum Outcome {
-    Answered(Completion, Served),
-    Embedded(Vec<f64>, Served),
-    HookReplied(serde_json::Value),
-    Failed(Failure, Option<Served>),
-}
-
-impl Outcome {
-    fn into_event(self, step: StepId, elapsed: Duration) -> Event {
-        match self {
-            Self::Answered(completion, served) => Event::Answered { step, completion, served: Some(served), elapsed },
-            Self::Embedded(vector, served) => Event::Embedded { step, vector, served: Some(served), elapsed },
-            Self::HookReplied(reply) => Event::HookReplied { step, reply, elapsed },
-            Self::Failed(failure, served) => Event::Failed { step, failure, served, elapsed },
-        }
-    }
 }
 
 impl Actor for RunActor {
@@ -288,6 +178,7 @@ impl Actor for RunActor {
             id: args.id,
             request_id: info.request_id.clone(),
             machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)),
+            clock: Clock::start(),
             deps: args.deps,
             address: args.address,
             outcome: Some(args.outcome),
@@ -303,17 +194,18 @@ impl Actor for RunActor {
         envelope: Self::Msg,
         state: &mut RunState,
     ) -> Result<(), ActorProcessingErr> {
+        let now = state.clock.now();
         let is_over = match envelope.message {
             RunMsg::Begin => {
-                let effects = state.machine.start(Timestamp::now());
+                let effects = state.machine.start(now);
                 state.carry_out(effects)
             }
             RunMsg::Happened(event) => {
-                let effects = state.machine.on_event(*event, Timestamp::now());
+                let effects = state.machine.on_event(*event, now);
                 state.carry_out(effects)
             }
             RunMsg::Continue => {
-                let effects = state.machine.resume(Timestamp::now());
+                let effects = state.machine.resume(now);
                 state.carry_out(effects)
             }
             RunMsg::Cancel => true,
@@ -335,6 +227,8 @@ impl Actor for RunActor {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         domain::{chain::Chain, ids::RequestId},
@@ -366,6 +260,7 @@ mod tests {
                 default_system_instruction: String::new(),
                 max_output_tokens: 1,
                 default_step_timeout: time,
+                counts_exactly: false,
             }),
             tasks: TaskTracker::new(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Settled, StepId, Turn};
+use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, Turn, Visit};
 use crate::{
     domain::{
         failure::{Failure, FailureClass},
@@ -23,69 +23,127 @@ use crate::{
 /// Shorter prompts fit every model's context, so that their tokens need not be counted.
 const COUNTED_FROM_BYTES: usize = 2048;
 
-/// What an attempt begins with.
-enum Begun {
-    Asks(Effect),
-    Converses(Effect, Conversation),
+/// What an attempt begins with, or goes on with.
+pub(super) enum Begun {
+    Asks {
+        call: ChatCall,
+        route: ModelRoute,
+        conversation: Option<Conversation>,
+        sent: Option<u64>,
+    },
+    Embeds {
+        text: String,
+        route: ModelRoute,
+        sent: Option<u64>,
+    },
+    Calls(HookInvocation),
+    /// First the tokens, then the call.
+    Counts {
+        texts: Vec<String>,
+        route: ModelRoute,
+    },
     Done(Value, Evaluation),
+    Raises(Failure),
+}
+
+/// The attempt that begins or goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) program: &'a Program,
+    pub(super) step: &'a Step,
+    pub(super) visit: &'a Visit,
+    /// The tokens of the call, once they are counted.
+    pub(super) counted: Option<u64>,
+    pub(super) now: Timestamp,
 }
 
 impl Machine {
     /// Begins the next attempt of the current task.
     pub(super) fn attempt(&mut self, program: &Program, turn: &mut Turn) -> Next {
         let Some(visit) = &mut self.visit else { return Next::Wait };
-        let Some(step) = program.steps.get(visit.place) else { return Next::Wait };
-        self.attempts += 1;
         visit.attempt += 1;
-        visit.step = StepId(self.attempts);
-        let (id, input) = (visit.step, visit.input.clone());
-        match self.begin(program, step, id, &input, turn.now) {
-            Ok(Begun::Asks(effect)) => turn.effects.push(effect),
-            Ok(Begun::Converses(effect, conversation)) => {
-                turn.effects.push(effect);
+        visit.tries += 1;
+        visit.began = turn.now;
+        visit.mending = None;
+        visit.repairs = 0;
+        self.ask(program, None, turn)
+    }
+
+    /// Does what the task does, or gives out the effect that does it. `counted`: the tokens of the call, once they are.
+    pub(super) fn ask(&mut self, program: &Program, counted: Option<u64>, turn: &mut Turn) -> Next {
+        let Some(step) = self.visit.as_ref().and_then(|visit| program.steps.get(visit.place)) else {
+            return Next::Wait;
+        };
+        self.asked += 1;
+        let id = StepId(self.asked);
+        let left = self.left(turn.now);
+        let Some(visit) = &mut self.visit else { return Next::Wait };
+        (visit.step, visit.phase, visit.sent) = (id, Phase::Asking, None);
+        // Counting and mending take their time of the attempt's.
+        let whole = step.timeout.unwrap_or(self.settings.default_step_timeout);
+        let time = whole.saturating_sub(turn.now.since(visit.began));
+        visit.last_time = left.filter(|left| *left <= time);
+        let timeout = visit.last_time.unwrap_or(time);
+        let Some(visit) = &self.visit else { return Next::Wait };
+        if timeout.is_zero() {
+            let failure = Failure::new(FailureClass::Timeout, format!("the attempt took longer than {whole:?}"));
+            return Next::Settle(Settled::at_once(Err(failure)));
+        }
+        let begun = self.begin(Asking { program, step, visit, counted, now: turn.now });
+        let extent = || visit.input.extent();
+        let (effect, conversation, sent) = match begun {
+            Ok(Begun::Asks { call, route, conversation, sent }) => {
+                (Effect::AskModel { step: id, call, route, timeout }, conversation, sent)
+            }
+            Ok(Begun::Embeds { text, route, sent }) => (Effect::Embed { step: id, text, route, timeout }, None, sent),
+            Ok(Begun::Calls(hook)) => (Effect::CallHook { step: id, hook, timeout }, None, None),
+            Ok(Begun::Counts { texts, route }) => {
+                turn.effects.push(Effect::CountTokens { step: id, texts, route, timeout });
                 if let Some(visit) = &mut self.visit {
-                    visit.conversation = Some(conversation);
+                    visit.phase = Phase::Counting;
                 }
+                return Next::Wait;
             }
             Ok(Begun::Done(output, value)) => {
                 if !matches!(step.work, Work::Noop) {
-                    turn.work = turn.work.saturating_add(input.extent());
+                    turn.work = turn.work.saturating_add(extent());
                 }
                 return Next::Settle(Settled::at_once(Ok((output, value))));
             }
-            Err(failure) => {
-                // To find this out, the input was read and perhaps its tokens counted.
-                turn.work = turn.work.saturating_add(input.extent());
+            // To find this out, the input was read and perhaps its tokens counted.
+            Ok(Begun::Raises(failure)) => {
+                turn.work = turn.work.saturating_add(extent());
                 return Next::Settle(Settled::at_once(Err(failure)));
             }
+            Err(failure) => {
+                turn.work = turn.work.saturating_add(extent());
+                return Next::Settle(Settled::refused(failure));
+            }
+        };
+        turn.effects.push(effect);
+        if let Some(visit) = &mut self.visit {
+            (visit.conversation, visit.sent) = (conversation, sent);
         }
         Next::Wait
     }
 
-    fn begin(
-        &self,
-        program: &Program,
-        step: &Step,
-        id: StepId,
-        input: &Value,
-        now: Timestamp,
-    ) -> Result<Begun, Failure> {
-        let timeout = step.timeout.unwrap_or(self.settings.default_step_timeout);
+    fn begin(&self, asking: Asking<'_>) -> Result<Begun, Failure> {
+        let Asking { program, step, visit, counted, now } = asking;
+        let input = &visit.input;
+        let form = |may: bool, constraint: &dyn Fn() -> Constraint| Some(may.then(constraint));
         match &step.work {
             Work::Noop => Ok(Begun::Done(input.clone(), Evaluation::of("noop"))),
-            Work::RaiseError => Err(invalid(reply::shortened(&prompt(input)?, LONGEST_ERROR))),
-            Work::RawString => self
-                .ask(program, step, prompt(input)?, None, now)
-                .map(|(call, route)| Begun::Asks(Effect::AskModel { step: id, call, route, timeout })),
+            Work::RaiseError => Ok(Begun::Raises(invalid(reply::shortened(&prompt(input)?, LONGEST_ERROR)))),
+            Work::RawString => self.prompted(asking, None),
             Work::ConditionKey { conditions, constrain } => {
-                let constraint = constrain.then(|| Constraint::OneOf(conditions.keys()));
-                let (call, route) = self.ask(program, step, prompt(input)?, Some(constraint), now)?;
-                Ok(Begun::Asks(Effect::AskModel { step: id, call, route, timeout }))
+                let form = form(*constrain, &|| Constraint::OneOf(conditions.keys()));
+                self.prompted(asking, form)
             }
-            Work::Parse { form, constrain } => {
-                let constraint = constrain.then(|| form.constraint());
-                let (call, route) = self.ask(program, step, prompt(input)?, Some(constraint), now)?;
-                Ok(Begun::Asks(Effect::AskModel { step: id, call, route, timeout }))
+            Work::Parse { form: wanted, constrain } => self.prompted(asking, form(*constrain, &|| wanted.constraint())),
+            Work::ParseJson { schema, constrain, .. } => {
+                let schema = schema.as_ref().filter(|_| *constrain);
+                let form = Some(schema.map(|schema| Constraint::Schema(Arc::clone(schema.source()))));
+                self.prompted(asking, form)
             }
             Work::ParseTransition => {
                 let word = command::of(input).map_err(invalid)?;
@@ -97,60 +155,74 @@ impl Machine {
                     return Err(invalid(format!("{} needs a chat_history, not {found}", step.handler.as_str())));
                 };
                 // No two attempts of a run have the same number.
-                let reply = format!("chatcmpl-{}-{}", self.run.run_id, id.0);
+                let reply = format!("chatcmpl-{}-{}", self.run.run_id, visit.step.0);
                 let response = completion::of(history, &reply, model.as_deref(), now);
                 Ok(Begun::Done(response, Evaluation::of("converted")))
             }
             Work::Embedding => {
                 let text = prompt(input)?;
-                let tokens = (text.len() >= COUNTED_FROM_BYTES).then(|| tokens::count(&text));
-                let route = step.model.route(Capability::Embed, program, tokens);
-                Ok(Begun::Asks(Effect::Embed { step: id, text, route, timeout }))
+                self.within_budget()?;
+                let mut route = step.model.route(visit.choice, Capability::Embed, program, None);
+                if counted.is_none() && self.settings.counts_exactly && text.len() >= COUNTED_FROM_BYTES {
+                    return Ok(Begun::Counts { texts: vec![text], route });
+                }
+                route.tokens = counted.or_else(|| (text.len() >= COUNTED_FROM_BYTES).then(|| tokens::count(&text)));
+                let sent = self.budgeted(route.tokens, std::iter::once(text.as_str()));
+                Ok(Begun::Embeds { text, route, sent })
             }
-            Work::ModelExecution => {
-                let (call, route, conversation) = self.converse(program, step, input, now)?;
-                Ok(Begun::Converses(Effect::AskModel { step: id, call, route, timeout }, conversation))
-            }
-            Work::Hook(call) => {
-                let hook = HookInvocation {
-                    call: Arc::clone(call),
-                    input: input.clone(),
-                    started_at: self.run.started_at,
-                    request_id: self.run.request_id.clone(),
-                };
-                Ok(Begun::Asks(Effect::CallHook { step: id, hook, timeout }))
-            }
+            Work::ModelExecution => self.converse(asking),
+            Work::Hook(call) => Ok(Begun::Calls(HookInvocation {
+                call: Arc::clone(call),
+                input: input.clone(),
+                started_at: self.run.started_at,
+                request_id: self.run.request_id.clone(),
+            })),
         }
     }
 
     /// The call of an asking handler. `parses`: the reply is parsed, perhaps forced into a form.
-    fn ask(
-        &self,
-        program: &Program,
-        step: &Step,
-        prompt: String,
-        parses: Option<Option<Constraint>>,
-        now: Timestamp,
-    ) -> Result<(ChatCall, ModelRoute), Failure> {
+    fn prompted(&self, asking: Asking<'_>, parses: Option<Option<Constraint>>) -> Result<Begun, Failure> {
+        let Asking { program, step, visit, counted, now } = asking;
+        let prompt = prompt(&visit.input)?;
+        self.within_budget()?;
         let instruction = match step.system_instruction.as_str() {
             "" if parses.is_some() => self.settings.default_system_instruction.as_str(),
             own => own,
         };
-        let counted = program.token_limit.is_some() || prompt.len() + instruction.len() >= COUNTED_FROM_BYTES;
-        let tokens = counted.then(|| tokens::count(&prompt) + tokens::count(instruction));
-        within_limit(program, tokens)?;
         let system = (!instruction.is_empty()).then(|| ChatMessage::new("system", instruction, now));
+        let mended = visit.mending.as_ref().map(|mending| {
+            let said = ChatMessage::new("assistant", mending.reply.as_str(), now);
+            [said, ChatMessage::new("user", mending.complaint.as_str(), now)]
+        });
+        let single_prompt = mended.is_none();
+        let asked = std::iter::once(ChatMessage::new("user", prompt, now));
+        let messages: Vec<ChatMessage> = system.into_iter().chain(asked).chain(mended.into_iter().flatten()).collect();
+        let texts = || messages.iter().map(|message| message.content.as_str());
+        let bytes = texts().map(str::len).sum();
+        let mut route = step.model.route(visit.choice, Capability::Prompt, program, None);
+        if counted.is_none() && self.counts_first(program, bytes) {
+            return Ok(Begun::Counts { texts: texts().map(str::to_owned).collect(), route });
+        }
+        let is_long = bytes >= COUNTED_FROM_BYTES;
+        route.tokens = counted.or_else(|| is_long.then(|| texts().map(tokens::count).sum()));
+        within_limit(program, route.tokens)?;
+        let sent = self.budgeted(route.tokens, texts());
         let call = ChatCall {
-            messages: system.into_iter().chain([ChatMessage::new("user", prompt, now)]).collect(),
             sampling: Sampling {
                 temperature: Some(step.model.temperature.unwrap_or(0.0)),
                 max_tokens: Some(step.model.max_tokens.unwrap_or(self.settings.max_output_tokens)),
                 ..Sampling::default()
             },
             constraint: parses.flatten(),
-            single_prompt: true,
+            single_prompt,
+            messages,
         };
-        Ok((call, step.model.route(Capability::Prompt, program, tokens)))
+        Ok(Begun::Asks { call, route, conversation: None, sent })
+    }
+
+    /// Whether the tokens of a call are counted by somebody who may know better, because something hinges on them.
+    pub(super) fn counts_first(&self, program: &Program, bytes: usize) -> bool {
+        program.token_limit.is_some() || (self.settings.counts_exactly && bytes >= COUNTED_FROM_BYTES)
     }
 }
 

@@ -2,31 +2,23 @@
 
 use super::{
     Conversation, Machine,
-    attempt::{invalid, prompt, within_limit},
+    attempt::{Asking, Begun, invalid, prompt, within_limit},
 };
 use crate::{
     domain::{
         failure::Failure,
         message::{ChatCall, ChatMessage, Sampling},
-        route::{Capability, ModelRoute},
-        time::Timestamp,
+        route::Capability,
         value::{OpenaiChat, OpenaiMessage, Value},
     },
-    engine::{
-        program::{Program, Step},
-        tokens,
-    },
+    engine::tokens,
 };
 
 impl Machine {
     /// The call for a conversation, and what its reply will be added to. The input itself is never changed.
-    pub(super) fn converse(
-        &self,
-        program: &Program,
-        step: &Step,
-        input: &Value,
-        now: Timestamp,
-    ) -> Result<(ChatCall, ModelRoute, Conversation), Failure> {
+    pub(super) fn converse(&self, asking: Asking<'_>) -> Result<Begun, Failure> {
+        let Asking { program, step, visit, counted, now } = asking;
+        let input = &visit.input;
         let mut sampling = Sampling::default();
         let mut wanted_model = None;
         let (mut messages, model) = match input {
@@ -54,17 +46,24 @@ impl Machine {
         if messages.is_empty() {
             return Err(invalid("the conversation has no messages"));
         }
-        let input_tokens = messages.iter().map(|message| tokens::count(&message.content)).sum();
-        within_limit(program, Some(input_tokens))?;
-        sampling.temperature = step.model.temperature.or(sampling.temperature);
-        let bound = step.model.max_tokens.or(sampling.max_tokens);
-        sampling.max_tokens = Some(bound.unwrap_or(self.settings.max_output_tokens));
-        let mut route = step.model.route(Capability::Chat, program, Some(input_tokens));
+        self.within_budget()?;
+        let mut route = step.model.route(visit.choice, Capability::Chat, program, None);
         if route.names.is_empty() {
             route.names.extend(wanted_model);
         }
+        let texts = || messages.iter().map(|message| message.content.as_str());
+        if counted.is_none() && self.counts_first(program, texts().map(str::len).sum()) {
+            return Ok(Begun::Counts { texts: texts().map(str::to_owned).collect(), route });
+        }
+        let input_tokens = counted.unwrap_or_else(|| texts().map(tokens::count).sum());
+        within_limit(program, Some(input_tokens))?;
+        route.tokens = Some(input_tokens);
+        sampling.temperature = step.model.temperature.or(sampling.temperature);
+        let bound = step.model.max_tokens.or(sampling.max_tokens);
+        sampling.max_tokens = Some(bound.unwrap_or(self.settings.max_output_tokens));
         let call = ChatCall { messages: messages.clone(), sampling, constraint: None, single_prompt: false };
-        Ok((call, route, Conversation { messages, model, input_tokens }))
+        let conversation = Some(Conversation { messages, model, input_tokens });
+        Ok(Begun::Asks { call, route, conversation, sent: program.bounds.tokens.map(|_| input_tokens) })
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::{
     domain::{
-        failure::Failure,
+        failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
         message::{ChatCall, Completion, Served},
         route::ModelRoute,
@@ -16,7 +16,7 @@ use crate::{
     engine::{hook::HookInvocation, state::StateUnit},
 };
 
-/// One attempt of one task of a run; the events that answer its effect name it.
+/// One effect of a run that is answered; the event that answers it names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(pub(crate) u64);
 
@@ -40,10 +40,12 @@ pub struct EngineSettings {
     pub max_output_tokens: u32,
     /// Longest time of one attempt where the chain does not say.
     pub default_step_timeout: Duration,
+    /// Whether tokens are counted exactly before a long prompt is sent, even where the chain has no `token_limit`.
+    pub counts_exactly: bool,
 }
 
-/// Something to be done for a run. The first three are answered with exactly one event of the same [`StepId`]; after
-/// their timeout with [`Event::Failed`] of class `Timeout`.
+/// Something to be done for a run. The first five are answered with exactly one event of the same [`StepId`]; after
+/// their timeout with [`Event::Failed`] of class `Timeout`. No slot of a backend may be held for a run that waits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Ask a model; answered by [`Event::Answered`] or [`Event::Failed`].
@@ -76,6 +78,26 @@ pub enum Effect {
         hook: HookInvocation,
         /// Longest time; the hook's own limit applies too.
         timeout: Duration,
+    },
+    /// Count the tokens of a call that is about to be made; answered by [`Event::Counted`] with what comes closest.
+    CountTokens {
+        /// The attempt.
+        step: StepId,
+        /// What will be sent.
+        texts: Vec<String>,
+        /// Who may get it.
+        route: ModelRoute,
+        /// Longest time.
+        timeout: Duration,
+    },
+    /// Wait before the next attempt, for a time drawn between these; answered by [`Event::Waited`].
+    Wait {
+        /// The attempt that failed.
+        step: StepId,
+        /// At least this long.
+        least: Duration,
+        /// At most this long.
+        most: Duration,
     },
     /// Raise an alert.
     RaiseAlert(RaisedAlert),
@@ -127,6 +149,18 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
+    /// The tokens of a call were counted.
+    Counted {
+        /// The attempt.
+        step: StepId,
+        /// Of all its texts together.
+        tokens: u64,
+    },
+    /// The delay is over.
+    Waited {
+        /// The attempt before it.
+        step: StepId,
+    },
     /// It could not be done.
     Failed {
         /// The attempt.
@@ -147,6 +181,8 @@ impl Event {
             Self::Answered { step, .. }
             | Self::Embedded { step, .. }
             | Self::HookReplied { step, .. }
+            | Self::Counted { step, .. }
+            | Self::Waited { step }
             | Self::Failed { step, .. } => *step,
         }
     }
@@ -185,6 +221,13 @@ pub struct RunFailure {
     pub failure: Failure,
     /// In which task; `None` = to the run as a whole.
     pub task: Option<String>,
+}
+
+impl RunFailure {
+    /// Whether the caller is to blame: the input is not what the chain's `input_schema` asks for. Nothing was executed.
+    pub fn is_refused_input(&self) -> bool {
+        self.task.is_none() && self.failure.class == FailureClass::InvalidInput
+    }
 }
 
 impl fmt::Display for RunFailure {

@@ -16,7 +16,7 @@ use crate::{
         route::{Capability, RoutingStrategy},
         value::DataType,
     },
-    engine::compile,
+    engine::{compile, tokens},
 };
 
 const NOON: Timestamp = Timestamp::from_micros(1_754_654_400_000_000);
@@ -40,6 +40,7 @@ impl Rig {
             default_system_instruction: "only the answer".to_owned(),
             max_output_tokens: 512,
             default_step_timeout: Duration::from_secs(300),
+            counts_exactly: false,
         };
         Self { machine: Machine::new(program, input, run, Arc::new(settings)), seen: Vec::new() }
     }
@@ -61,7 +62,11 @@ impl Rig {
             }
             assert!(self.machine.resume(NOON).is_empty(), "only a run that has yielded is resumed");
             let waiting = waiting.expect("a run that is not over waits for something");
-            effects = self.machine.on_event(answer(&waiting), NOON);
+            let count = counted(&waiting);
+            if count.is_some() {
+                self.seen.pop_if(|effect| matches!(effect, Effect::CountTokens { .. }));
+            }
+            effects = self.machine.on_event(count.unwrap_or_else(|| answer(&waiting)), NOON);
         }
     }
 
@@ -79,9 +84,19 @@ impl Rig {
 
 fn step_of(effect: &Effect) -> Option<StepId> {
     match effect {
-        Effect::AskModel { step, .. } | Effect::Embed { step, .. } | Effect::CallHook { step, .. } => Some(*step),
+        Effect::AskModel { step, .. }
+        | Effect::Embed { step, .. }
+        | Effect::CallHook { step, .. }
+        | Effect::CountTokens { step, .. }
+        | Effect::Wait { step, .. } => Some(*step),
         Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Yield | Effect::Finish(_) => None,
     }
+}
+
+/// The answer to a question for tokens, as the server without a better counter gives it.
+fn counted(effect: &Effect) -> Option<Event> {
+    let Effect::CountTokens { step, texts, .. } = effect else { return None };
+    Some(Event::Counted { step: *step, tokens: texts.iter().map(|text| tokens::count(text)).sum() })
 }
 
 fn served() -> Served {

@@ -6,8 +6,8 @@ use gotmpl::{TemplateError, Value as TemplateValue};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-use super::rewrite::{BOUND, FIELD, FORMAT, SHOW};
-use crate::domain::value::Value;
+use super::rewrite::{BOUND, FIELD, FORMAT, SHOW, TEXT};
+use crate::{domain::value::Value, engine::task_error::TaskError};
 
 /// A value as templates see it: strings are shared, structures converted once by the caller.
 pub(crate) fn to_template(value: &Value) -> TemplateValue {
@@ -18,6 +18,24 @@ pub(crate) fn to_template(value: &Value) -> TemplateValue {
         Value::Float(number) => TemplateValue::Float(*number),
         Value::Any(json) | Value::Json(json) | Value::OpenaiChatResponse(json) => from_json(json),
         other => gotmpl::to_value(other).unwrap_or(TemplateValue::Nil),
+    }
+}
+
+/// A failure as templates see it: its message wherever it is printed or compared, and fields. Nothing else that
+/// templates are given is a function.
+pub(crate) fn error_to_template(error: &TaskError) -> TemplateValue {
+    let fields = from_json(&error.fields());
+    let text = TemplateValue::String(Arc::clone(&error.message));
+    TemplateValue::Function(Arc::new(
+        move |names| if names.is_empty() { Ok(text.clone()) } else { inside(&fields, names) },
+    ))
+}
+
+/// The message of a failure, anything else as it is.
+fn as_text(value: &TemplateValue) -> gotmpl::Result<TemplateValue> {
+    match value {
+        TemplateValue::Function(error) => error(&[]),
+        other => Ok(other.clone()),
     }
 }
 
@@ -41,8 +59,8 @@ fn from_json(json: &Json) -> TemplateValue {
 type Function = fn(&[TemplateValue]) -> gotmpl::Result<TemplateValue>;
 
 /// The functions that `rewrite` puts into templates.
-pub(super) fn functions() -> [(&'static str, Function); 4] {
-    [(SHOW, show), (FIELD, field), (BOUND, bound), (FORMAT, format)]
+pub(super) fn functions() -> [(&'static str, Function); 5] {
+    [(SHOW, show), (FIELD, field), (BOUND, bound), (TEXT, text), (FORMAT, format)]
 }
 
 /// Bytes that one rendering may handle in all calls together.
@@ -88,27 +106,37 @@ fn show(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
             charge(json.len())?;
             Ok(TemplateValue::String(json.into()))
         }
-        other => bound(&[other.cloned().unwrap_or(TemplateValue::Nil)]),
+        other => text(&[other.cloned().unwrap_or(TemplateValue::Nil)]),
     }
 }
 
 /// The first argument's field of that name, and its field, and so on: exactly that name, else ignoring case.
 fn field(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
-    let mut names = args.iter();
-    let mut value = names.next().unwrap_or(&TemplateValue::Nil);
-    for name in names.filter_map(TemplateValue::as_str) {
+    let (value, names) = args.split_first().unwrap_or((&TemplateValue::Nil, &[]));
+    let found = inside(value, names)?;
+    charge_for(&found)?;
+    Ok(found)
+}
+
+fn inside(value: &TemplateValue, names: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
+    let mut value = value;
+    for (at, name) in names.iter().enumerate() {
+        let Some(wanted) = name.as_str() else { continue };
         value = match value {
             TemplateValue::Map(fields) => fields
-                .get(name)
-                .or_else(|| fields.iter().find(|(key, _)| same_ignoring_case(key, name)).map(|(_, value)| value))
+                .get(wanted)
+                .or_else(|| fields.iter().find(|(key, _)| same_ignoring_case(key, wanted)).map(|(_, value)| value))
                 .unwrap_or(&TemplateValue::Nil),
             TemplateValue::Nil => &TemplateValue::Nil,
+            TemplateValue::Function(error) => return error(&names[at..]),
             other => {
-                return Err(TemplateError::Exec(format!("can't evaluate field {name} in type {}", other.type_name())));
+                return Err(TemplateError::Exec(format!(
+                    "can't evaluate field {wanted} in type {}",
+                    other.type_name()
+                )));
             }
         };
     }
-    charge_for(value)?;
     Ok(value.clone())
 }
 
@@ -123,10 +151,17 @@ fn bound(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
     Ok(value)
 }
 
+/// The argument, if it may be handled; of a failure its message.
+fn text(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
+    let value = as_text(args.first().unwrap_or(&TemplateValue::Nil))?;
+    charge_for(&value)?;
+    Ok(value)
+}
+
 /// The argument, unless as a format it would make a long text of nothing: `%65535d%65535d…`.
 fn format(args: &[TemplateValue]) -> gotmpl::Result<TemplateValue> {
     const WIDEST: usize = 64 * 1024;
-    let format = bound(args)?;
+    let format = text(args)?;
     let text = format.as_str().unwrap_or_default();
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let widths = numbers.map(|digits| digits.parse().unwrap_or(WIDEST));
@@ -151,7 +186,11 @@ impl Serialize for Shown<'_> {
             TemplateValue::Map(fields) => {
                 serializer.collect_map(fields.iter().map(|(name, value)| (&**name, Shown(value))))
             }
-            TemplateValue::Nil | TemplateValue::Function(_) => serializer.serialize_none(),
+            TemplateValue::Function(_) => match as_text(self.0) {
+                Ok(TemplateValue::String(text)) => serializer.serialize_str(&text),
+                _ => serializer.serialize_none(),
+            },
+            TemplateValue::Nil => serializer.serialize_none(),
         }
     }
 }

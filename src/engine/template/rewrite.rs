@@ -2,6 +2,7 @@
 //!
 //! - a value that is printed goes through [`SHOW`] (structures become JSON);
 //! - `.a.b` becomes a call of [`FIELD`] (names match in any case);
+//! - a value that is compared or measured goes through [`TEXT`] (of a failure, its message counts);
 //! - a value that is kept, or given to a function, goes through [`BOUND`], a format through [`FORMAT`], and every body
 //!   starts with an empty text: all are there so that rendering can be stopped.
 
@@ -12,6 +13,7 @@ pub(super) const SHOW: &str = "show value";
 pub(super) const FIELD: &str = "field of";
 pub(super) const BOUND: &str = "bound value";
 pub(super) const FORMAT: &str = "format text";
+pub(super) const TEXT: &str = "text value";
 
 /// What a template may call.
 const FUNCTIONS: [&str; 19] = [
@@ -20,6 +22,9 @@ const FUNCTIONS: [&str; 19] = [
 ];
 /// Those that print what they are given.
 const PRINTING: [&str; 6] = ["html", "js", "print", "printf", "println", "urlquery"];
+
+/// Those that look at a text as such.
+const READING: [&str; 8] = ["eq", "ge", "gt", "le", "len", "lt", "ne", "slice"];
 
 /// Rewrites the body of one template; `templates` are all that are defined.
 ///
@@ -101,17 +106,19 @@ impl Rewriter<'_> {
                 _ => SmolStr::default(),
             };
             let prints = PRINTING.contains(&name.as_str());
+            let reads = READING.contains(&name.as_str());
             for (at, argument) in command.args.iter_mut().enumerate() {
                 let is_kept = matches!(argument, Expr::Dot(_) | Expr::Variable(..));
+                let is_read = reads && matches!(argument, Expr::Field(..) | Expr::Chain(..) | Expr::Pipe(..));
                 self.expr(argument)?;
-                if at > 0 && (prints || is_kept) {
+                if at > 0 && (prints || is_kept || is_read) {
                     let function = given_to(&name, at == 1);
                     let pos = argument.pos();
                     let value = std::mem::replace(argument, Expr::Nil(pos));
                     *argument = parenthesised(pos, call(pos, function, vec![value]));
                 }
             }
-            if prints && !commands.is_empty() {
+            if (prints || reads) && !commands.is_empty() {
                 commands.push(call(command.pos, given_to(&name, command.args.len() == 1), Vec::new()));
             }
             commands.push(command);
@@ -169,6 +176,7 @@ fn given_to(function: &str, is_first: bool) -> &'static str {
     match function {
         "printf" if is_first => FORMAT,
         _ if PRINTING.contains(&function) => SHOW,
+        _ if READING.contains(&function) => TEXT,
         _ => BOUND,
     }
 }

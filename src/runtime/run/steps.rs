@@ -1,12 +1,12 @@
 //! What a run shows of its steps while it runs, to one watcher. The run never waits for it: what does not fit into the
 //! channel is not shown, beginnings first. The whole record comes with the end of the run, by another way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::engine::{Effect, Machine, StateUnit, Visits};
+use crate::engine::{CurrentAttempt, Effect, Machine, StateUnit, Visits};
 
 /// Events a watcher may be behind.
 const WATCHER_BUFFER: usize = 256;
@@ -18,6 +18,8 @@ const RESERVED_FOR_ENDS: usize = 64;
 pub enum StepEvent {
     /// An attempt has begun that asks somebody.
     Started(StartedStep),
+    /// The run waits before the next attempt.
+    Retrying(RetriedStep),
     /// An attempt is over; its unit says how it went.
     Ended(Box<EndedStep>),
 }
@@ -31,6 +33,22 @@ pub struct StartedStep {
     pub handler: &'static str,
     /// Which attempt of this visit, from 1.
     pub attempt: u32,
+}
+
+/// An attempt that will be made after a delay, drawn between these.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetriedStep {
+    /// Which task.
+    pub task: Arc<str>,
+    /// What it does.
+    pub handler: &'static str,
+    /// The attempt to come.
+    pub attempt: u32,
+    /// Milliseconds.
+    pub at_least_ms: u64,
+    /// Milliseconds.
+    pub at_most_ms: u64,
 }
 
 /// An attempt that is over.
@@ -87,14 +105,10 @@ impl Watch {
         if finished.is_some() || self.sender.is_closed() {
             return None;
         }
-        let asks = |effect: &Effect| {
-            matches!(effect, Effect::AskModel { .. } | Effect::Embed { .. } | Effect::CallHook { .. })
-        };
-        if effects.iter().any(asks)
-            && let Some(current) = machine.current()
+        if let Some(event) =
+            machine.current().and_then(|current| effects.iter().find_map(|effect| of(effect, &current)))
         {
-            let started = StartedStep { task: current.task, handler: current.handler, attempt: current.attempt };
-            self.show(StepEvent::Started(started), RESERVED_FOR_ENDS);
+            self.show(event, RESERVED_FOR_ENDS);
         }
         Some(self)
     }
@@ -108,10 +122,31 @@ impl Watch {
     }
 }
 
+/// What an effect shows of the attempt it belongs to.
+fn of(effect: &Effect, current: &CurrentAttempt) -> Option<StepEvent> {
+    let CurrentAttempt { task, handler, attempt } = current.clone();
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match effect {
+        Effect::AskModel { .. } | Effect::Embed { .. } | Effect::CallHook { .. } => {
+            Some(StepEvent::Started(StartedStep { task, handler, attempt }))
+        }
+        Effect::Wait { least, most, .. } => Some(StepEvent::Retrying(RetriedStep {
+            task,
+            handler,
+            attempt: attempt.saturating_add(1),
+            at_least_ms: millis(least),
+            at_most_ms: millis(most),
+        })),
+        Effect::CountTokens { .. }
+        | Effect::RaiseAlert(_)
+        | Effect::Print { .. }
+        | Effect::Yield
+        | Effect::Finish(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -133,6 +168,7 @@ mod tests {
             default_system_instruction: String::new(),
             max_output_tokens: 1,
             default_step_timeout: Duration::from_secs(1),
+            counts_exactly: false,
         };
         Machine::new(Arc::new(engine::compile(&chain).unwrap()), Value::string("x"), info, Arc::new(settings))
     }
@@ -142,6 +178,7 @@ mod tests {
         while let Ok(event) = receiver.try_recv() {
             told.push(match event {
                 StepEvent::Started(step) => format!("started {} {}", step.task, step.attempt),
+                StepEvent::Retrying(step) => format!("retrying {} {}, {}", step.task, step.attempt, step.at_most_ms),
                 StepEvent::Ended(step) if step.has_failed() => format!("failed {} {}", step.task, step.attempt),
                 StepEvent::Ended(step) => format!("completed {} {}", step.task, step.attempt),
             });
@@ -153,7 +190,7 @@ mod tests {
     fn every_attempt_is_shown_in_order_and_those_that_ask_when_they_begin() {
         let mut machine = machine(json!([
             {"id": "a", "handler": "noop", "transition": {"branches": [{"goto": "b"}]}},
-            {"id": "b", "handler": "raw_string", "retry_on_failure": 1, "transition": {"branches": [{"goto": "end"}]}},
+            {"id": "b", "handler": "raw_string", "retry_policy": {"max_attempts": 2, "initial_backoff": "3s"}, "transition": {"branches": [{"goto": "end"}]}},
         ]));
         let (watch, mut receiver) = watch();
         let effects = machine.start(Timestamp::ZERO);
@@ -163,12 +200,20 @@ mod tests {
             Effect::AskModel { step, .. } => Some(*step),
             _ => None,
         });
-        for wanted in [&["failed b 1", "started b 2"][..], &["failed b 2"]] {
+        for wanted in [&["failed b 1", "retrying b 2, 3000"][..], &["failed b 2"]] {
             let failure = Failure::new(FailureClass::Timeout, "too long");
             let event = Event::Failed { step: step.unwrap(), failure, served: None, elapsed: Duration::ZERO };
             let effects = machine.on_event(event, Timestamp::ZERO);
             watch = watch.unwrap().after_turn(&machine, &effects);
             assert_eq!(told(&mut receiver), wanted);
+            let waits = effects.iter().find_map(|effect| match effect {
+                Effect::Wait { step, .. } => Some(*step),
+                _ => None,
+            });
+            let Some(waiting) = waits else { break };
+            let effects = machine.on_event(Event::Waited { step: waiting }, Timestamp::ZERO);
+            watch = watch.unwrap().after_turn(&machine, &effects);
+            assert_eq!(told(&mut receiver), ["started b 2"]);
             step = effects.iter().find_map(|effect| match effect {
                 Effect::AskModel { step, .. } => Some(*step),
                 _ => None,

@@ -14,7 +14,7 @@ use crate::{
         time::Timestamp,
         value::Value,
     },
-    engine::{Effect, EngineSettings, Event, Machine, Program, RunFailure, RunInfo, StateUnit, StepId, Visits},
+    engine::{Effect, EngineSettings, Event, Machine, Program, RunFailure, RunInfo, StateUnit, StepId, Visits, tokens},
 };
 
 /// What came of a case's run.
@@ -38,6 +38,7 @@ pub(super) fn run(program: &Arc<Program>, case: &Case) -> Ran {
         default_system_instruction: String::new(),
         max_output_tokens: 512,
         default_step_timeout: Duration::from_secs(300),
+        counts_exactly: false,
     };
     let machine = Machine::new(Arc::clone(program), case.input.clone(), info, Arc::new(settings));
     Rig { machine, mocks: &case.mocks, calls: HashMap::new(), now: Timestamp::from_micros(0) }.run()
@@ -68,6 +69,11 @@ impl Rig<'_> {
                     Effect::AskModel { step, .. } => next = Some(self.answered(step, &Asked::Model)),
                     Effect::Embed { step, .. } => next = Some(self.answered(step, &Asked::Embedding)),
                     Effect::CallHook { step, .. } => next = Some(self.answered(step, &Asked::Hook)),
+                    Effect::CountTokens { step, texts, .. } => {
+                        let tokens = texts.iter().map(|text| tokens::count(text)).sum();
+                        next = Some(Ok(Event::Counted { step, tokens }));
+                    }
+                    Effect::Wait { step, .. } => next = Some(Ok(Event::Waited { step })),
                     Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Yield => {}
                     Effect::Finish(outcome) => {
                         let path = Visits::path(&outcome.state);

@@ -137,7 +137,7 @@ fn history(messages: &[(&str, &str)], model: &str) -> Value {
 }
 
 #[test]
-fn model_execution_adds_the_reply_and_recounts_the_tokens() {
+fn model_execution_adds_the_reply_and_counts_the_tokens_where_the_backend_does_not() {
     let chain = json!({"tasks": [
         {"id": "t", "handler": "model_execution", "system_instruction": "be kind", "transition": {"branches": [{"goto": "u"}]}},
         {"id": "u", "handler": "noop", "input_var": "input", "transition": {"branches": [{}]}}
@@ -152,13 +152,22 @@ fn model_execution_adds_the_reply_and_recounts_the_tokens() {
 
     let mut alone = chain;
     alone["tasks"][0]["transition"] = json!({"branches": [{}]});
-    let (outcome, _) =
-        Rig::of(alone, history(&[("system", "be kind"), ("user", "hello world")], "qwen3:4b")).replies(&["hi"]);
+    let input = history(&[("system", "be kind"), ("user", "hello world")], "qwen3:4b");
+    let (outcome, _) = Rig::of(alone.clone(), input.clone()).run(|effect| match answered(effect, "hi") {
+        Event::Answered { step, completion, served, elapsed } => {
+            let completion = Completion { usage: Usage::default(), ..completion };
+            Event::Answered { step, completion, served, elapsed }
+        }
+        other => other,
+    });
     let Ok(Value::ChatHistory(told)) = outcome.result else { panic!("a conversation") };
     let said: Vec<_> = told.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
     assert_eq!(said, [("system", "be kind"), ("user", "hello world"), ("assistant", "hi")]);
     assert_eq!(told.messages[2].timestamp, NOON);
     assert_eq!((told.input_tokens, told.output_tokens, told.model.as_str()), (4, 1, "qwen3:4b"));
+    let (outcome, _) = Rig::of(alone, input).replies(&["hi"]);
+    let Ok(Value::ChatHistory(told)) = outcome.result else { panic!("a conversation") };
+    assert_eq!((told.input_tokens, told.output_tokens), (11, 2), "the backend's own counts");
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! How a run's effects are carried out: each in a task of its own, whose result comes back to the actor as an event.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{RunMsg, RunState};
+use crate::{
+    domain::{
+        alert::Alert,
+        failure::{Failure, FailureClass},
+        message::{Completion, Served},
+    },
+    engine::{Effect, Event, StepId, tokens::count},
+    runtime::{ask::answer, mailbox::Lane, task::caught},
+};
+
+/// What a delay may take beyond its time.
+const SLACK: Duration = Duration::from_secs(60);
+
+impl RunState {
+    /// Carries out effects; true when the run is over.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
+        for effect in effects {
+            match effect {
+                Effect::AskModel { step, call, route, timeout } => {
+                    let dispatcher = self.deps.dispatcher.clone();
+                    self.spawn(step, timeout, async move {
+                        match dispatcher.generate(&route, &call).await {
+                            Ok((completion, served)) => Outcome::Answered(completion, served),
+                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
+                        }
+                    });
+                }
+                Effect::Embed { step, text, route, timeout } => {
+                    let dispatcher = self.deps.dispatcher.clone();
+                    self.spawn(step, timeout, async move {
+                        match dispatcher.embed(&route, &text).await {
+                            Ok((vector, served)) => Outcome::Embedded(vector, served),
+                            Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
+                        }
+                    });
+                }
+                Effect::CallHook { step, hook, timeout } => {
+                    let hooks = self.deps.hooks.clone();
+                    self.spawn(step, timeout, async move {
+                        match hooks.call(hook.name(), &hook, &hook.request_id).await {
+                            Ok(reply) => Outcome::HookReplied(reply),
+                            Err(failure) => Outcome::Failed(failure, None),
+                        }
+                    });
+                }
+                Effect::CountTokens { step, texts, timeout, .. } => {
+                    self.spawn(
+                        step,
+                        timeout,
+                        async move { Outcome::Counted(texts.iter().map(|text| count(text)).sum()) },
+                    );
+                }
+                Effect::Wait { step, least, most } => {
+                    let delay = drawn(least, most);
+                    tracing::debug!(run = %self.id, request_id = %self.request_id, ?delay, "an attempt will be made again");
+                    // It ends by itself, so its bound only guards against a fault.
+                    self.spawn(step, delay.saturating_add(SLACK), async move {
+                        tokio::time::sleep(delay).await;
+                        Outcome::Waited
+                    });
+                }
+                Effect::RaiseAlert(raised) => self.deps.alerts.raise(Alert {
+                    id: uuid::Uuid::new_v4().to_string(),
+                    message: raised.message,
+                    request_id: raised.request_id,
+                    metadata: raised.metadata,
+                    timestamp: raised.timestamp,
+                }),
+                Effect::Print { task, text: Ok(text) } => {
+                    tracing::info!(request_id = %self.request_id, run = %self.id, %task, "{text}");
+                }
+                Effect::Print { task, text: Err(error) } => {
+                    let request_id = &self.request_id;
+                    tracing::warn!(%request_id, run = %self.id, %task, %error, "a print could not be rendered");
+                }
+                Effect::Yield => self.go_on_later(),
+                Effect::Finish(outcome) => {
+                    if let Some(sender) = self.outcome.take() {
+                        answer(sender, *outcome);
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
+    fn go_on_later(&self) {
+        let (address, stop) = (self.address.clone(), self.stop.clone());
+        self.deps.tasks.spawn(async move {
+            let go_on = async {
+                tokio::task::yield_now().await;
+                if let Err(error) = address.send(Lane::Control, RunMsg::Continue).await {
+                    tracing::debug!(%error, "a run ended before it went on");
+                }
+            };
+            stop.run_until_cancelled(go_on).await;
+        });
+    }
+
+    /// Runs one effect in a task of its own, whose result comes back as a message.
+    fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
+        let (address, stop) = (self.address.clone(), self.stop.clone());
+        let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
+        self.deps.tasks.spawn(
+            async move {
+                let began = Instant::now();
+                let work = async {
+                    let outcome = match tokio::time::timeout(timeout, caught("step", work)).await {
+                        Ok(Ok(outcome)) => outcome,
+                        Ok(Err(_)) => {
+                            let message = "the attempt met a fault of the server; see its log";
+                            Outcome::Failed(Failure::new(FailureClass::Internal, message), None)
+                        }
+                        Err(_) => {
+                            let message = format!("the attempt took longer than {timeout:?}");
+                            Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
+                        }
+                    };
+                    let event = Box::new(outcome.into_event(step, began.elapsed()));
+                    if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
+                        tracing::debug!(%error, "an effect outlived its run");
+                    }
+                };
+                stop.run_until_cancelled(work).await;
+            }
+            .instrument(span),
+        );
+    }
+}
+
+/// What came of an effect, before it is an event of a step.
+enum Outcome {
+    Answered(Completion, Served),
+    Embedded(Vec<f64>, Served),
+    HookReplied(serde_json::Value),
+    Counted(u64),
+    Waited,
+    Failed(Failure, Option<Served>),
+}
+
+impl Outcome {
+    fn into_event(self, step: StepId, elapsed: Duration) -> Event {
+        match self {
+            Self::Answered(completion, served) => Event::Answered { step, completion, served: Some(served), elapsed },
+            Self::Embedded(vector, served) => Event::Embedded { step, vector, served: Some(served), elapsed },
+            Self::HookReplied(reply) => Event::HookReplied { step, reply, elapsed },
+            Self::Counted(tokens) => Event::Counted { step, tokens },
+            Self::Waited => Event::Waited { step },
+            Self::Failed(failure, served) => Event::Failed { step, failure, served, elapsed },
+        }
+    }
+}
+
+/// A time between these two.
+fn drawn(least: Duration, most: Duration) -> Duration {
+    most.saturating_sub(least).mul_f64(fastrand::f64()).saturating_add(least).min(most)
+}
