@@ -22,6 +22,8 @@ use crate::{
 
 /// Findings of one answer.
 const MOST_SHOWN: usize = 200;
+/// Findings among the warnings of one answer.
+const MOST_WARNINGS: usize = 9;
 /// Larger bodies are looked through on a thread of their own.
 const CHECKED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -158,6 +160,20 @@ fn with(error: Error, shown: Shown) -> Error {
         Some(more) => error.with_field("moreDiagnostics", json!(more)),
         None => error,
     }
+}
+
+/// What a valid body may not mean as it says it, as warnings of its answer. Repaired lines are told with the body.
+pub(super) async fn warnings(source: Source, written: Written) -> Vec<String> {
+    let Ok(examined) = examine(source, Some(written)).await else { return Vec::new() };
+    let is_new =
+        |finding: &&Finding| finding.severity == Severity::Warning && finding.code != engine::Code::UnquotedColon;
+    let mut lines: Vec<String> = examined.findings.iter().filter(is_new).map(in_a_line).collect();
+    let more = examined.checked.more + lines.len().saturating_sub(MOST_WARNINGS);
+    if more > 0 {
+        lines.truncate(MOST_WARNINGS);
+        lines.push(format!("and {more} more: POST /taskchains/validate lists them"));
+    }
+    lines
 }
 
 fn in_a_line(finding: &Finding) -> String {
