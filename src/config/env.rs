@@ -42,18 +42,18 @@ const IDLE_TIMEOUT: &str = "IDLE_TIMEOUT";
 const REQUEST_TIMEOUT: &str = "REQUEST_TIMEOUT";
 const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
 const GEMINI_BASE_URL: &str = "GEMINI_BASE_URL";
+const TOKENIZER_SERVICE_URL: &str = "TOKENIZER_SERVICE_URL";
 const LOG_FORMAT: &str = "LOG_FORMAT";
 const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 8] = [
+const NOT_YET: [(&str, &str); 7] = [
     ("DATABASE_URL", "this version keeps everything in the embedded store; unset it and set DATA_DIR"),
     ("KV_HOST", "this version has no shared state between instances; unset it"),
     ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
     ("NATS_URL", "this version has no event bus between instances; unset it"),
     ("NATS_USER", "this version has no event bus between instances; unset it"),
     ("NATS_PASSWORD", "this version has no event bus between instances; unset it"),
-    ("TOKENIZER_SERVICE_URL", "this version counts tokens itself; unset it"),
     ("METRICS_ADDR", "this version serves no metrics; unset it"),
 ];
 
@@ -186,6 +186,7 @@ fn upstream(variables: &Variables) -> Result<UpstreamConfig, ConfigError> {
         request_timeout: variables.duration(REQUEST_TIMEOUT)?.unwrap_or(standard.request_timeout),
         openai_base_url: variables.url(OPENAI_BASE_URL)?.unwrap_or(standard.openai_base_url),
         gemini_base_url: variables.url(GEMINI_BASE_URL)?.unwrap_or(standard.gemini_base_url),
+        tokenizer_service_url: variables.url(TOKENIZER_SERVICE_URL)?,
     })
 }
 
@@ -330,6 +331,7 @@ mod tests {
             (MAX_BODY_BYTES, "10MB"),
             (DRAIN_TIMEOUT, "soon"),
             (OPENAI_BASE_URL, "api.openai.com"),
+            (TOKENIZER_SERVICE_URL, "tokens:8080"),
             (LOG_FORMAT, "xml"),
             (OPENAI_BASE_URL, "https://api.openai.com/v1?key=1"),
             (LOG_LEVEL, "a=b=c"),
