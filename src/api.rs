@@ -13,6 +13,7 @@ pub mod execute;
 mod failure;
 mod fields;
 pub mod hooks;
+pub mod live;
 pub mod models;
 pub mod pools;
 pub mod providers;

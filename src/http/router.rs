@@ -260,7 +260,7 @@ where
         Embed => api::embed::embed(api, request.read().await?).await,
         Tasks => {
             let document = request.document().await?;
-            api::tasks::run(api, document, &request.id).await
+            api::tasks::run(api, document, &request.id, request.wants_events()).await
         }
     }
 }

@@ -18,7 +18,7 @@ struct Checked<'a> {
     result: &'static str,
     diagnostics: Vec<Finding>,
     /// How many more there are than are told.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(rename = "moreDiagnostics", skip_serializing_if = "is_none")]
     more: usize,
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The largest request body, unless a server is told otherwise; a larger file could not be sent to one.
-const MAX_BYTES: u64 = 10 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 10 * 1024 * 1024;
 
 /// A file as it is written, and what it says.
 pub(super) struct TextFile {
@@ -73,7 +73,9 @@ impl TextFile {
             checked.findings.extend(self.source.findings());
         }
         self.source.locate(&mut checked.findings);
-        checked.findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+        checked
+            .findings
+            .sort_by_key(|finding| (finding.line.is_none(), finding.line, finding.column, finding.severity));
         checked
     }
 }
