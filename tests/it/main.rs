@@ -27,6 +27,7 @@ mod downloads;
 mod embed;
 mod examples;
 mod execute;
+mod extensions;
 mod fields;
 mod first_light;
 mod fuzz;
