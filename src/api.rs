@@ -7,6 +7,7 @@ pub mod associations;
 pub mod backends;
 pub mod chain_chat;
 pub mod chain_programs;
+mod diagnostics;
 pub mod embed;
 pub mod execute;
 mod failure;
@@ -21,6 +22,7 @@ mod run;
 pub mod service;
 pub mod taskchains;
 pub mod tasks;
+pub mod validation;
 
 use std::sync::Arc;
 

@@ -1,19 +1,22 @@
 //! `POST /tasks`: runs the chain in the body (`docs/api.md`, execution; `docs/workflow-spec.md`).
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Api, Reply, run};
+use super::{
+    Api, Reply,
+    diagnostics::{self, Sent},
+    run,
+};
 use crate::{
+    dialect::document::{Document, DocumentError},
     domain::{
         chain::Chain,
         ids::RequestId,
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{self, RunOutcome, StateUnit},
+    engine::{RunOutcome, StateUnit, Written},
     error::Error,
 };
 
@@ -37,13 +40,18 @@ struct TasksReply<'a> {
 /// Checks the chain, runs it to its end and answers with its output and every step. Dropping the future stops the run.
 ///
 /// # Errors
-/// 400 before anything runs; 500 or 503 with the steps taken when a task failed.
-pub async fn run(api: &Api, input: TasksInput, request_id: &RequestId) -> Result<Reply, Error> {
+/// 400 before anything runs, with diagnostics of the chain; 500 or 503 with the steps taken when a task failed.
+pub async fn run(api: &Api, document: Result<Document, DocumentError>, request_id: &RequestId) -> Result<Reply, Error> {
     let now = Timestamp::now();
-    let chain = input.chain.ok_or_else(|| Error::invalid("field 'chain' is required"))?;
-    let program = engine::compile(&chain).map_err(|invalid| Error::invalid(invalid.to_string()))?;
-    let value = typed_input(input.input, input.input_type.as_deref(), now)?;
-    answer(run::to_its_end(api, Arc::new(program), value, request_id, now).await?)
+    let Sent { value: TasksInput { input, input_type, chain }, source, has_unknown } =
+        diagnostics::read(document, Written::Request).await?;
+    let Some(chain) = chain else {
+        return Err(diagnostics::refused(Error::invalid("field 'chain' is required"), source, Written::Request).await);
+    };
+    let (program, source) = diagnostics::compile(&chain, source, Written::Request, Error::invalid).await?;
+    let value = typed_input(input, input_type.as_deref(), now)?;
+    let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
+    answer(run::to_its_end(api, program, value, request_id, now).await?).map(|reply| reply.warning(ignored))
 }
 
 fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<Value, Error> {

@@ -5,7 +5,7 @@
 //! `null` equals absent; unknown fields are ignored. Only fields of structs are matched this way: keys of maps and
 //! everything inside an untyped value are the user's data and stay as they are. Errors carry the path of the field.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::{
     Deserialize,
@@ -54,12 +54,23 @@ impl de::Error for LooseError {
 /// # Errors
 /// The first field that is missing or of the wrong type.
 pub fn from_value<'de, T: Deserialize<'de>>(value: Value) -> Result<T, LooseError> {
-    T::deserialize(Loose(value))
+    from_value_noting(value).map(|(read, _)| read)
 }
 
-struct Loose(Value);
+/// Reads `T` from `value`, and tells whether fields were ignored because nobody knows their names.
+///
+/// # Errors
+/// As [`from_value`].
+pub fn from_value_noting<'de, T: Deserialize<'de>>(value: Value) -> Result<(T, bool), LooseError> {
+    let ignored = Cell::new(false);
+    let read = T::deserialize(Loose(value, &ignored))?;
+    Ok((read, ignored.get()))
+}
 
-impl Loose {
+/// A value, and where to note that a field was ignored.
+struct Loose<'c>(Value, &'c Cell<bool>);
+
+impl Loose<'_> {
     fn strict(error: &serde_json::Error) -> LooseError {
         de::Error::custom(error)
     }
@@ -74,7 +85,7 @@ macro_rules! as_plain_json {
     )*};
 }
 
-impl<'de> de::Deserializer<'de> for Loose {
+impl<'de> de::Deserializer<'de> for Loose<'_> {
     type Error = LooseError;
 
     as_plain_json! {
@@ -98,7 +109,7 @@ impl<'de> de::Deserializer<'de> for Loose {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
         match self.0 {
-            Value::Array(items) => visitor.visit_seq(Items { items: items.into_iter(), next: 0 }),
+            Value::Array(items) => visitor.visit_seq(Items { items: items.into_iter(), next: 0, ignored: self.1 }),
             other => de::Deserializer::deserialize_seq(other, visitor).map_err(|error| Self::strict(&error)),
         }
     }
@@ -118,7 +129,9 @@ impl<'de> de::Deserializer<'de> for Loose {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, LooseError> {
         match self.0 {
-            Value::Object(object) => visitor.visit_map(Entries { entries: object.into_iter(), value: None }),
+            Value::Object(object) => {
+                visitor.visit_map(Entries { entries: object.into_iter(), value: None, ignored: self.1 })
+            }
             other => de::Deserializer::deserialize_map(other, visitor).map_err(|error| Self::strict(&error)),
         }
     }
@@ -132,7 +145,11 @@ impl<'de> de::Deserializer<'de> for Loose {
     ) -> Result<V::Value, LooseError> {
         let found = match self.0 {
             Value::Object(object) => {
-                return visitor.visit_map(Fields { entries: matched(object, fields).into_iter(), value: None });
+                return visitor.visit_map(Fields {
+                    entries: matched(object, fields, self.1).into_iter(),
+                    value: None,
+                    ignored: self.1,
+                });
             }
             Value::Array(_) => "an array",
             Value::String(_) => "a string",
@@ -154,7 +171,11 @@ impl<'de> de::Deserializer<'de> for Loose {
 }
 
 /// Which of the sent members fills which field.
-fn matched(object: Map<String, Value>, fields: &'static [&'static str]) -> Vec<(&'static str, Value)> {
+fn matched(
+    object: Map<String, Value>,
+    fields: &'static [&'static str],
+    ignored: &Cell<bool>,
+) -> Vec<(&'static str, Value)> {
     let folded_fields: Vec<String> = fields.iter().map(|field| folded(field)).collect();
     let mut taken: Vec<Option<(bool, Value)>> = fields.iter().map(|_| None).collect();
     for (name, value) in object {
@@ -162,7 +183,10 @@ fn matched(object: Map<String, Value>, fields: &'static [&'static str]) -> Vec<(
             continue;
         }
         let wanted = folded(&name);
-        let Some(at) = folded_fields.iter().position(|field| *field == wanted) else { continue };
+        let Some(at) = folded_fields.iter().position(|field| *field == wanted) else {
+            ignored.set(true);
+            continue;
+        };
         let is_canonical = fields[at] == name;
         if replaces(is_canonical, taken[at].as_ref().map(|(is_canonical, _)| *is_canonical)) {
             taken[at] = Some((is_canonical, value));
@@ -171,12 +195,13 @@ fn matched(object: Map<String, Value>, fields: &'static [&'static str]) -> Vec<(
     fields.iter().zip(taken).filter_map(|(field, value)| Some((*field, value?.1))).collect()
 }
 
-struct Fields {
+struct Fields<'c> {
     entries: std::vec::IntoIter<(&'static str, Value)>,
     value: Option<(&'static str, Value)>,
+    ignored: &'c Cell<bool>,
 }
 
-impl<'de> MapAccess<'de> for Fields {
+impl<'de> MapAccess<'de> for Fields<'_> {
     type Error = LooseError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, LooseError> {
@@ -187,16 +212,17 @@ impl<'de> MapAccess<'de> for Fields {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, LooseError> {
         let (name, value) = self.value.take().ok_or_else(|| de::Error::custom("value asked for before its key"))?;
-        seed.deserialize(Loose(value)).map_err(|error| error.under(name))
+        seed.deserialize(Loose(value, self.ignored)).map_err(|error| error.under(name))
     }
 }
 
-struct Entries {
+struct Entries<'c> {
     entries: serde_json::map::IntoIter,
     value: Option<(String, Value)>,
+    ignored: &'c Cell<bool>,
 }
 
-impl<'de> MapAccess<'de> for Entries {
+impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = LooseError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, LooseError> {
@@ -208,23 +234,24 @@ impl<'de> MapAccess<'de> for Entries {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, LooseError> {
         let (name, value) = self.value.take().ok_or_else(|| de::Error::custom("value asked for before its key"))?;
-        seed.deserialize(Loose(value)).map_err(|error| error.under(&name))
+        seed.deserialize(Loose(value, self.ignored)).map_err(|error| error.under(&name))
     }
 }
 
-struct Items {
+struct Items<'c> {
     items: std::vec::IntoIter<Value>,
     next: usize,
+    ignored: &'c Cell<bool>,
 }
 
-impl<'de> SeqAccess<'de> for Items {
+impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = LooseError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, LooseError> {
         let Some(item) = self.items.next() else { return Ok(None) };
         let at = self.next;
         self.next += 1;
-        seed.deserialize(Loose(item)).map(Some).map_err(|error| error.under(&format!("[{at}]")))
+        seed.deserialize(Loose(item, self.ignored)).map(Some).map_err(|error| error.under(&format!("[{at}]")))
     }
 }
 
@@ -272,6 +299,14 @@ mod tests {
     #[test]
     fn null_equals_absent_and_unknown_fields_are_ignored() {
         assert_eq!(outer(json!({"baseUrl": null, "count": null, "who": 1})).unwrap(), Outer::default());
+    }
+
+    #[test]
+    fn ignored_fields_are_noted_and_user_data_is_not_taken_for_them() {
+        let noted = |value: Value| from_value_noting::<Outer>(value).unwrap().1;
+        assert!(!noted(json!({"baseURL": "x", "tasks": [{"free": {"who": 1}, "valid_conditions": {"who": true}}]})));
+        assert!(noted(json!({"who": 1})) && noted(json!({"tasks": [{}, {"who": 1}]})));
+        assert!(!noted(json!({"who": null})), "null is absent");
     }
 
     #[test]

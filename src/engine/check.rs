@@ -21,7 +21,7 @@ use crate::{
         finding::{Code, Finding, Severity},
         spelling::folded,
     },
-    engine::{program::Program, validate::compile},
+    engine::{program::Program, validate::examine},
 };
 
 pub use self::walk::MOST_FINDINGS;
@@ -115,10 +115,9 @@ fn finished(
                 found.push(Finding { path: prefix.to_owned(), ..wrong });
             }
         }
-        match compile(&chain) {
-            Ok(compiled) => program = Some(compiled),
-            Err(invalid) => found.extend(translated(&chain, invalid.findings, &mistyped, prefix, written, shape)),
-        }
+        let (compiled, told) = examine(&chain);
+        program = compiled;
+        found.extend(translated(&chain, told, &mistyped, prefix, written, shape));
     }
     let is_error = |finding: &Finding| finding.severity == Severity::Error;
     let more = more + found.len().saturating_sub(MOST_FINDINGS);

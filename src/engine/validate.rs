@@ -47,7 +47,7 @@ pub fn validate(chain: &Chain) -> Vec<Finding> {
 }
 
 /// The program of a chain without errors, and everything that was found.
-fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
+pub(crate) fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
     let mut check = Check::of(chain);
     let strategy = check.strategy(&chain.routing_strategy);
     let bounds = check.bounds(chain);

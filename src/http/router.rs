@@ -66,6 +66,7 @@ pub(super) enum Route {
     ChainVersions,
     ChainGraph,
     ChainChat,
+    ChainValidate,
     Execute,
     Embed,
     Tasks,
@@ -129,6 +130,16 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         }
 
         ["taskchains"] => const { &[(Method::GET, ChainList), (Method::POST, ChainCreate)] },
+        ["taskchains", "validate"] => {
+            const {
+                &[
+                    (Method::GET, ChainGet),
+                    (Method::PUT, ChainUpdate),
+                    (Method::DELETE, ChainDelete),
+                    (Method::POST, ChainValidate),
+                ]
+            }
+        }
         ["taskchains", _id] => {
             const { &[(Method::GET, ChainGet), (Method::PUT, ChainUpdate), (Method::DELETE, ChainDelete)] }
         }
@@ -235,6 +246,10 @@ where
             let format = request.query("format");
             api::taskchains::graph(api, request.segment(1), request.version()?, format).await
         }
+        ChainValidate => {
+            let document = request.document().await?;
+            api::validation::validate(api, document, request.flag("strict")).await
+        }
         ChainChat => {
             let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
             let input = request.read_exact().await?;
@@ -244,8 +259,8 @@ where
         Execute => api::execute::execute(api, request.read().await?).await,
         Embed => api::embed::embed(api, request.read().await?).await,
         Tasks => {
-            let input = request.read().await?;
-            api::tasks::run(api, input, &request.id).await
+            let document = request.document().await?;
+            api::tasks::run(api, document, &request.id).await
         }
     }
 }

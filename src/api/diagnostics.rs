@@ -1,0 +1,180 @@
+//! What is said about a chain in a request: every finding, with its place in the body as it was sent (`docs/api.md`,
+//! diagnostics).
+//!
+//! Routes that take chains read their body with [`read`]; when they refuse it, [`refused`] adds to the error what a check
+//! of the whole document finds. Bodies that are in order pay for none of this.
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    dialect::{
+        document::{Document, DocumentError},
+        loose,
+        source::{self, Source},
+    },
+    domain::chain::Chain,
+    engine::{self, Checked, Finding, Program, Severity, Written},
+    error::Error,
+};
+
+/// Findings of one answer.
+const MOST_SHOWN: usize = 200;
+/// Larger bodies are looked through on a thread of their own.
+const CHECKED_IN_PLACE_BYTES: usize = 64 << 10;
+
+/// A body that was read.
+pub(super) struct Sent<T> {
+    /// What it says.
+    pub(super) value: T,
+    /// Its text, for what there may be to say about it.
+    pub(super) source: Source,
+    /// It has fields that were ignored.
+    pub(super) has_unknown: bool,
+}
+
+/// A document and everything that there is to say about it.
+pub(super) struct Examined {
+    /// The chain in it.
+    pub(super) checked: Checked,
+    /// Findings in the order of the text, those of the text itself included.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Findings as an answer shows them.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    /// In the order of the text.
+    pub(super) diagnostics: Vec<Finding>,
+    /// How many there are beside these.
+    #[serde(rename = "moreDiagnostics", skip_serializing_if = "Option::is_none")]
+    pub(super) more: Option<usize>,
+}
+
+/// Reads a body that holds a chain.
+///
+/// # Errors
+/// 400 with diagnostics.
+pub(super) async fn read<T: DeserializeOwned>(
+    document: Result<Document, DocumentError>,
+    written: Written,
+) -> Result<Sent<T>, Error> {
+    let Document { value, source } = document.map_err(|error| unreadable(&error))?;
+    match loose::from_value_noting(value) {
+        Ok((value, has_unknown)) => Ok(Sent { value, source, has_unknown }),
+        Err(error) => Err(refused(Error::invalid(format!("the request body: {error}")), source, written).await),
+    }
+}
+
+/// Compiles the chain of a body.
+///
+/// # Errors
+/// What `refuse` makes of a chain that cannot run, with diagnostics.
+pub(super) async fn compile(
+    chain: &Chain,
+    source: Source,
+    written: Written,
+    refuse: impl FnOnce(String) -> Error,
+) -> Result<(Arc<Program>, Source), Error> {
+    match engine::compile(chain) {
+        Ok(program) => Ok((Arc::new(program), source)),
+        Err(invalid) => Err(refused(refuse(invalid.to_string()), source, written).await),
+    }
+}
+
+/// Adds to an error what a check of the body finds.
+pub(super) async fn refused(error: Error, source: Source, written: Written) -> Error {
+    match examine(source, Some(written)).await {
+        Ok(examined) => with(error, shown(examined.findings, examined.checked.more)),
+        Err(_) => error,
+    }
+}
+
+/// The error of a body that cannot be read.
+pub(super) fn unreadable(error: &DocumentError) -> Error {
+    let refused = Error::invalid(error.to_string());
+    match error {
+        DocumentError::Malformed { finding, .. } => with(refused, shown(vec![(**finding).clone()], 0)),
+        DocumentError::UnsupportedMediaType(_) | DocumentError::BadHeader(_) => refused,
+    }
+}
+
+/// Fields of a valid body that were ignored, as warnings of its answer.
+pub(super) async fn ignored_fields(source: Source, written: Written) -> Vec<String> {
+    let Ok(examined) = examine(source, Some(written)).await else { return Vec::new() };
+    let is_ignored = |finding: &&Finding| finding.code == engine::Code::UnknownField;
+    examined.findings.iter().filter(is_ignored).map(in_a_line).collect()
+}
+
+/// Looks through a whole body. `written`: what it should be; `None`: a chain or a request.
+///
+/// # Errors
+/// The finding of a text that cannot be read after all.
+pub(super) async fn examine(source: Source, written: Option<Written>) -> Result<Examined, Box<Finding>> {
+    if source.size() <= CHECKED_IN_PLACE_BYTES {
+        return examined(&source, written);
+    }
+    let looked = tokio::task::spawn_blocking(move || examined(&source, written)).await;
+    looked.unwrap_or_else(|_| Err(Box::new(gave_up())))
+}
+
+fn examined(source: &Source, written: Option<Written>) -> Result<Examined, Box<Finding>> {
+    let (document, source) = source::read(source.format(), source.bytes()).map_err(|refused| refused.finding)?;
+    let mut checked = match written {
+        None => engine::check(&document),
+        Some(Written::Chain) => engine::check_chain(&document),
+        Some(Written::Request) => engine::check_request(&document),
+    };
+    let mut findings = std::mem::take(&mut checked.findings);
+    findings.extend(source.findings());
+    source.locate(&mut findings);
+    in_order(&mut findings);
+    Ok(Examined { checked, findings })
+}
+
+/// In the order of the text; what has no place comes last.
+pub(super) fn in_order(findings: &mut [Finding]) {
+    let place = |finding: &Finding| (finding.line.is_none(), finding.line, finding.column, finding.severity);
+    findings.sort_by_key(place);
+}
+
+/// As many findings as one answer shows, errors first of all.
+pub(super) fn shown(mut findings: Vec<Finding>, more: usize) -> Shown {
+    let more = more + findings.len().saturating_sub(MOST_SHOWN);
+    if findings.len() > MOST_SHOWN {
+        findings.sort_by_key(|finding| finding.severity);
+        findings.truncate(MOST_SHOWN);
+        in_order(&mut findings);
+    }
+    Shown { diagnostics: findings, more: (more > 0).then_some(more) }
+}
+
+fn with(error: Error, shown: Shown) -> Error {
+    let Shown { diagnostics, more } = shown;
+    let error = error.with_field("diagnostics", serde_json::to_value(diagnostics).unwrap_or_default());
+    match more {
+        Some(more) => error.with_field("moreDiagnostics", json!(more)),
+        None => error,
+    }
+}
+
+fn in_a_line(finding: &Finding) -> String {
+    let place = finding.line.zip(finding.column).map(|(line, column)| format!("line {line}, column {column}: "));
+    let hint = finding.hint.as_ref().map(|hint| format!("; {hint}"));
+    format!("{}{finding}{}", place.unwrap_or_default(), hint.unwrap_or_default())
+}
+
+fn gave_up() -> Finding {
+    Finding {
+        severity: Severity::Error,
+        code: engine::Code::Syntax,
+        message: "the document could not be looked through; see the server's log".to_owned(),
+        path: String::new(),
+        line: None,
+        column: None,
+        hint: None,
+        task: None,
+    }
+}
