@@ -8,7 +8,7 @@ mod env;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::domain::provider::ProviderKind;
-pub use env::{ConfigError, from_env, from_process};
+pub use env::{ConfigError, client_token, from_env, from_process};
 
 /// The whole configuration (`README.md`, configuration table).
 #[derive(Clone)]

@@ -14,7 +14,7 @@ mod vllm;
 
 use async_trait::async_trait;
 
-pub(crate) use self::transport::root_cause;
+pub(crate) use self::transport::{retry_after, root_cause};
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},

@@ -23,6 +23,8 @@ const ADDR: &str = "ADDR";
 const DATA_DIR: &str = "DATA_DIR";
 const SECRET_KEY: &str = "SECRET_KEY";
 const TOKEN: &str = "TOKEN";
+/// Of commands, not of the server.
+const CLIENT_TOKEN: &str = "PENSTOCK_TOKEN";
 const EMBED_MODEL: &str = "EMBED_MODEL";
 const TASK_MODEL: &str = "TASK_MODEL";
 const EMBED_PROVIDER: &str = "EMBED_PROVIDER";
@@ -66,6 +68,13 @@ pub fn from_process() -> Result<(Config, Vec<String>), ConfigError> {
     from_env(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
 }
 
+/// The token that commands send to a server; `None` when it is unset or empty. It is no setting of the server.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn client_token() -> Option<String> {
+    let token = std::env::var(CLIENT_TOKEN).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
 /// Reads the configuration from variables (names in any case) and returns it with warnings to be logged.
 /// An empty value counts as unset.
 ///
@@ -79,7 +88,8 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
             return Err(ConfigError { name, problem: problem.to_owned() });
         }
     }
-    let warnings = variables.0.keys().filter(|name| name.starts_with("PENSTOCK_"));
+    let is_unknown = |name: &&String| name.starts_with("PENSTOCK_") && *name != CLIENT_TOKEN;
+    let warnings = variables.0.keys().filter(is_unknown);
     let warnings = warnings.map(|name| format!("{name} is not a setting of Penstock and has no effect")).collect();
     let config = Config {
         listen: listen(&variables)?,

@@ -198,7 +198,7 @@ fn secret(key: &ApiKey) -> Result<header::HeaderValue, ProviderError> {
 }
 
 /// `retry-after-ms`, else `retry-after` in seconds or as a date; nonsense counts as absent, a date that has passed as now.
-fn retry_after(headers: &header::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &header::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"));
