@@ -188,6 +188,52 @@ async fn a_chain_that_cannot_run_is_refused_with_everything_that_is_wrong() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_shown_where_it_stands_in_the_body_as_sent() {
+    let server = TestServer::start(&[]).await;
+    let yaml = "id: b\ntasks:\n  - id: t\n    handler: nop\n    transition:\n      branches: [{goto: x}]\n";
+    let json = "{\"id\": \"b\",\n\"tasks\": [{\"id\": \"t\", \"handler\": \"nop\",\n \"transition\": {\"branches\": [{\"goto\": \"x\"}]}}]}";
+    for (content_type, body, places) in
+        [("application/yaml", yaml, [(4, 14), (6, 25)]), ("application/json", json, [(2, 34), (3, 39)])]
+    {
+        let refused = server.post_as("/taskchains", content_type, body).await.expect(422).json();
+        let seen: Vec<(u64, u64)> = refused["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| (found["line"].as_u64().unwrap(), found["column"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(seen, places, "{refused}");
+    }
+    let mistyped = server.post("/taskchains", json!({"id": "b", "tasks": [{"handler": 5}]})).await.expect(400).json();
+    assert!(column(&mistyped["diagnostics"], "code").contains(&"WRONG_TYPE".to_owned()), "{mistyped}");
+    let unreadable = server.post_as("/taskchains", "application/yaml", "id: [").await.expect(400).json();
+    assert_eq!(unreadable["diagnostics"][0]["code"], "SYNTAX", "{unreadable}");
+}
+
+#[tokio::test]
+async fn what_can_run_and_is_hardly_meant_so_is_stored_with_warnings() {
+    let server = TestServer::start(&[]).await;
+    let mut sent = chain("c", "x");
+    sent["frobnicate"] = json!(1);
+    sent["tasks"][0]["promtTemplate"] = json!("y");
+    let answer = server.post("/taskchains", sent.clone()).await.expect(201);
+    let told = warnings(&answer);
+    assert!(told.iter().any(|line| line.contains("frobnicate")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("did you mean 'prompt_template'?")), "{told:?}");
+    assert!(answer.json().get("frobnicate").is_none() && answer.json()["tasks"][0].get("promtTemplate").is_none());
+    // Of a draft, too, what is lost is told.
+    let draft = warnings(&server.put("/taskchains/c?draft=true", sent).await.expect(200));
+    assert!(draft.iter().any(|line| line.contains("frobnicate")), "{draft:?}");
+    // A chain full of them is told by how many there are.
+    let mut sent = chain("c", "x");
+    for at in 0..30 {
+        sent[format!("unknown{at}")] = json!(at);
+    }
+    let told = warnings(&server.put("/taskchains/c", sent).await.expect(200));
+    assert!(told.len() == 10 && told[9].contains("21 more"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_draft_is_stored_unchecked_and_checked_when_it_is_to_run() {
     let server = TestServer::start(&[]).await;
     let made = server.post("/taskchains?draft=true", broken("b")).await.expect(201).json();
@@ -304,13 +350,16 @@ async fn the_latest_hundred_versions_are_kept() {
 #[tokio::test]
 async fn large_and_deep_chains_are_taken_or_refused_and_harm_nobody() {
     let server = TestServer::start(&[]).await;
-    let tasks: Vec<Value> = (0..1000)
-        .map(|at| {
-            json!({"id": format!("t{at}"), "handler": "noop",
-            "transition": {"branches": [{"goto": if at == 999 { "end".to_owned() } else { format!("t{}", at + 1) }}]}})
-        })
-        .collect();
-    let long = json!({"id": "long", "tasks": tasks});
+    let long = |count: usize| {
+        let task = |at: usize| {
+            let goto = if at + 1 == count { "end".to_owned() } else { format!("t{}", at + 1) };
+            json!({"id": format!("t{at}"), "handler": "noop", "transition": {"branches": [{"goto": goto}]}})
+        };
+        json!({"id": "long", "tasks": (0..count).map(task).collect::<Vec<Value>>()})
+    };
+    let refused = server.post("/taskchains", long(1001)).await.expect(422);
+    assert!(refused.error().contains("the most is 1000"), "{}", refused.text);
+    let long = long(1000);
     server.post("/taskchains", long).await.expect(201);
     assert_eq!(server.get("/taskchains/long").await.expect(200).json()["tasks"].as_array().unwrap().len(), 1000);
 
