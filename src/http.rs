@@ -6,6 +6,7 @@
 mod auth;
 mod events;
 pub mod listener;
+mod live;
 mod request;
 mod respond;
 mod router;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::live::LiveRun;
 use crate::{
     domain::message::Served,
     error::{Error, ErrorCode},
@@ -36,6 +37,8 @@ pub enum ReplyBody {
     Text(&'static str, String),
     /// Live events until the client leaves.
     Events(mpsc::Receiver<DownloadEvent>),
+    /// The steps of a run, and its end.
+    Run(LiveRun),
 }
 
 impl Reply {
@@ -72,6 +75,11 @@ impl Reply {
     /// 200 with a stream of events.
     pub fn events(events: mpsc::Receiver<DownloadEvent>) -> Self {
         Self { body: ReplyBody::Events(events), ..Self::empty() }
+    }
+
+    /// 200 with the steps of a run; how it ends is told in the stream.
+    pub fn live(run: LiveRun) -> Self {
+        Self { body: ReplyBody::Run(run), ..Self::empty() }
     }
 
     /// Names who answered.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Api, failure};
+use super::{Api, Reply, failure, live::LiveRun};
 use crate::{
     domain::{
         ids::{RequestId, RunId},
@@ -12,7 +12,7 @@ use crate::{
     },
     engine::{Program, RunFailure, RunInfo, RunOutcome, StateUnit},
     error::{Error, ErrorCode},
-    runtime::run::RunSpec,
+    runtime::run::{RunSpec, steps},
 };
 
 /// Runs it. Dropping the future stops the run.
@@ -28,13 +28,37 @@ pub(super) async fn to_its_end(
 ) -> Result<RunOutcome, Error> {
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
-    run.outcome().await.ok_or_else(|| {
-        Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
-    })
+    run.outcome().await.ok_or_else(crashed)
 }
 
-/// The error of a request whose run failed: with the steps it took.
+/// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.
+///
+/// # Errors
+/// 503 when too many run.
+pub(super) async fn live(
+    api: &Api,
+    program: Arc<Program>,
+    input: Value,
+    request_id: &RequestId,
+    now: Timestamp,
+    answer: fn(RunOutcome) -> Result<Reply, Error>,
+) -> Result<Reply, Error> {
+    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
+    let (watch, steps) = steps::watch();
+    let run = api.runtime.runs.start_watched(RunSpec { program, input, info }, Some(watch)).await?;
+    Ok(Reply::live(LiveRun::new(run, steps, answer)))
+}
+
+/// The error of a request whose run's actor failed.
+pub(super) fn crashed() -> Error {
+    Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
+}
+
+/// The error of a request whose run failed: with the steps it took, unless it was refused before the first.
 pub(super) fn failed(run_failure: &RunFailure, state: &[StateUnit], served: Option<Served>) -> Error {
+    if run_failure.is_refused_input() {
+        return Error::invalid(run_failure.to_string());
+    }
     let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
     with_state(error.with_served(served.map(Box::new)), state)
 }

@@ -1,9 +1,14 @@
 //! `/taskchains`: chains kept under their id, every version of each (`docs/api.md`, stored chains).
 
-use super::{Api, Reply, fields};
+use super::{
+    Api, Reply,
+    diagnostics::{self, Sent},
+    fields,
+};
 use crate::{
+    dialect::document::{Document, DocumentError},
     domain::{chain::Chain, ids::ChainId, page::Page},
-    engine::{self, InvalidChain},
+    engine::{self, Written},
     error::Error,
 };
 
@@ -11,13 +16,14 @@ use crate::{
 ///
 /// # Errors
 /// 422 for what cannot be a stored chain, and unless it is a draft for what cannot run; 429.
-pub async fn create(api: &Api, chain: Chain, draft: bool) -> Result<Reply, Error> {
-    check_id(&chain.id)?;
-    check(&chain, draft)?;
+pub async fn create(api: &Api, document: Result<Document, DocumentError>, draft: bool) -> Result<Reply, Error> {
+    let sent: Sent<Chain> = diagnostics::read(document, Written::Chain).await?;
+    check_id(&sent.value.id)?;
+    let (chain, warnings) = checked(api, sent, draft).await?;
     let id = ChainId::new(chain.id.as_str());
     let stored = api.store.put_chain(chain, draft).await?;
     api.programs.forget(&id);
-    Reply::created(&stored)
+    Ok(Reply::created(&stored)?.warning(warnings))
 }
 
 /// `GET /taskchains`: the latest version of each.
@@ -40,16 +46,22 @@ pub async fn get(api: &Api, id: &str, version: Option<u64>) -> Result<Reply, Err
 ///
 /// # Errors
 /// 404, and 422 as for POST or when the body names another id.
-pub async fn update(api: &Api, id: &str, mut chain: Chain, draft: bool) -> Result<Reply, Error> {
-    if !chain.id.is_empty() && chain.id != id {
-        return Err(Error::unprocessable(format!("field 'id' is '{}', the path says '{id}'", chain.id)));
+pub async fn update(
+    api: &Api,
+    id: &str,
+    document: Result<Document, DocumentError>,
+    draft: bool,
+) -> Result<Reply, Error> {
+    let mut sent: Sent<Chain> = diagnostics::read(document, Written::Chain).await?;
+    if !sent.value.id.is_empty() && sent.value.id != id {
+        return Err(Error::unprocessable(format!("field 'id' is '{}', the path says '{id}'", sent.value.id)));
     }
-    chain.id = id.to_owned();
-    check(&chain, draft)?;
+    sent.value.id = id.to_owned();
+    let (chain, warnings) = checked(api, sent, draft).await?;
     let id = ChainId::new(id);
     let stored = api.store.update_chain(chain, draft).await?;
     api.programs.forget(&id);
-    Reply::json(&stored)
+    Ok(Reply::json(&stored)?.warning(warnings))
 }
 
 /// `DELETE /taskchains/{id}`: with all its versions.
@@ -94,14 +106,16 @@ fn check_id(id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn check(chain: &Chain, draft: bool) -> Result<(), Error> {
+/// The chain, if it may be stored, and warnings.
+async fn checked(api: &Api, sent: Sent<Chain>, draft: bool) -> Result<(Chain, Vec<String>), Error> {
+    let Sent { value: chain, source, has_unknown } = sent;
     if chain.tasks.is_empty() {
         return Err(Error::unprocessable("field 'tasks' is required, a chain has at least one task"));
     }
-    if draft { Ok(()) } else { engine::compile(chain).map(drop).map_err(|invalid| refused(&invalid)) }
-}
-
-fn refused(invalid: &InvalidChain) -> Error {
-    let findings = serde_json::to_value(&invalid.findings).unwrap_or_default();
-    Error::unprocessable(invalid.to_string()).with_field("diagnostics", findings)
+    if draft {
+        let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Chain).await } else { Vec::new() };
+        return Ok((chain, ignored));
+    }
+    let (_, source) = diagnostics::compile(&chain, source, Written::Chain, Error::unprocessable).await?;
+    Ok((chain, diagnostics::warnings(api, source, Written::Chain).await))
 }

@@ -38,10 +38,16 @@ struct TasksReply<'a> {
 }
 
 /// Checks the chain, runs it to its end and answers with its output and every step. Dropping the future stops the run.
+/// `is_live`: answers at once with a stream of the steps as they are taken, which ends with that answer.
 ///
 /// # Errors
 /// 400 before anything runs, with diagnostics of the chain; 500 or 503 with the steps taken when a task failed.
-pub async fn run(api: &Api, document: Result<Document, DocumentError>, request_id: &RequestId) -> Result<Reply, Error> {
+pub async fn run(
+    api: &Api,
+    document: Result<Document, DocumentError>,
+    request_id: &RequestId,
+    is_live: bool,
+) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let Sent { value: TasksInput { input, input_type, chain }, source, has_unknown } =
         diagnostics::read(document, Written::Request).await?;
@@ -51,7 +57,11 @@ pub async fn run(api: &Api, document: Result<Document, DocumentError>, request_i
     let (program, source) = diagnostics::compile(&chain, source, Written::Request, Error::invalid).await?;
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
-    answer(run::to_its_end(api, program, value, request_id, now).await?).map(|reply| reply.warning(ignored))
+    let reply = match is_live {
+        true => run::live(api, program, value, request_id, now, answer).await,
+        false => answer(run::to_its_end(api, program, value, request_id, now).await?),
+    };
+    reply.map(|reply| reply.warning(ignored))
 }
 
 fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<Value, Error> {
@@ -70,7 +80,6 @@ fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };
             Ok(Reply::json(&reply)?.served_by(served).warning(warnings))
         }
-        Err(refused) if refused.is_refused_input() => Err(Error::invalid(format!("field 'input': {refused}"))),
         Err(run_failure) => Err(run::failed(&run_failure, &state, served)),
     }
 }

@@ -1,6 +1,7 @@
 //! `penstock chain …`: the tools for those who write chains (`docs/workflow-spec.md`, tools). They need no server, but
 //! for the one that runs a chain.
 
+mod check;
 mod file;
 mod findings;
 mod graph;
@@ -13,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use self::file::TextFile;
 use super::output::{Color, complain, err, out};
-use crate::domain::finding::Finding;
+use crate::{domain::finding::Severity, engine::Checked};
 
 /// The chain or its tests have failed.
 const EXIT_FAILED: u8 = 1;
@@ -31,6 +32,20 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check chains: everything that is wrong with them, with its line.
+    ///
+    /// Exits with 1 when something keeps a chain from running.
+    Check {
+        /// The files, each with a chain or a request of POST /tasks; - for standard input.
+        #[arg(required = true)]
+        files: Vec<String>,
+        /// Warnings fail, too.
+        #[arg(long)]
+        strict: bool,
+        /// How to tell it.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Draw a chain as a Mermaid flowchart.
     ///
     /// Reads a chain, or a request of POST /tasks with one, in YAML or JSON. Chains that are not valid are drawn, too.
@@ -72,6 +87,7 @@ enum Format {
 /// Does what the arguments say.
 pub(super) fn chain(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
+        Command::Check { files, strict, format } => check::check(files, *strict, *format, arguments.color),
         Command::Graph { file } => graph::graph(file, arguments.color),
         Command::Schema { request } => schema::schema(*request),
         Command::Test { file, cases, format } => test::test(file, cases.as_deref(), *format, arguments.color),
@@ -79,9 +95,10 @@ pub(super) fn chain(arguments: &Arguments) -> ExitCode {
     done.unwrap_or_else(|problem| complain(EXIT_USAGE, &problem))
 }
 
-/// Shows what is wrong in a file that a command cannot work with.
-fn refused(file: &TextFile, findings: &[Finding], status: u8, color: Color) -> Result<ExitCode, String> {
-    err(&findings::shown(file, findings), color);
+/// Shows why a command cannot work with the chain in a file.
+fn refused(file: &TextFile, checked: &Checked, status: u8, color: Color) -> Result<ExitCode, String> {
+    let errors = checked.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    err(&findings::shown(file, errors), color);
     Ok(ExitCode::from(status))
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use hyper::body::{Body, Frame};
 use tokio::{
     sync::mpsc,
@@ -21,17 +22,27 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The body of an event stream.
 pub(super) struct EventBody {
-    events: mpsc::Receiver<DownloadEvent>,
+    /// Encoded, each with its empty line.
+    events: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     /// Its first tick is at once, so that the client sees the headers before any event.
     keep_alive: Interval,
-    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl EventBody {
-    pub(super) fn new(events: mpsc::Receiver<DownloadEvent>, stopping: CancellationToken) -> Self {
+    /// A stream that ends with its events, or when `stopping` is cancelled.
+    pub(super) fn new(events: impl Stream<Item = Bytes> + Send + 'static, stopping: Option<CancellationToken>) -> Self {
         let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { events, keep_alive, stopping: Box::pin(stopping.cancelled_owned()) }
+        let stopping = stopping.map(|stopping| Box::pin(stopping.cancelled_owned()));
+        Self { events: Box::pin(events), keep_alive, stopping }
+    }
+
+    /// The steps of all downloads.
+    pub(super) fn downloads(mut events: mpsc::Receiver<DownloadEvent>, stopping: CancellationToken) -> Self {
+        let events = stream::poll_fn(move |context| events.poll_recv(context));
+        let encoded = |event| encode(None, &serde_json::to_string(&event).unwrap_or_default());
+        Self::new(events.map(encoded), Some(stopping))
     }
 }
 
@@ -43,24 +54,27 @@ impl Body for EventBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.events.poll_recv(context) {
+        match self.events.poll_next_unpin(context) {
             Poll::Ready(Some(event)) => {
                 self.keep_alive.reset();
-                return Poll::Ready(Some(Ok(Frame::data(encode(&event)))));
+                return Poll::Ready(Some(Ok(Frame::data(event))));
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        if self.stopping.as_mut().poll(context).is_ready() {
+        if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
             return Poll::Ready(None);
         }
         self.keep_alive.poll_tick(context).map(|_| Some(Ok(Frame::data(Bytes::from_static(b": keep-alive\n\n")))))
     }
 }
 
-fn encode(event: &DownloadEvent) -> Bytes {
-    let json = serde_json::to_string(event).unwrap_or_default();
-    Bytes::from(format!("data: {json}\n\n"))
+/// One event, of a name or of none. `data`: without line breaks, as compact JSON is.
+pub(super) fn encode(name: Option<&str>, data: &str) -> Bytes {
+    match name {
+        Some(name) => Bytes::from(format!("event: {name}\ndata: {data}\n\n")),
+        None => Bytes::from(format!("data: {data}\n\n")),
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +87,7 @@ mod tests {
     async fn comments_fill_the_silence_and_a_stop_ends_the_stream() {
         let (sender, receiver) = mpsc::channel(4);
         let stopping = CancellationToken::new();
-        let mut body = EventBody::new(receiver, stopping.clone());
+        let mut body = EventBody::downloads(receiver, stopping.clone());
         let started = tokio::time::Instant::now();
         for seconds in [0, 15, 30] {
             let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();

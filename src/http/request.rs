@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use crate::{
+    api::reply::EVENT_STREAM,
     dialect::{
         document::{self, Document, DocumentError},
         loose,
@@ -119,6 +120,13 @@ where
                 Err(Error::unprocessable(message))
             }
         }
+    }
+
+    /// Whether the client asks for live events instead of one answer.
+    pub(super) fn wants_events(&self) -> bool {
+        let accepted = self.head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut types = accepted.flat_map(|list| list.split(',')).filter_map(|item| item.split(';').next());
+        types.any(|media| media.trim().eq_ignore_ascii_case(EVENT_STREAM))
     }
 
     /// `limit` and `cursor` (`docs/api.md`, pagination).

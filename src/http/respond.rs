@@ -9,7 +9,7 @@ use hyper::{
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::events::EventBody;
+use super::{events::EventBody, live};
 use crate::{
     api::{Reply, ReplyBody, reply::EVENT_STREAM},
     domain::{failure::RefusalReason, ids::RequestId, message::Served},
@@ -32,7 +32,7 @@ const MAX_WARNINGS: usize = 10;
 const MAX_HEADER_CHARS: usize = 500;
 
 /// The status of an error (`docs/api.md`, errors).
-const fn status(code: ErrorCode) -> StatusCode {
+pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -61,7 +61,11 @@ pub(super) fn reply(
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
         ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
-        ReplyBody::Events(events) => (Some(EVENT_STREAM), Either::Right(EventBody::new(events, stopping.clone()))),
+        ReplyBody::Events(events) => {
+            (Some(EVENT_STREAM), Either::Right(EventBody::downloads(events, stopping.clone())))
+        }
+        // It ends with its run, for which a stop waits.
+        ReplyBody::Run(run) => (Some(EVENT_STREAM), Either::Right(EventBody::new(live::events(run), None))),
     };
     let is_stream = content_type == Some(EVENT_STREAM);
     let mut response = Response::new(body);
@@ -92,8 +96,8 @@ pub(super) enum ErrorShape {
     Openai,
 }
 
-/// The answer to a failed request.
-pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &RequestId) -> Response<Outgoing> {
+/// The body of an error.
+pub(super) fn error_body(error: &Error, shape: ErrorShape) -> Value {
     let mut body = Map::new();
     body.insert(
         "error".to_owned(),
@@ -108,7 +112,13 @@ pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &
         },
     );
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(format!("{}\n", Value::Object(body))))));
+    Value::Object(body)
+}
+
+/// The answer to a failed request.
+pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &RequestId) -> Response<Outgoing> {
+    let body = error_body(error, shape);
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(format!("{body}\n")))));
     *response.status_mut() = status(error.code());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

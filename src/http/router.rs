@@ -231,14 +231,14 @@ where
         HookDelete => api::hooks::delete(api, request.segment(2)).await,
 
         ChainCreate => {
-            let input = request.read().await?;
-            api::taskchains::create(api, input, request.flag("draft")).await
+            let document = request.document().await?;
+            api::taskchains::create(api, document, request.flag("draft")).await
         }
         ChainList => api::taskchains::list(api, request.page()?).await,
         ChainGet => api::taskchains::get(api, request.segment(1), request.version()?).await,
         ChainUpdate => {
-            let input = request.read().await?;
-            api::taskchains::update(api, request.segment(1), input, request.flag("draft")).await
+            let document = request.document().await?;
+            api::taskchains::update(api, request.segment(1), document, request.flag("draft")).await
         }
         ChainDelete => api::taskchains::delete(api, request.segment(1)).await,
         ChainVersions => api::taskchains::versions(api, request.segment(1)).await,
@@ -260,7 +260,7 @@ where
         Embed => api::embed::embed(api, request.read().await?).await,
         Tasks => {
             let document = request.document().await?;
-            api::tasks::run(api, document, &request.id).await
+            api::tasks::run(api, document, &request.id, request.wants_events()).await
         }
     }
 }

@@ -7,6 +7,7 @@
 //! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
 
 mod effects;
+pub mod steps;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+use self::steps::Watch;
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
@@ -120,6 +122,8 @@ pub(super) struct RunArgs {
     pub(super) deps: RunDeps,
     pub(super) address: Address<RunMsg>,
     pub(super) outcome: oneshot::Sender<RunOutcome>,
+    /// Who is shown its steps, if anybody.
+    pub(super) watch: Option<Watch>,
 }
 
 impl RunArgs {
@@ -127,7 +131,7 @@ impl RunArgs {
     pub(super) fn new(spec: RunSpec, deps: RunDeps) -> (Self, RunHandle) {
         let (id, address, (sender, receiver)) = (spec.info.run_id.clone(), Address::vacant(), oneshot::channel());
         let handle = RunHandle { id: id.clone(), address: address.clone(), outcome: receiver };
-        (Self { id, spec, deps, address, outcome: sender }, handle)
+        (Self { id, spec, deps, address, outcome: sender, watch: None }, handle)
     }
 }
 
@@ -155,6 +159,7 @@ pub(super) struct RunState {
     deps: RunDeps,
     address: Address<RunMsg>,
     outcome: Option<oneshot::Sender<RunOutcome>>,
+    watch: Option<Watch>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -177,6 +182,7 @@ impl Actor for RunActor {
             deps: args.deps,
             address: args.address,
             outcome: Some(args.outcome),
+            watch: args.watch,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })

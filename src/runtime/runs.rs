@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     ask::answer,
     mailbox::{Address, Bounds, Envelope, Lane},
-    run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec},
+    run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec, steps::Watch},
 };
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 4096, control: 16 };
@@ -49,8 +49,16 @@ impl RunsHandle {
     /// # Errors
     /// When too many are active.
     pub async fn start(&self, spec: RunSpec) -> Result<RunHandle, StartError> {
+        self.start_watched(spec, None).await
+    }
+
+    /// Starts a run that shows its steps.
+    ///
+    /// # Errors
+    /// When too many are active.
+    pub async fn start_watched(&self, spec: RunSpec, watch: Option<Watch>) -> Result<RunHandle, StartError> {
         let (reply, answer) = oneshot::channel();
-        let message = RunsMsg::Start { spec: Box::new(spec), reply };
+        let message = RunsMsg::Start { spec: Box::new(spec), watch: watch.map(Box::new), reply };
         self.address.try_send(Lane::Data, message).map_err(|error| match error {
             super::mailbox::SendError::Full => StartError::Full,
             super::mailbox::SendError::Gone => StartError::Gone,
@@ -67,7 +75,7 @@ impl RunsHandle {
 /// What the actor is told.
 pub(super) enum RunsMsg {
     /// From a request. MUST be answered with the run's handle or a refusal.
-    Start { spec: Box<RunSpec>, reply: oneshot::Sender<Result<RunHandle, StartError>> },
+    Start { spec: Box<RunSpec>, watch: Option<Box<Watch>>, reply: oneshot::Sender<Result<RunHandle, StartError>> },
 }
 
 pub(super) struct RunsArgs {
@@ -83,11 +91,17 @@ pub(super) struct RunsState {
 }
 
 impl RunsState {
-    async fn start(&self, myself: &ActorRef<Envelope<RunsMsg>>, spec: RunSpec) -> Result<RunHandle, StartError> {
+    async fn start(
+        &self,
+        myself: &ActorRef<Envelope<RunsMsg>>,
+        spec: RunSpec,
+        watch: Option<Box<Watch>>,
+    ) -> Result<RunHandle, StartError> {
         if self.args.handle.active() >= self.args.max_runs {
             return Err(StartError::Full);
         }
-        let (args, handle) = RunArgs::new(spec, self.args.deps.clone());
+        let (mut args, handle) = RunArgs::new(spec, self.args.deps.clone());
+        args.watch = watch.map(|watch| *watch);
         // Starting an actor of ours waits for nothing outside: the first step runs in the run's own task.
         Actor::spawn_linked(None, RunActor, args, myself.get_cell()).await.map_err(|_| StartError::Gone)?;
         self.args.handle.active.fetch_add(1, Ordering::AcqRel);
@@ -119,9 +133,9 @@ impl Actor for RunSupervisor {
         match envelope.message {
             // Nobody waits for it any more.
             RunsMsg::Start { reply, .. } if reply.is_closed() => {}
-            RunsMsg::Start { spec, reply } => {
+            RunsMsg::Start { spec, watch, reply } => {
                 // A caller that has gone drops the handle, which cancels the run.
-                answer(reply, state.start(&myself, *spec).await);
+                answer(reply, state.start(&myself, *spec, watch).await);
             }
         }
         Ok(())

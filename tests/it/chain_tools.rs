@@ -103,9 +103,8 @@ async fn what_cannot_be_read_is_said_and_exits_with_2() {
         (&["graph", "no/such.yaml"][..], "", "penstock: no/such.yaml cannot be read"),
         (&["graph", "-"], "tasks: [", "error[SYNTAX]: not valid YAML"),
         (&["graph", "-"], "{\"tasks\": [}", "standard input:1:12"),
-        (&["graph", "-"], "a: 1", "there is no chain"),
-        (&["graph", "-"], "", "there is no chain"),
-        (&["test", "-"], "", "there is no chain"),
+        (&["graph", "-"], "a: 1", "the chain has no tasks"),
+        (&["graph", "-"], "", "standard input"),
         (&["test", "-"], VALID, "name its tests with --cases"),
         (&["test", "deploy/examples/sky_question.yaml", "--cases", "no.yaml"], "", "no.yaml cannot be read"),
     ] {
@@ -296,4 +295,80 @@ error[MISSING_FIELD]: nothing is expected: write path, output, output_type or er
     }
     let left = chain(folder.path(), &["test", "c.yaml", "--cases", "-"], "cases: []").await.expect(2);
     assert!(left.stderr.contains("a list of 1 to"), "{left:?}");
+}
+
+/// Two mistakes, and one thing that is only odd.
+const WRONG: &str = "input: x
+chain:
+  tasks:
+    - id: a
+      handler: raw_string
+      promt_template: \"Hello {{.input}}\"
+      transition:
+        branches:
+          - {operator: default, goto: b}
+    - id: c
+      handler: noop
+      timeout: soon
+      transition: {branches: [{operator: default, goto: end}]}
+";
+
+#[tokio::test]
+async fn findings_are_shown_with_their_line_and_a_mark_under_the_place() {
+    let folder = folder(&[("wrong.yaml", WRONG), ("good.yaml", VALID)]);
+    let left = chain(folder.path(), &["check", "good.yaml"], "").await.expect(0);
+    assert_eq!((left.stdout.as_str(), left.stderr.as_str()), ("1 file: 0 errors, 0 warnings\n", ""));
+    let left = chain(folder.path(), &["check", "wrong.yaml", "good.yaml"], "").await.expect(1);
+    golden("check.txt", &left.stdout);
+    assert_eq!(left.stderr, "");
+    let left = chain(folder.path(), &["check", "--color", "always", "wrong.yaml"], "").await.expect(1);
+    golden("check_in_colour.txt", &left.stdout);
+    let left = chain(folder.path(), &["check", "wrong.yaml", "no.yaml"], "").await.expect(2);
+    assert!(left.stderr.contains("no.yaml cannot be read") && left.stdout.contains("1 file:"), "{left:?}");
+}
+
+#[tokio::test]
+async fn findings_for_programs_are_those_of_the_api() {
+    let folder = folder(&[("wrong.yaml", WRONG), ("good.yaml", VALID)]);
+    let left = chain(folder.path(), &["check", "--format", "json", "good.yaml", "wrong.yaml"], "").await.expect(1);
+    let told: Value = serde_json::from_str(&left.stdout).unwrap();
+    assert_eq!(told[0], json!({"file": "good.yaml", "result": "OK", "diagnostics": []}));
+    assert_eq!((&told[1]["file"], &told[1]["result"]), (&json!("wrong.yaml"), &json!("FAIL")));
+    let lost = told[1]["diagnostics"].as_array().unwrap().iter().find(|told| told["code"] == "UNKNOWN_GOTO").unwrap();
+    assert_eq!((&lost["line"], &lost["task"], &lost["severity"]), (&json!(9), &json!("a"), &json!("error")));
+    assert_eq!(lost["path"], "/chain/tasks/0/transition/branches/0/goto");
+}
+
+#[tokio::test]
+async fn strictness_makes_warnings_fail() {
+    let odd = r#"{"tasks": [{"id": "a", "handler": "noop", "promt_template": "x", "transition": {"branches": [{}]}}]}"#;
+    let folder = folder(&[]);
+    let left = chain(folder.path(), &["check", "-"], odd).await.expect(0);
+    assert!(left.stdout.contains("warning[UNKNOWN_FIELD]") && left.stdout.contains("did you mean"), "{left:?}");
+    chain(folder.path(), &["check", "--strict", "-"], odd).await.expect(1);
+    chain(folder.path(), &["check"], "").await.expect(2);
+}
+
+#[tokio::test]
+async fn what_a_file_holds_never_reaches_a_terminal_as_a_command() {
+    let raw = "tasks: [{id: \"a\u{9b}2J\u{202e}\"}]";
+    let escaped = r#"tasks: [{id: "a\u001b[31m\u009b2J\u202e", handler: "x\u001b]0;t\u0007"}]"#;
+    let is_harmless = |c: char| c == '\n' || (!c.is_control() && c != '\u{202e}');
+    for (hostile, part) in [(raw, "a??2J???"), (escaped, "unknown handler")] {
+        let left = chain(repository(), &["check", "-"], hostile).await.expect(1);
+        assert!(left.stdout.contains(part) && left.stdout.chars().all(is_harmless), "{left:?}");
+    }
+}
+
+/// Compares a text with a file of `tests/it/goldens/chain_tools`; with `WRITE_GOLDENS` set, writes it.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "whoever changes the output writes the files anew with it")]
+fn golden(name: &str, text: &str) {
+    let path = repository().join("tests/it/goldens/chain_tools").join(name);
+    if std::env::var_os("WRITE_GOLDENS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, wanted, "WRITE_GOLDENS=1 writes {} anew", path.display());
 }

@@ -83,3 +83,16 @@ async fn only_backends_of_the_embedding_pool_serve_it() {
     assert!(answer.error().contains("embed:1b"), "{}", answer.text);
     assert_eq!(answer.header("x-penstock-reason"), "no_backend");
 }
+
+#[tokio::test]
+async fn the_provider_of_the_default_embedding_model_is_a_setting() {
+    let Scene { server, sim: ollama, .. } = Scene::start(&[("EMBED_PROVIDER", "openai")]).await;
+    server.post("/embed", json!({"text": "a cat"})).await.expect(503);
+    let other = SimBackend::openai().model("embed:1b").start().await.unwrap();
+    let backend = json!({"name": "o", "baseUrl": other.url(), "type": "openai"});
+    let id = server.register_as(backend, &[EMBED]).await;
+    server.wait_for_model(&id, "embed:1b").await;
+    server.wait_for_member(EMBED, &id).await;
+    assert_eq!(server.post("/embed", json!({"text": "a cat"})).await.expect(200).header("x-penstock-backend"), id);
+    assert!(ollama.record().of(Route::Embed).is_empty());
+}

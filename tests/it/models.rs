@@ -85,6 +85,18 @@ async fn the_defaults_are_declared_in_their_pools_with_what_they_must_be_able_to
 }
 
 #[tokio::test]
+async fn the_context_of_the_default_models_is_a_setting() {
+    let settings = [("TASK_MODEL_CONTEXT_LENGTH", "4096"), ("embed_model_context_length", "256")];
+    let server = TestServer::start(&settings).await;
+    let all = server.get("/internal/models").await.expect(200).json();
+    let told = |id: &str| {
+        let model = all.as_array().unwrap().iter().find(|model| model["id"] == id).unwrap();
+        model["contextLength"].as_u64().unwrap()
+    };
+    assert_eq!((told("chat:1b"), told("embed:1b")), (4096, 256));
+}
+
+#[tokio::test]
 async fn default_models_stay_and_their_capabilities_may_change() {
     let server = TestServer::start(&[]).await;
     for name in ["chat:1b", "embed:1b"] {

@@ -102,14 +102,14 @@ async fn an_unknown_version_is_not_found_and_one_that_is_no_number_is_refused() 
 async fn a_chain_is_answered_in_canonical_spelling_and_can_be_sent_back_unchanged() {
     let server = TestServer::start(&[]).await;
     let loose = json!({"ID": "c", "tokenLimit": 5, "tasks": [{"id": "t", "handler": "condition_key",
-        "promptTemplate": "{{.input}}?", "validConditions": ["Yes_", "no"], "systemInstruction": "Be brief.",
+        "promptTemplate": "{{.input}}?", "validConditions": ["Yes_", "no", 7], "systemInstruction": "Be brief.",
         "transition": {"onFailure": "f", "branches": [{"when": 7, "goto": "end"}, {"operator": "default"}]},
         "retryOnFailure": 2, "executeConfig": {"maxTokens": 5}},
         {"id": "f", "handler": "noop", "transition": {"branches": [{}]}}]});
     let made = server.post("/taskchains", loose).await.expect(201).json();
     let task = &made["tasks"][0];
     assert_eq!((&made["token_limit"], &task["prompt_template"]), (&json!(5), &json!("{{.input}}?")));
-    assert_eq!(task["valid_conditions"], json!({"Yes_": true, "no": true}));
+    assert_eq!(task["valid_conditions"], json!({"Yes_": true, "no": true, "7": true}));
     assert_eq!((&task["transition"]["branches"][0]["when"], &task["retry_on_failure"]), (&json!("7"), &json!(2)));
     let back = server.put("/taskchains/c", made.clone()).await.expect(200);
     assert!(warnings(&back).is_empty(), "{:?}", warnings(&back));
@@ -185,6 +185,52 @@ async fn a_chain_that_cannot_run_is_refused_with_everything_that_is_wrong() {
     }
     server.get("/taskchains/b").await.expect(404);
     assert_eq!(server.get("/taskchains/c").await.json()["version"], 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_shown_where_it_stands_in_the_body_as_sent() {
+    let server = TestServer::start(&[]).await;
+    let yaml = "id: b\ntasks:\n  - id: t\n    handler: nop\n    transition:\n      branches: [{goto: x}]\n";
+    let json = "{\"id\": \"b\",\n\"tasks\": [{\"id\": \"t\", \"handler\": \"nop\",\n \"transition\": {\"branches\": [{\"goto\": \"x\"}]}}]}";
+    for (content_type, body, places) in
+        [("application/yaml", yaml, [(4, 14), (6, 25)]), ("application/json", json, [(2, 34), (3, 39)])]
+    {
+        let refused = server.post_as("/taskchains", content_type, body).await.expect(422).json();
+        let seen: Vec<(u64, u64)> = refused["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| (found["line"].as_u64().unwrap(), found["column"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(seen, places, "{refused}");
+    }
+    let mistyped = server.post("/taskchains", json!({"id": "b", "tasks": [{"handler": 5}]})).await.expect(400).json();
+    assert!(column(&mistyped["diagnostics"], "code").contains(&"WRONG_TYPE".to_owned()), "{mistyped}");
+    let unreadable = server.post_as("/taskchains", "application/yaml", "id: [").await.expect(400).json();
+    assert_eq!(unreadable["diagnostics"][0]["code"], "SYNTAX", "{unreadable}");
+}
+
+#[tokio::test]
+async fn what_can_run_and_is_hardly_meant_so_is_stored_with_warnings() {
+    let server = TestServer::start(&[]).await;
+    let mut sent = chain("c", "x");
+    sent["frobnicate"] = json!(1);
+    sent["tasks"][0]["promtTemplate"] = json!("y");
+    let answer = server.post("/taskchains", sent.clone()).await.expect(201);
+    let told = warnings(&answer);
+    assert!(told.iter().any(|line| line.contains("frobnicate")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("did you mean 'prompt_template'?")), "{told:?}");
+    assert!(answer.json().get("frobnicate").is_none() && answer.json()["tasks"][0].get("promtTemplate").is_none());
+    // Of a draft, too, what is lost is told.
+    let draft = warnings(&server.put("/taskchains/c?draft=true", sent).await.expect(200));
+    assert!(draft.iter().any(|line| line.contains("frobnicate")), "{draft:?}");
+    // A chain full of them is told by how many there are.
+    let mut sent = chain("c", "x");
+    for at in 0..30 {
+        sent[format!("unknown{at}")] = json!(at);
+    }
+    let told = warnings(&server.put("/taskchains/c", sent).await.expect(200));
+    assert!(told.len() == 10 && told[9].contains("21 more"), "{told:?}");
 }
 
 #[tokio::test]

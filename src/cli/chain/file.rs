@@ -11,15 +11,12 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use crate::{
-    dialect::{
-        loose,
-        source::{self, Format, Source},
-    },
+    dialect::source::{self, Format, Source},
     domain::{
         chain::Chain,
         finding::{Code, Finding, Severity},
-        spelling::folded,
     },
+    engine::{self, Checked, Written},
 };
 
 /// The largest request body, unless a server is told otherwise; a larger file could not be sent to one.
@@ -60,30 +57,26 @@ impl TextFile {
         Ok(Self { name: name.to_owned(), source, document })
     }
 
-    /// Where the chain stands in the document: nowhere, at its root, or in the field of a request.
-    pub(super) fn chain_pointer(&self) -> Option<String> {
-        let fields = self.document.as_ref().ok()?.as_object()?;
-        let named = |wanted: &str| fields.keys().find(|name| folded(name) == wanted);
-        match (named("chain"), named("tasks")) {
-            (Some(name), None) => Some(format!("/{}", name.replace('~', "~0").replace('/', "~1"))),
-            (_, Some(_)) => Some(String::new()),
-            (None, None) => None,
+    /// The chain in the file, with all there is to say about it and about the file, in the order of the lines.
+    pub(super) fn checked(&self) -> Checked {
+        let mut checked = match &self.document {
+            Ok(document) => engine::check(document),
+            Err(finding) => Checked {
+                written: Written::Chain,
+                chain: Chain::default(),
+                program: None,
+                findings: vec![(**finding).clone()],
+                more: 0,
+            },
+        };
+        if self.document.is_ok() {
+            checked.findings.extend(self.source.findings());
         }
-    }
-
-    /// The chain in the file.
-    ///
-    /// # Errors
-    /// A file that is no YAML or JSON, or holds no chain.
-    pub(super) fn chain(&self) -> Result<Chain, Box<Finding>> {
-        let document = self.document.as_ref().map_err(Clone::clone)?;
-        let chain = self.chain_pointer().and_then(|pointer| document.pointer(&pointer));
-        let chain = chain.ok_or_else(|| {
-            let message = "there is no chain: neither 'tasks' nor, as in a request, 'chain'";
-            Box::new(problem(Code::MissingField, String::new(), message.to_owned()))
-        })?;
-        loose::from_value(chain.clone())
-            .map_err(|error| Box::new(problem(Code::WrongType, String::new(), error.to_string())))
+        self.source.locate(&mut checked.findings);
+        checked
+            .findings
+            .sort_by_key(|finding| (finding.line.is_none(), finding.line, finding.column, finding.severity));
+        checked
     }
 }
 

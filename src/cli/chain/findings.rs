@@ -42,8 +42,8 @@ fn one(file: &TextFile, finding: &Finding) -> String {
     Renderer::styled().term_width(WIDTH).render(&[group])
 }
 
-struct Excerpt<'a> {
-    text: &'a str,
+struct Excerpt {
+    text: String,
     /// Number of its line in the file.
     line: usize,
     /// What is marked of it.
@@ -51,7 +51,7 @@ struct Excerpt<'a> {
 }
 
 /// The line a finding is in. Of a thing of several lines, the first.
-fn excerpt<'a>(file: &'a TextFile, finding: &Finding) -> Option<Excerpt<'a>> {
+fn excerpt(file: &TextFile, finding: &Finding) -> Option<Excerpt> {
     let text = file.source.text();
     let span = file.source.span(finding)?;
     let (before, from) = (text.get(..span.start)?, text.get(span.start..)?);
@@ -59,10 +59,22 @@ fn excerpt<'a>(file: &'a TextFile, finding: &Finding) -> Option<Excerpt<'a>> {
     let end = span.start + from.find('\n').unwrap_or(from.len());
     let line = text.get(start..end)?.trim_end();
     let marked = span.start - start..span.end.min(start + line.len()).saturating_sub(start).max(span.start - start);
-    Some(Excerpt { text: line, line: before.matches('\n').count() + 1, span: marked })
+    Some(Excerpt { text: line.chars().map(drawn).collect(), line: before.matches('\n').count() + 1, span: marked })
 }
 
-/// Chain text in a message, without what a terminal would obey.
+/// Text of a chain in a message, without what a terminal would obey.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c != '\n' && is_obeyed(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A character of a line of a file; one that a terminal would obey becomes a text of as many bytes.
+fn drawn(character: char) -> String {
+    if character == '\t' || !is_obeyed(character) { character.to_string() } else { "?".repeat(character.len_utf8()) }
+}
+
+/// Control characters, and those that turn the direction of the text around them.
+fn is_obeyed(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || turns
 }

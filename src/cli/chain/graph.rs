@@ -7,8 +7,10 @@ use crate::{cli::output::Color, engine};
 
 pub(super) fn graph(path: &str, color: Color) -> Result<ExitCode, String> {
     let file = TextFile::read(path)?;
-    match file.chain() {
-        Ok(chain) => answered(&engine::mermaid(&chain)),
-        Err(finding) => refused(&file, &[*finding], EXIT_USAGE, color),
+    let checked = file.checked();
+    // What is wrong with a chain can be seen in its drawing; where there are no tasks, nothing can be seen.
+    if checked.chain.tasks.is_empty() && !checked.is_valid() {
+        return refused(&file, &checked, EXIT_USAGE, color);
     }
+    answered(&engine::mermaid(&checked.chain))
 }

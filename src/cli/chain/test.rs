@@ -6,7 +6,7 @@ mod mock;
 mod rig;
 mod verdict;
 
-use std::{collections::HashSet, path::Path, process::ExitCode, sync::Arc};
+use std::{collections::HashSet, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
@@ -14,16 +14,15 @@ use self::{cases::Case, verdict::Verdict};
 use super::{
     EXIT_FAILED, EXIT_USAGE, Format,
     file::{TextFile, problem},
-    findings::printable,
+    findings::{self, printable},
     printed, refused,
 };
 use crate::{
-    cli::output::{BOLD, Color, DIM, GREEN, RED, RESET, YELLOW},
+    cli::output::{BOLD, Color, DIM, GREEN, RED, RESET, YELLOW, err},
     domain::{
         chain::Chain,
         finding::{Code, Finding},
     },
-    engine,
 };
 
 /// Characters of a value that are shown.
@@ -41,36 +40,27 @@ struct Report {
 
 pub(super) fn test(path: &str, cases: Option<&str>, format: Format, color: Color) -> Result<ExitCode, String> {
     let file = TextFile::read(path)?;
-    let chain = match file.chain() {
-        Ok(chain) => chain,
-        Err(finding) => return refused(&file, &[*finding], EXIT_USAGE, color),
-    };
-    let program = match engine::compile(&chain) {
-        Ok(program) => Arc::new(program),
-        Err(invalid) => return refused(&file, &placed(&file, invalid.findings), EXIT_FAILED, color),
+    let checked = file.checked();
+    let Some(program) = &checked.program else {
+        return refused(&file, &checked, EXIT_FAILED, color);
     };
     let beside = TextFile::read(&cases.map_or_else(|| beside(path), |path| Ok(path.to_owned()))?)?;
     let read = beside.document.as_ref().map_err(|finding| vec![(**finding).clone()]).and_then(cases::read);
-    let cases = match read.and_then(|cases| known(&chain, cases)) {
+    let cases = match read.and_then(|cases| known(&checked.chain, cases)) {
         Ok(cases) => cases,
-        Err(findings) => return refused(&beside, &findings, EXIT_USAGE, color),
+        Err(findings) => {
+            err(&findings::shown(&beside, &findings), color);
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
     };
-    let report = Report::of(&chain, cases.iter().map(|case| verdict::of(case, rig::run(&program, case))).collect());
+    let report =
+        Report::of(&checked.chain, cases.iter().map(|case| verdict::of(case, rig::run(program, case))).collect());
     let text = match format {
         Format::Text => report.text(),
         Format::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",
     };
     printed(&text, color)?;
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
-}
-
-/// Findings of the chain with their places in the file.
-fn placed(file: &TextFile, mut findings: Vec<Finding>) -> Vec<Finding> {
-    let pointer = file.chain_pointer().unwrap_or_default();
-    for finding in &mut findings {
-        finding.path.insert_str(0, &pointer);
-    }
-    findings
 }
 
 /// The file of tests beside a chain.

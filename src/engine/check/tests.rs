@@ -44,9 +44,13 @@ fn a_good_chain_has_no_findings_in_any_spelling_and_user_data_is_not_looked_into
         assert!(unknown_only, "{fields}: {found:?}");
     }
     let mut chain = chain_with(json!({}));
-    for (name, value) in
-        [("triggers", json!([1])), ("version", json!(3)), ("createdAt", json!("x")), ("updated_at", json!(1))]
-    {
+    for (name, value) in [
+        ("triggers", json!([1])),
+        ("version", json!(3)),
+        ("draft", json!(true)),
+        ("createdAt", json!("x")),
+        ("updated_at", json!(1)),
+    ] {
         chain[name] = value;
     }
     chain["input_schema"] = json!({"properties": {"tasks": {"promptTemplate": 1}}});

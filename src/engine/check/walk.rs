@@ -20,7 +20,7 @@ use crate::{
 pub const MOST_FINDINGS: usize = 1_000;
 
 /// Fields of a stored chain, and of chains written for older servers, that mean nothing to the engine.
-const IGNORED: [&str; 4] = ["triggers", "version", "createdat", "updatedat"];
+const IGNORED: [&str; 5] = ["triggers", "version", "draft", "createdat", "updatedat"];
 
 /// What a walk found.
 #[derive(Default)]

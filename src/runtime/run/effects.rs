@@ -22,6 +22,7 @@ const SLACK: Duration = Duration::from_secs(60);
 impl RunState {
     /// Carries out effects; true when the run is over.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
         for effect in effects {
             match effect {
                 Effect::AskModel { step, call, route, timeout } => {

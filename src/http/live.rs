@@ -1,0 +1,51 @@
+//! The steps of a run as server-sent events (`docs/api.md`, live steps).
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    events::encode,
+    respond::{self, ErrorShape},
+};
+use crate::{
+    api::{
+        Reply, ReplyBody,
+        live::{LiveEvent, LiveRun},
+    },
+    error::Error,
+    runtime::run::steps::StepEvent,
+};
+
+/// The events of a run, encoded.
+pub(super) fn events(run: LiveRun) -> impl Stream<Item = Bytes> + Send + 'static {
+    run.into_stream().flat_map(|event| match event {
+        LiveEvent::Step(StepEvent::Started(step)) => stream::iter(vec![of("task.started", &step)]),
+        LiveEvent::Step(StepEvent::Retrying(step)) => stream::iter(vec![of("task.retrying", &step)]),
+        LiveEvent::Step(StepEvent::Ended(step)) => {
+            stream::iter(vec![of(if step.has_failed() { "task.failed" } else { "task.completed" }, &step)])
+        }
+        LiveEvent::End(Ok(reply)) => stream::iter(success(&reply)),
+        LiveEvent::End(Err(error)) => stream::iter(vec![failure(&error)]),
+    })
+}
+
+/// What would be headers and body of the answer.
+fn success(reply: &Reply) -> Vec<Bytes> {
+    let body = match &reply.body {
+        ReplyBody::Json(body) => String::from_utf8_lossy(body.trim_ascii_end()).into_owned(),
+        _ => "null".to_owned(),
+    };
+    let warning = |warning: &String| of("warning", &json!({ "warning": warning }));
+    reply.warnings.iter().map(warning).chain([encode(Some("result"), &body)]).collect()
+}
+
+fn failure(error: &Error) -> Bytes {
+    let status = respond::status(error.code()).as_u16();
+    of("error", &json!({"status": status, "body": respond::error_body(error, ErrorShape::Text)}))
+}
+
+fn of(name: &str, data: &impl Serialize) -> Bytes {
+    encode(Some(name), &serde_json::to_string(data).unwrap_or_default())
+}
