@@ -1,4 +1,4 @@
-//! The whole road on a real language model: a prompt, embeddings, the README's chain and constrained numbers. `tests/run.sh` starts the model
+//! The whole road on a real language model: a prompt, embeddings, the README's chain, constrained numbers and examples. `tests/run.sh` starts the model
 //! servers and names them in the environment.
 
 use serde_json::json;
@@ -92,4 +92,19 @@ async fn a_real_model_answers_in_numbers_and_ranges_only() {
             server.post("/tasks", json!({"input": prompt, "chain": {"tasks": tasks}})).await.expect(200).json();
         assert_eq!(answer["outputType"], output_type, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_real_model_sorts_the_tickets_of_the_triage_example() {
+    let Some(server) = server().await else { return };
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/triage.yaml")).unwrap();
+    let answer = server.post_as("/tasks", "application/yaml", file).await.expect(200).json();
+    let state = answer["state"].as_array().unwrap();
+    assert_eq!(state.len(), 2, "the first reply is one of the queues: {answer}");
+    let (queue, next) = (state[0]["transition"].as_str().unwrap(), state[1]["taskID"].as_str().unwrap());
+    assert!(
+        matches!((queue, next), ("billing", "billing") | ("technical", "technical") | ("other", "person")),
+        "{answer}"
+    );
+    assert!(!answer["output"].as_str().unwrap().is_empty());
 }
