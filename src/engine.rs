@@ -52,5 +52,5 @@ pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
 pub use state::{StateError, StateUnit};
 pub use suggest::did_you_mean;
-pub use validate::{compile, validate};
+pub use validate::{MAX_TASKS, compile, validate};
 pub use visits::Visits;

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    Api, Reply,
+    Api, Reply, diagnostics,
     reply::EVENT_STREAM,
     run::{self, with_state},
 };
@@ -66,9 +66,9 @@ pub async fn complete(
     Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
 }
 
-fn invalid(invalid: &InvalidChain) -> Error {
-    let findings = serde_json::to_value(&invalid.findings).unwrap_or_default();
-    Error::invalid(invalid.to_string()).with_field("diagnostics", findings)
+fn invalid(invalid: InvalidChain) -> Error {
+    let error = Error::invalid(invalid.to_string());
+    diagnostics::refused_later(error, invalid.findings)
 }
 
 fn no_response(found: DataType) -> Error {

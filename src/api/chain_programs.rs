@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use quick_cache::{Weighter, sync::Cache};
 
+use super::diagnostics;
 use crate::{
     domain::{ids::ChainId, stored_chain::StoredChain, time::Timestamp},
-    engine::{self, InvalidChain, Program},
+    engine::{InvalidChain, Program},
     error::Error,
     stores::catalog::CatalogStore,
 };
@@ -63,14 +64,15 @@ impl ChainPrograms {
         store: &dyn CatalogStore,
         id: &ChainId,
         version: Option<u64>,
-        refuse: impl FnOnce(&InvalidChain) -> Error,
+        refuse: impl FnOnce(InvalidChain) -> Error,
     ) -> Result<Arc<Program>, Error> {
         let wanted = store.chain_version(id, version).await?;
         let key = Key { id: id.clone(), version: wanted.version, written_at: wanted.created_at };
         let compiled = self.0.get_or_insert_async(&key, async {
             let StoredChain { chain, .. } = store.chain(id, Some(wanted.version)).await?;
             let bytes = serde_json::to_vec(&chain).map_or(0, |json| json.len());
-            let program = Arc::new(engine::compile(&chain).map_err(|invalid| refuse(&invalid))?);
+            let (_, compiled) = diagnostics::compiled(chain, bytes).await?;
+            let program = Arc::new(compiled.map_err(refuse)?);
             Ok::<_, Error>(Compiled { program, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) })
         });
         Ok(compiled.await?.program)

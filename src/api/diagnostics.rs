@@ -17,8 +17,8 @@ use crate::{
         source::{self, Source},
     },
     domain::chain::Chain,
-    engine::{self, Checked, Finding, Program, Severity, Written},
-    error::Error,
+    engine::{self, Checked, Finding, InvalidChain, Program, Severity, Written},
+    error::{Error, ErrorCode},
 };
 
 /// Findings of one answer.
@@ -74,20 +74,37 @@ pub(super) async fn read<T: DeserializeOwned>(
     }
 }
 
-/// Compiles the chain of a body.
+/// Compiles the chain of a body; gives it back with its program.
 ///
 /// # Errors
 /// What `refuse` makes of a chain that cannot run, with diagnostics.
 pub(super) async fn compile(
-    chain: &Chain,
+    chain: Chain,
     source: Source,
     written: Written,
     refuse: impl FnOnce(String) -> Error,
-) -> Result<(Arc<Program>, Source), Error> {
-    match engine::compile(chain) {
-        Ok(program) => Ok((Arc::new(program), source)),
+) -> Result<(Chain, Arc<Program>, Source), Error> {
+    let (chain, compiled) = compiled(chain, source.size()).await?;
+    match compiled {
+        Ok(program) => Ok((chain, Arc::new(program), source)),
         Err(invalid) => Err(refused(refuse(invalid.to_string()), source, written).await),
     }
+}
+
+/// Compiles a chain that takes so many bytes as text: a large one on a thread of its own.
+///
+/// # Errors
+/// Faults of ours.
+pub(super) async fn compiled(chain: Chain, bytes: usize) -> Result<(Chain, Result<Program, InvalidChain>), Error> {
+    let compile = move || {
+        let compiled = engine::compile(&chain);
+        (chain, compiled)
+    };
+    if bytes <= CHECKED_IN_PLACE_BYTES {
+        return Ok(compile());
+    }
+    let fault = |error| Error::new(ErrorCode::Internal, "the chain could not be compiled").with_detail(error);
+    tokio::task::spawn_blocking(compile).await.map_err(|error: tokio::task::JoinError| fault(error))
 }
 
 /// Adds to an error what a check of the body finds.
@@ -96,6 +113,11 @@ pub(super) async fn refused(error: Error, source: Source, written: Written) -> E
         Ok(examined) => with(error, shown(examined.findings, examined.checked.more)),
         Err(_) => error,
     }
+}
+
+/// Adds to an error what was found in a chain that was sent earlier.
+pub(super) fn refused_later(error: Error, findings: Vec<Finding>) -> Error {
+    with(error, shown(findings, 0))
 }
 
 /// The error of a body that cannot be read.

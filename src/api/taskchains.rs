@@ -116,6 +116,6 @@ async fn checked(api: &Api, sent: Sent<Chain>, draft: bool) -> Result<(Chain, Ve
         let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Chain).await } else { Vec::new() };
         return Ok((chain, ignored));
     }
-    let (_, source) = diagnostics::compile(&chain, source, Written::Chain, Error::unprocessable).await?;
+    let (chain, _, source) = diagnostics::compile(chain, source, Written::Chain, Error::unprocessable).await?;
     Ok((chain, diagnostics::warnings(api, source, Written::Chain).await))
 }

@@ -54,7 +54,7 @@ pub async fn run(
     let Some(chain) = chain else {
         return Err(diagnostics::refused(Error::invalid("field 'chain' is required"), source, Written::Request).await);
     };
-    let (program, source) = diagnostics::compile(&chain, source, Written::Request, Error::invalid).await?;
+    let (_, program, source) = diagnostics::compile(chain, source, Written::Request, Error::invalid).await?;
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
     let reply = match is_live {

@@ -30,6 +30,10 @@ use crate::{
 const END: &str = "end";
 /// Extra attempts a task may ask for.
 const MOST_RETRIES: i64 = 100;
+/// Tasks of a chain: as many as a run may execute unless it says otherwise. What looks at ways through a chain relies on it.
+pub const MAX_TASKS: usize = 1_000;
+/// Findings of each severity that are kept; a large body could hold hundreds of thousands.
+const MOST_KEPT: usize = 1_000;
 
 /// Compiles a chain.
 ///
@@ -49,6 +53,11 @@ pub fn validate(chain: &Chain) -> Vec<Finding> {
 /// The program of a chain without errors, and everything that was found.
 pub(crate) fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
     let mut check = Check::of(chain);
+    if chain.tasks.len() > MAX_TASKS {
+        let message = format!("the chain has {} tasks, the most is {MAX_TASKS}", chain.tasks.len());
+        check.find(Code::BadRange, "tasks", message);
+        return (None, check.findings);
+    }
     let strategy = check.strategy(&chain.routing_strategy);
     let bounds = check.bounds(chain);
     let input_schema = check.schema("input_schema", chain.input_schema.as_ref());
@@ -78,6 +87,8 @@ struct Check<'a> {
     /// The task being looked at: its place and its name in messages.
     task: Option<(usize, String)>,
     findings: Vec<Finding>,
+    /// Errors and warnings in `findings`.
+    told: [usize; 2],
 }
 
 impl<'a> Check<'a> {
@@ -86,7 +97,7 @@ impl<'a> Check<'a> {
         for (at, task) in chain.tasks.iter().enumerate() {
             places.entry(task.id.as_str()).or_insert(at);
         }
-        Self { places, task: None, findings: Vec::new() }
+        Self { places, task: None, findings: Vec::new(), told: [0; 2] }
     }
 
     /// An error in the field at this pointer below the task being looked at, or below the chain.
@@ -97,6 +108,11 @@ impl<'a> Check<'a> {
     fn tell(&mut self, severity: Severity, code: Code, field: &str, message: impl AsRef<str>) {
         /// Messages quote the chain, and a chain may be long.
         const LONGEST: usize = 400;
+        let told = &mut self.told[usize::from(severity == Severity::Warning)];
+        *told += 1;
+        if *told > MOST_KEPT {
+            return;
+        }
         let place = self.task.as_ref().map_or_else(String::new, |(at, _)| format!("/tasks/{at}"));
         let glue = if field.is_empty() { "" } else { "/" };
         self.findings.push(Finding {

@@ -350,13 +350,16 @@ async fn the_latest_hundred_versions_are_kept() {
 #[tokio::test]
 async fn large_and_deep_chains_are_taken_or_refused_and_harm_nobody() {
     let server = TestServer::start(&[]).await;
-    let tasks: Vec<Value> = (0..1000)
-        .map(|at| {
-            json!({"id": format!("t{at}"), "handler": "noop",
-            "transition": {"branches": [{"goto": if at == 999 { "end".to_owned() } else { format!("t{}", at + 1) }}]}})
-        })
-        .collect();
-    let long = json!({"id": "long", "tasks": tasks});
+    let long = |count: usize| {
+        let task = |at: usize| {
+            let goto = if at + 1 == count { "end".to_owned() } else { format!("t{}", at + 1) };
+            json!({"id": format!("t{at}"), "handler": "noop", "transition": {"branches": [{"goto": goto}]}})
+        };
+        json!({"id": "long", "tasks": (0..count).map(task).collect::<Vec<Value>>()})
+    };
+    let refused = server.post("/taskchains", long(1001)).await.expect(422);
+    assert!(refused.error().contains("the most is 1000"), "{}", refused.text);
+    let long = long(1000);
     server.post("/taskchains", long).await.expect(201);
     assert_eq!(server.get("/taskchains/long").await.expect(200).json()["tasks"].as_array().unwrap().len(), 1000);
 

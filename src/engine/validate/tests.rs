@@ -175,3 +175,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_chain_too_long_to_be_looked_through_is_refused_by_its_length() {
+    let tasks = |count: usize| Chain {
+        tasks: vec![Task { handler: "none".to_owned(), ..Task::default() }; count],
+        ..Chain::default()
+    };
+    let findings = validate(&tasks(MAX_TASKS + 1));
+    assert_eq!(findings.len(), 1);
+    assert!(findings[0].message.contains("1001 tasks, the most is 1000"), "{}", findings[0].message);
+    // What is kept of the findings is bounded, too: here are four of each task.
+    assert_eq!(validate(&tasks(MAX_TASKS)).len(), 1_000);
+}
