@@ -31,7 +31,11 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ("hyper::", &["http"], "handlers are free of HTTP"),
     ("hyper_util::", &["http"], "handlers are free of HTTP"),
     ("rusqlite", &["stores/embedded"], "rows and connections stay in their store"),
-    ("reqwest::", &["providers", "hooks.rs", "app.rs"], "one transport for all upstream calls"),
+    (
+        "reqwest::",
+        &["providers", "hooks.rs", "app.rs", "cli/chain/run/client.rs"],
+        "one transport for all upstream calls, and one client for the command that calls a server",
+    ),
     ("gotmpl", &["engine/template"], "one template language, one place"),
 ];
 
