@@ -1,5 +1,5 @@
 //! How each kind of server is asked for a reply of a given form: the exact bodies, kept in `tests/golden/constraints`
-//! (`docs/backends.md`, constrained replies). With `PENSTOCK_TEST_WRITE_GOLDEN=1` they are written anew; look at the diff.
+//! (`docs/backends.md`, constrained replies). With `WRITE_GOLDENS` set they are written anew; look at the diff.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::support::{TASKS, TestServer};
 
 #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
 fn is_writing() -> bool {
-    std::env::var("PENSTOCK_TEST_WRITE_GOLDEN").is_ok_and(|value| value == "1")
+    std::env::var_os("WRITE_GOLDENS").is_some()
 }
 
 fn cases() -> Vec<(&'static str, Option<Constraint>)> {
@@ -87,7 +87,7 @@ fn every_kind_of_server_is_asked_as_the_golden_files_say() {
             }
         }
     }
-    assert!(wrong.is_empty(), "bodies have changed:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "bodies have changed (WRITE_GOLDENS=1 writes them anew):\n{}", wrong.join("\n"));
 }
 
 #[test]

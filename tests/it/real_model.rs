@@ -1,5 +1,5 @@
-//! The whole road on a real language model: a prompt, embeddings, the README's chain, constrained numbers and JSON,
-//! an example, and a limit of tokens. `tests/run.sh` starts the model servers and names them in the environment.
+//! The whole road on a real language model: a prompt, embeddings, the README's chain, constrained numbers and JSON, a limit
+//! of tokens, and examples. `tests/run.sh` starts the model servers and names them in the environment.
 
 use serde_json::json;
 
@@ -95,21 +95,6 @@ async fn a_real_model_answers_in_numbers_and_ranges_only() {
 }
 
 #[tokio::test]
-async fn a_real_model_sorts_the_tickets_of_the_triage_example() {
-    let Some(server) = server().await else { return };
-    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/triage.yaml")).unwrap();
-    let answer = server.post_as("/tasks", "application/yaml", file).await.expect(200).json();
-    let state = answer["state"].as_array().unwrap();
-    assert_eq!(state.len(), 2, "the first reply is one of the queues: {answer}");
-    let (queue, next) = (state[0]["transition"].as_str().unwrap(), state[1]["taskID"].as_str().unwrap());
-    assert!(
-        matches!((queue, next), ("billing", "billing") | ("technical", "technical") | ("other", "person")),
-        "{answer}"
-    );
-    assert!(!answer["output"].as_str().unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn a_real_model_answers_in_json_of_a_schema() {
     let Some(server) = server().await else { return };
     let object = json!({"type": "object", "additionalProperties": false, "required": ["city", "mood", "stars"], "properties": {
@@ -148,4 +133,19 @@ async fn a_real_models_own_count_decides_a_token_limit() {
     server.post("/tasks", limited(tokens)).await.expect(200);
     let refused = server.post("/tasks", limited(tokens - 1)).await;
     assert!(refused.status >= 400 && refused.error().contains(&tokens.to_string()), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_real_model_sorts_the_tickets_of_the_triage_example() {
+    let Some(server) = server().await else { return };
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/triage.yaml")).unwrap();
+    let answer = server.post_as("/tasks", "application/yaml", file).await.expect(200).json();
+    let state = answer["state"].as_array().unwrap();
+    assert_eq!(state.len(), 2, "the first reply is one of the queues: {answer}");
+    let (queue, next) = (state[0]["transition"].as_str().unwrap(), state[1]["taskID"].as_str().unwrap());
+    assert!(
+        matches!((queue, next), ("billing", "billing") | ("technical", "technical") | ("other", "person")),
+        "{answer}"
+    );
+    assert!(!answer["output"].as_str().unwrap().is_empty());
 }

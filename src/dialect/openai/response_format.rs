@@ -189,7 +189,56 @@ fn is_closed(keywords: &Map<String, Value>) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any JSON, with words of schemas among its keys and texts.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let word = prop_oneof!["[a-z#/$]{0,6}", Just("#".to_owned()), Just("object".to_owned())];
+        let key = proptest::sample::select(
+            ["type", "$ref", "$defs", "properties", "items", "anyOf", "required", "enum", "additionalProperties", "a"]
+                .as_slice(),
+        );
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            word.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(6, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5)
+                    .prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_schema_becomes_a_form_and_strict_ones_are_closed_objects(mut schema in any_json(), is_object in any::<bool>()) {
+            if let Some(keywords) = schema.as_object_mut().filter(|_| is_object) {
+                keywords.insert("type".to_owned(), json!("object"));
+            }
+            for server in [Server::Openai, Server::LlamaCpp] {
+                let sent = response_format(&Constraint::Schema(Arc::new(schema.clone())), server);
+                if server == Server::Openai {
+                    let root = &sent["json_schema"]["schema"];
+                    prop_assert_eq!(&root["type"], "object");
+                    if sent["json_schema"]["strict"] == true {
+                        prop_assert_eq!(&root["additionalProperties"], &Value::Bool(false));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn what_was_wrapped_comes_out_as_it_went_in(value in any_json()) {
+            let said = json!({ "answer": value }).to_string();
+            prop_assert_eq!(unwrapped(said, Some(&Constraint::Number), Server::Openai), value.to_string());
+        }
+    }
 
     fn schema(value: Value) -> Constraint {
         Constraint::Schema(Arc::new(value))
