@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-use criterion::{Criterion, criterion_group};
+use criterion::{Criterion, Throughput, criterion_group};
 use penstock::{
     dialect::loose,
     domain::{
@@ -11,7 +11,7 @@ use penstock::{
         time::Timestamp,
         value::Value,
     },
-    engine::{EngineSettings, Machine, RunInfo, compile},
+    engine::{Effect, EngineSettings, Machine, RunInfo, compile},
 };
 use serde_json::json;
 
@@ -21,6 +21,12 @@ fn three_noops() -> Chain {
             "transition": {"branches": [{"operator": "default", "goto": goto}]}})
     };
     loose::from_value(json!({"tasks": [task("a", "b"), task("b", "c"), task("c", "end")]})).unwrap()
+}
+
+/// One task that comes to itself a thousand times, then fails with `max_steps`.
+fn thousand_steps() -> Chain {
+    let branch = json!({"operator": "default", "goto": "a"});
+    loose::from_value(json!({"tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [branch]}}]})).unwrap()
 }
 
 fn chain(criterion: &mut Criterion) {
@@ -42,6 +48,20 @@ fn chain(criterion: &mut Criterion) {
             machine.start(Timestamp::ZERO)
         });
     });
+    let program = Arc::new(compile(&thousand_steps()).unwrap());
+    let mut group = criterion.benchmark_group("engine/run");
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("thousand_steps", |bencher| {
+        bencher.iter(|| {
+            let mut machine = Machine::new(Arc::clone(&program), Value::Int(7), info.clone(), Arc::clone(&settings));
+            let mut effects = machine.start(Timestamp::ZERO);
+            while matches!(effects.last(), Some(Effect::Yield)) {
+                effects = machine.resume(Timestamp::ZERO);
+            }
+            assert!(matches!(effects.last(), Some(Effect::Finish(outcome)) if outcome.state.len() == 1000));
+        });
+    });
+    group.finish();
 }
 
 criterion_group!(benches, chain);
