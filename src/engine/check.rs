@@ -27,7 +27,10 @@ use crate::{
         finding::{Code, Finding, Severity},
         spelling::folded,
     },
-    engine::{program::Program, validate::{MAX_TASKS, examine}},
+    engine::{
+        program::Program,
+        validate::{MAX_TASKS, examine},
+    },
 };
 
 pub use self::walk::MOST_FINDINGS;
