@@ -27,7 +27,10 @@ use crate::{
         finding::{Code, Finding, Severity},
         spelling::folded,
     },
-    engine::{program::Program, validate::examine},
+    engine::{
+        program::Program,
+        validate::{MAX_TASKS, examine},
+    },
 };
 
 pub use self::walk::MOST_FINDINGS;
@@ -60,6 +63,18 @@ impl Checked {
     /// Whether the chain can run.
     pub fn is_valid(&self) -> bool {
         self.program.is_some()
+    }
+
+    /// Turns canonical pointers into the chain, such as `/tasks/0/hook/name`, into pointers into the document it was read
+    /// from.
+    pub fn spell(&self, written: &Value, findings: &mut [Finding]) {
+        let (prefix, shape) = match self.written {
+            Written::Chain => ("", shape::chain()),
+            Written::Request => ("/chain", shape::request()),
+        };
+        for finding in findings {
+            finding.path = spelled::pointer(&format!("{prefix}{}", finding.path), written, shape);
+        }
     }
 }
 
@@ -124,7 +139,10 @@ fn finished(
         let (compiled, mut told) = examine(&chain);
         program = compiled;
         let is_read = mistyped.is_empty() && !found.iter().any(|finding| finding.severity == Severity::Error);
-        told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
+        // One that has too many tasks is told so, and nothing else.
+        if chain.tasks.len() <= MAX_TASKS {
+            told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
+        }
         told.sort_by_key(|finding| finding.severity);
         more += told.len().saturating_sub(MOST_FINDINGS);
         told.truncate(MOST_FINDINGS);

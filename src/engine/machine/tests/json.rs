@@ -82,6 +82,10 @@ fn repairs_that_do_not_help_are_a_failed_attempt() {
     for silent in ["", "<think>hm</think>"] {
         assert_eq!(Rig::of(parses(json!({})), Value::string("q")).replies(&[silent]).0.state.len(), 1);
     }
+    // A schema of objects is never looked for inside another object.
+    let (outcome, _) =
+        Rig::of(parses(json!({})), Value::string("q")).run(|effect| answered(effect, "{\"value\": {\"n\": 1}}"));
+    assert!(error_of(&outcome).contains("\"n\" is a required property"), "{}", error_of(&outcome));
     let (outcome, _) = Rig::of(parses(json!({})), Value::string("q")).run(|effect| cut(effect, "{\"n\": 1}"));
     assert!(error_of(&outcome).contains("cut at its bound"), "{}", error_of(&outcome));
     assert_eq!(outcome.state.len(), 1);

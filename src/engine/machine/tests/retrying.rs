@@ -85,11 +85,17 @@ fn a_waiting_run_is_not_moved_by_anything_but_the_end_of_its_delay() {
     let end = machine.on_event(answered(&second, "in time"), NOON);
     assert!(matches!(&end[..], [Effect::Finish(outcome)] if output_of(outcome) == "in time"));
 
-    let mut machine = Rig::of(chain, Value::string("q")).machine;
-    let first = machine.start(NOON).remove(0);
-    let wait = machine.on_event(broken(&first, |failure| failure), NOON).remove(0);
-    let end = machine.on_event(failed(&wait, FailureClass::Cancelled, "stopped"), NOON);
-    assert!(matches!(&end[..], [Effect::Finish(outcome)] if error_of(outcome) == "task t: stopped"));
+    let ends = [
+        (failed as fn(&Effect, FailureClass, &str) -> Event, "task t: stopped"),
+        (|effect, _, _| answered(effect, "x"), "task t: the task was answered something it did not ask for"),
+    ];
+    for (event, text) in ends {
+        let mut machine = Rig::of(chain.clone(), Value::string("q")).machine;
+        let first = machine.start(NOON).remove(0);
+        let wait = machine.on_event(broken(&first, |failure| failure), NOON).remove(0);
+        let end = machine.on_event(event(&wait, FailureClass::Cancelled, "stopped"), NOON);
+        assert!(matches!(&end[..], [Effect::Finish(outcome)] if error_of(outcome) == text), "{end:?}");
+    }
 }
 
 #[test]
