@@ -5,23 +5,29 @@
 //! it is known what was sent. Whoever has the text adds line and column (`dialect::source`).
 
 mod advice;
+mod branches;
+mod graph;
 mod misplaced;
+mod outline;
 mod shape;
 mod spelled;
+mod types;
+mod unused;
+mod variables;
 mod walk;
 
 use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
-use self::{shape::Shape, walk::Walk};
+use self::{outline::Outline, shape::Shape, walk::Walk};
 use crate::{
     domain::{
         chain::Chain,
         finding::{Code, Finding, Severity},
         spelling::folded,
     },
-    engine::{program::Program, validate::compile},
+    engine::{program::Program, validate::examine},
 };
 
 pub use self::walk::MOST_FINDINGS;
@@ -54,6 +60,18 @@ impl Checked {
     /// Whether the chain can run.
     pub fn is_valid(&self) -> bool {
         self.program.is_some()
+    }
+
+    /// Turns canonical pointers into the chain, such as `/tasks/0/hook/name`, into pointers into the document it was read
+    /// from.
+    pub fn spell(&self, written: &Value, findings: &mut [Finding]) {
+        let (prefix, shape) = match self.written {
+            Written::Chain => ("", shape::chain()),
+            Written::Request => ("/chain", shape::request()),
+        };
+        for finding in findings {
+            finding.path = spelled::pointer(&format!("{prefix}{}", finding.path), written, shape);
+        }
     }
 }
 
@@ -102,7 +120,7 @@ fn finished(
     prefix: &str,
     canonical: Option<Value>,
 ) -> Checked {
-    let Walk { findings: mut found, more, mistyped, .. } = walk;
+    let Walk { findings: mut found, mut more, mistyped, .. } = walk;
     let (mut chain, mut program) = (Chain::default(), None);
     if let Some(canonical) = canonical {
         match serde_json::from_value(canonical) {
@@ -115,18 +133,45 @@ fn finished(
                 found.push(Finding { path: prefix.to_owned(), ..wrong });
             }
         }
-        match compile(&chain) {
-            Ok(compiled) => program = Some(compiled),
-            Err(invalid) => found.extend(translated(&chain, invalid.findings, &mistyped, prefix, written, shape)),
-        }
+        let (compiled, mut told) = examine(&chain);
+        program = compiled;
+        let is_read = mistyped.is_empty() && !found.iter().any(|finding| finding.severity == Severity::Error);
+        told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
+        told.sort_by_key(|finding| finding.severity);
+        more += told.len().saturating_sub(MOST_FINDINGS);
+        told.truncate(MOST_FINDINGS);
+        found.extend(translated(&chain, told, &mistyped, prefix, written, shape));
     }
     let is_error = |finding: &Finding| finding.severity == Severity::Error;
-    let more = more + found.len().saturating_sub(MOST_FINDINGS);
+    more += found.len().saturating_sub(MOST_FINDINGS);
     // An error is never left out for a warning.
     let program = program.filter(|_| !found.iter().any(is_error));
     found.sort_by_key(|finding| finding.severity);
     found.truncate(MOST_FINDINGS);
     Checked { written: kind, chain, program: program.map(Arc::new), findings: found, more }
+}
+
+/// What will hardly do what was meant. `ways_are_known`: all tasks and all ways between them could be read; else only what
+/// each task says of itself is looked at, because a slip in one way would show as a dozen faults of others.
+fn lints(chain: &Chain, ways_are_known: bool) -> Vec<Finding> {
+    let outline = Outline::of(chain);
+    let (mut found, alive) = branches::lint(&outline);
+    found.extend(unused::lint(&outline));
+    if ways_are_known {
+        found.extend(graph::lint(&outline, &alive));
+        found.extend(variables::lint(&outline));
+        found.extend(types::lint(&outline));
+    }
+    found
+}
+
+/// Whether a finding leaves the tasks and the ways between them readable.
+fn leaves_ways_known(finding: &Finding) -> bool {
+    use Code::*;
+    !matches!(
+        finding.code,
+        MissingField | UnknownHandler | UnknownOperator | UnknownGoto | DuplicateTaskId | ReservedTaskId | WrongType
+    )
 }
 
 /// Findings of the compiler: with hints, in the spelling of the document, and without those that only repeat that a value

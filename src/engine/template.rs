@@ -5,6 +5,7 @@
 //! may send one that calls fifty templates, each of which calls the next one twice.
 
 mod data;
+pub(crate) mod names;
 mod rewrite;
 
 use std::{

@@ -51,7 +51,7 @@ pub fn validate(chain: &Chain) -> Vec<Finding> {
 }
 
 /// The program of a chain without errors, and everything that was found.
-fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
+pub(crate) fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
     let mut check = Check::of(chain);
     if chain.tasks.len() > MAX_TASKS {
         let message = format!("the chain has {} tasks, the most is {MAX_TASKS}", chain.tasks.len());

@@ -3,6 +3,7 @@
 use crate::{
     domain::{
         chain::{Chain, Task},
+        failure::FailureClass,
         finding::{Code, Finding},
         provider::ProviderKind,
         route::RoutingStrategy,
@@ -108,6 +109,14 @@ fn value(finding: &Finding, chain: &Chain, task: Option<&Task>, field: &[&str]) 
             did_you_mean(model.provider.trim(), kinds)
         }
         ("execute_config", "constrain") => did_you_mean(config.constrain.trim(), ["auto", "off"]),
+        ("transition", "catch") => {
+            let catch = task.transition.catch.get(field.get(2)?.parse::<usize>().ok()?)?;
+            did_you_mean(nth(&catch.errors, 4)?.trim(), FailureClass::ALL.map(FailureClass::as_str))
+        }
+        ("retry_policy", "retry_on") => {
+            let wanted = nth(&task.retry_policy.as_ref()?.retry_on, 2)?;
+            did_you_mean(wanted.trim(), FailureClass::ALL.map(FailureClass::as_str))
+        }
         ("compose", "strategy") => did_you_mean(task.compose.as_ref()?.strategy.trim(), STRATEGIES),
         _ => None,
     }

@@ -1,5 +1,7 @@
 //! What a check tells of documents as people write them.
 
+mod lints;
+
 use serde_json::json;
 
 use super::*;
@@ -31,7 +33,7 @@ fn told(written: &Value) -> Vec<String> {
 fn a_good_chain_has_no_findings_in_any_spelling_and_user_data_is_not_looked_into() {
     for fields in [
         json!({}),
-        json!({"promptTemplate": "{{.input}}", "ExecuteConfig": {"maxTokens": 5, "Fallback_Models": ["m", {"model": "n"}]}}),
+        json!({"handler": "raw_string", "promptTemplate": "{{.input}}", "ExecuteConfig": {"maxTokens": 5, "Fallback_Models": ["m", {"model": "n"}]}}),
         json!({"handler": "condition_key", "valid_conditions": {"prompt_tmplate": true, "Yes_No": false}}),
         json!({"handler": "condition_key", "valid_conditions": ["a", 1, true]}),
         json!({"handler": "hook", "hook": {"name": "h", "args": {"promt": 1, "Promt": true, "x": "y"}}}),
@@ -143,7 +145,7 @@ fn every_wrong_type_is_told_with_what_to_write_and_counts_as_absent() {
             json!({"valid_conditions": "yes"}),
             "WRONG_TYPE /tasks/0/valid_conditions write a list of the allowed replies: [yes]",
         ),
-        (json!({"hook": {"args": {"k": [1]}}}), "WRONG_TYPE /tasks/0/hook/args/k -"),
+        (json!({"handler": "hook", "hook": {"name": "h", "args": {"k": [1]}}}), "WRONG_TYPE /tasks/0/hook/args/k -"),
         (json!({"handler": 5}), "WRONG_TYPE /tasks/0/handler put it in quotes: \"5\""),
         (json!({"id": true}), "WRONG_TYPE /tasks/0/id put it in quotes: \"true\""),
     ] {
@@ -220,8 +222,125 @@ fn what_is_told_is_bounded() {
     let fields: Value = (0..3_000).map(|at| (format!("unknown_{at}"), json!(1))).collect();
     let checked = check(&chain_with(fields));
     assert_eq!((checked.findings.len(), checked.more), (MOST_FINDINGS, 2_000));
-    let tasks: Vec<Value> = (0..2_000).map(|_| json!({"unknown": 1})).collect();
+    let tasks: Vec<Value> = (0..1_000).map(|_| json!({"unknown": 1})).collect();
     let checked = check(&json!({"tasks": tasks}));
     assert_eq!(checked.findings.len(), MOST_FINDINGS);
     assert!(checked.findings.iter().all(|finding| finding.severity == Severity::Error), "errors come before warnings");
+}
+
+/// Documents of pieces that are nearly right, in wild spellings.
+fn nearly_a_chain() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let name = prop::sample::select(vec![
+        "tasks",
+        "id",
+        "handler",
+        "transition",
+        "branches",
+        "goto",
+        "when",
+        "operator",
+        "valid_conditions",
+        "hook",
+        "args",
+        "chain",
+        "input",
+        "promptTemplate",
+        "prompt_template",
+        "onFailure",
+        "compose",
+        "with_var",
+        "catch",
+        "errors",
+        "timeout",
+        "a/b~",
+        "",
+        "execute_config",
+        "models",
+        "fallback_models",
+        "retry_policy",
+        "max_visits",
+        "variable",
+        "input_var",
+        "output_var",
+    ]);
+    let text = prop::sample::select(vec![
+        "a",
+        "b",
+        "end",
+        "noop",
+        "raw_string",
+        "parse_score",
+        "hook",
+        "raise_error",
+        "default",
+        ">",
+        "{{.a}}",
+        "{{",
+        "5",
+        "",
+    ]);
+    let leaf = prop_oneof![
+        4 => text.prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    let value = leaf.prop_recursive(6, 80, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(name.clone(), inner, 0..8)
+                .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Value>()),
+        ]
+    });
+    (prop::collection::vec(value.clone(), 0..4), value, any::<bool>()).prop_map(|(tasks, other, wrapped)| match wrapped
+    {
+        true => json!({"tasks": tasks}),
+        false => other,
+    })
+}
+
+/// Chains that are read whole, so that all lints run.
+fn a_readable_chain() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let id = || prop::sample::select(vec!["a", "b", "c", "d", "end"]);
+    let template = prop::sample::select(vec!["", "{{.a}}", "{{if .b}}{{.c}}{{end}}", "{{index . \"d\"}}"]);
+    let operator = prop::sample::select(vec!["default", "equals", ">", "in_range", "contains"]);
+    let branch = (operator, prop::sample::select(vec!["1-2", "1", "noop", ""]), id())
+        .prop_map(|(operator, when, goto)| json!({"operator": operator, "when": when, "goto": goto}));
+    let handler = prop::sample::select(
+        crate::engine::handler::Handler::ALL.map(crate::engine::handler::Handler::as_str).to_vec(),
+    );
+    let task = (handler, template, prop::collection::vec(branch, 1..4), id(), id(), any::<bool>());
+    let task = task.prop_map(|(handler, template, branches, on_failure, var, composes)| {
+        let on_failure = if on_failure == "end" { "" } else { on_failure };
+        let compose = if composes { json!({"with_var": var}) } else { Value::Null };
+        json!({"handler": handler, "prompt_template": template, "input_var": if composes { "" } else { var }, "compose": compose,
+            "valid_conditions": ["1", "noop"], "hook": {"name": "h"}, "transition": {"on_failure": on_failure, "branches": branches}})
+    });
+    prop::collection::vec(task, 4).prop_map(|mut tasks| {
+        for (task, id) in tasks.iter_mut().zip(["a", "b", "c", "d"]) {
+            task["id"] = json!(id);
+        }
+        json!({"tasks": tasks, "output_var": "b"})
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_path_leads_into_the_document_whatever_it_holds(written in nearly_a_chain()) {
+        let checked = check(&written);
+        for finding in &checked.findings {
+            proptest::prop_assert!(written.pointer(&finding.path).is_some(), "{} of {:?} in {}", finding.path, finding.code, written);
+        }
+        let has_error = checked.findings.iter().any(|finding| finding.severity == Severity::Error);
+        proptest::prop_assert_eq!(checked.is_valid(), !has_error);
+    }
+
+    #[test]
+    fn every_lint_of_a_readable_chain_leads_into_it(written in a_readable_chain()) {
+        for finding in &check(&written).findings {
+            proptest::prop_assert!(written.pointer(&finding.path).is_some(), "{} of {:?} in {}", finding.path, finding.code, written);
+        }
+    }
 }

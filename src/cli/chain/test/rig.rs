@@ -35,10 +35,10 @@ pub(super) fn run(program: &Arc<Program>, case: &Case) -> Ran {
         started_at: Timestamp::from_micros(0),
     };
     let settings = EngineSettings {
+        counts_exactly: false,
         default_system_instruction: String::new(),
         max_output_tokens: 512,
         default_step_timeout: Duration::from_secs(300),
-        counts_exactly: false,
     };
     let machine = Machine::new(Arc::clone(program), case.input.clone(), info, Arc::new(settings));
     Rig { machine, mocks: &case.mocks, calls: HashMap::new(), now: Timestamp::from_micros(0) }.run()
