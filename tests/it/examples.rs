@@ -183,6 +183,15 @@ async fn every_example_goes_the_ways_its_cases_say_and_they_walk_all_of_it() {
     }
 }
 
+#[test]
+fn the_picture_in_the_readme_is_that_of_its_chain() {
+    let document = document(&folder().join("sky_question.yaml"));
+    let chain = penstock::dialect::loose::from_value(document["chain"].clone()).unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let picture = format!("```mermaid\n{}\n```", penstock::engine::mermaid(&chain).trim());
+    assert!(readme.contains(&picture), "README.md should hold\n{picture}");
+}
+
 #[tokio::test]
 async fn every_example_passes_its_cases_without_a_server_too() {
     for name in names() {
