@@ -2,16 +2,20 @@
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use criterion::{Criterion, criterion_group};
 use penstock::{
-    dialect::loose,
+    dialect::{
+        loose,
+        source::{self, Format},
+    },
     domain::{
         chain::Chain,
         ids::{RequestId, RunId},
         time::Timestamp,
         value::Value,
     },
-    engine::{EngineSettings, Machine, RunInfo, compile},
+    engine::{EngineSettings, Machine, RunInfo, check, compile},
 };
 use serde_json::json;
 
@@ -44,4 +48,55 @@ fn chain(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, chain);
+/// A chain of many tasks as people write them: models, branches, templates, a retry; with a slip in every tenth one.
+fn two_hundred_tasks() -> serde_json::Value {
+    let task = |at: usize| {
+        let next = if at == 199 { "end".to_owned() } else { format!("task_{}", at + 1) };
+        let mut task = json!({
+            "id": format!("task_{at}"), "description": "Scores what the task before wrote", "handler": "parse_score",
+            "system_instruction": "You are a strict editor.",
+            "promptTemplate": format!("Rate this from 0 to 10: {{{{.task_{}}}}} for {{{{.input}}}}", at.saturating_sub(1)),
+            "execute_config": {"model": "qwen3", "temperature": 0.2, "maxTokens": 20},
+            "timeout": "30s", "retry_policy": {"max_attempts": 3, "initial_backoff": "1s"},
+            "transition": {"on_failure": "task_0", "branches": [
+                {"operator": ">", "when": "7", "goto": next}, {"operator": "default", "goto": "task_0"}]},
+        });
+        if at.is_multiple_of(10) {
+            task["promt_template"] = json!("slip");
+            task["transition"]["branches"][0]["goto"] = json!("task_x");
+        }
+        task
+    };
+    json!({"id": "long", "tasks": (0..200).map(task).collect::<Vec<_>>()})
+}
+
+/// A whole check: text to findings with line and column.
+fn checked(format: Format, text: &Bytes) -> usize {
+    let (document, source) = source::read(format, text.clone()).unwrap();
+    let mut findings = check(&document).findings;
+    findings.extend(source.findings());
+    source.locate(&mut findings);
+    findings.len()
+}
+
+/// How long does it take to tell everything that is wrong with a long chain?
+fn check_long(criterion: &mut Criterion) {
+    let with_slips = two_hundred_tasks();
+    let mut without = with_slips.clone();
+    for (at, task) in without["tasks"].as_array_mut().unwrap().iter_mut().enumerate() {
+        task.as_object_mut().unwrap().shift_remove("promt_template");
+        task["transition"]["branches"][0]["goto"] =
+            json!(if at == 199 { "end".to_owned() } else { format!("task_{}", at + 1) });
+    }
+    for (name, chain) in [("sound", &without), ("with_slips", &with_slips)] {
+        let json = Bytes::from(serde_json::to_string_pretty(chain).unwrap());
+        let yaml = Bytes::from(serde_saphyr::to_string(chain).unwrap());
+        for (format, kind, text) in [(Format::Json, "json", json), (Format::Yaml, "yaml", yaml)] {
+            criterion.bench_function(&format!("engine/check/200_tasks_{name}_{kind}"), |bencher| {
+                bencher.iter(|| checked(format, black_box(&text)));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, chain, check_long);

@@ -18,6 +18,7 @@ pub mod models;
 pub mod pools;
 pub mod providers;
 pub mod queue;
+mod registry;
 pub mod reply;
 mod run;
 pub mod service;

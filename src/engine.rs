@@ -51,5 +51,6 @@ pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
 pub use state::{StateError, StateUnit};
+pub use suggest::did_you_mean;
 pub use validate::{MAX_TASKS, compile, validate};
 pub use visits::Visits;

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::{Api, registry};
 use crate::{
     dialect::{
         document::{Document, DocumentError},
@@ -39,6 +40,9 @@ pub(super) struct Sent<T> {
 
 /// A document and everything that there is to say about it.
 pub(super) struct Examined {
+    /// Names of fields as sent.
+    document: Value,
+    source: Source,
     /// The chain in it.
     pub(super) checked: Checked,
     /// Findings in the order of the text, those of the text itself included.
@@ -155,7 +159,17 @@ fn examined(source: &Source, written: Option<Written>) -> Result<Examined, Box<F
     findings.extend(source.findings());
     source.locate(&mut findings);
     in_order(&mut findings);
-    Ok(Examined { checked, findings })
+    Ok(Examined { document, source, checked, findings })
+}
+
+impl Examined {
+    /// Adds findings whose paths are canonical pointers into the chain.
+    pub(super) fn add(&mut self, mut findings: Vec<Finding>) {
+        self.checked.spell(&self.document, &mut findings);
+        self.source.locate(&mut findings);
+        self.findings.extend(findings);
+        in_order(&mut self.findings);
+    }
 }
 
 /// In the order of the text; what has no place comes last.
@@ -185,8 +199,9 @@ fn with(error: Error, shown: Shown) -> Error {
 }
 
 /// What a valid body may not mean as it says it, as warnings of its answer. Repaired lines are told with the body.
-pub(super) async fn warnings(source: Source, written: Written) -> Vec<String> {
-    let Ok(examined) = examine(source, Some(written)).await else { return Vec::new() };
+pub(super) async fn warnings(api: &Api, source: Source, written: Written) -> Vec<String> {
+    let Ok(mut examined) = examine(source, Some(written)).await else { return Vec::new() };
+    examined.add(registry::missing(api, &examined.checked.chain).await);
     let is_new =
         |finding: &&Finding| finding.severity == Severity::Warning && finding.code != engine::Code::UnquotedColon;
     let mut lines: Vec<String> = examined.findings.iter().filter(is_new).map(in_a_line).collect();

@@ -19,7 +19,7 @@ use crate::{
 pub async fn create(api: &Api, document: Result<Document, DocumentError>, draft: bool) -> Result<Reply, Error> {
     let sent: Sent<Chain> = diagnostics::read(document, Written::Chain).await?;
     check_id(&sent.value.id)?;
-    let (chain, warnings) = checked(sent, draft).await?;
+    let (chain, warnings) = checked(api, sent, draft).await?;
     let id = ChainId::new(chain.id.as_str());
     let stored = api.store.put_chain(chain, draft).await?;
     api.programs.forget(&id);
@@ -57,7 +57,7 @@ pub async fn update(
         return Err(Error::unprocessable(format!("field 'id' is '{}', the path says '{id}'", sent.value.id)));
     }
     sent.value.id = id.to_owned();
-    let (chain, warnings) = checked(sent, draft).await?;
+    let (chain, warnings) = checked(api, sent, draft).await?;
     let id = ChainId::new(id);
     let stored = api.store.update_chain(chain, draft).await?;
     api.programs.forget(&id);
@@ -107,7 +107,7 @@ fn check_id(id: &str) -> Result<(), Error> {
 }
 
 /// The chain, if it may be stored, and warnings.
-async fn checked(sent: Sent<Chain>, draft: bool) -> Result<(Chain, Vec<String>), Error> {
+async fn checked(api: &Api, sent: Sent<Chain>, draft: bool) -> Result<(Chain, Vec<String>), Error> {
     let Sent { value: chain, source, has_unknown } = sent;
     if chain.tasks.is_empty() {
         return Err(Error::unprocessable("field 'tasks' is required, a chain has at least one task"));
@@ -117,5 +117,6 @@ async fn checked(sent: Sent<Chain>, draft: bool) -> Result<(Chain, Vec<String>),
         return Ok((chain, ignored));
     }
     let (chain, _, source) = diagnostics::compile(chain, source, Written::Chain, Error::unprocessable).await?;
-    Ok((chain, diagnostics::warnings(source, Written::Chain).await))
+    let warnings = diagnostics::warnings(api, source, Written::Chain).await;
+    Ok((chain, warnings))
 }

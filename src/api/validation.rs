@@ -5,10 +5,14 @@ use serde::Serialize;
 
 use super::{
     Api, Reply,
-    diagnostics::{self, Examined, Shown},
+    diagnostics::{self, Shown},
+    registry,
 };
 use crate::{
-    dialect::document::{Document, DocumentError},
+    dialect::{
+        document::{Document, DocumentError},
+        source::Source,
+    },
     engine::{Finding, Severity},
     error::Error,
 };
@@ -35,9 +39,12 @@ pub async fn validate(api: &Api, document: Result<Document, DocumentError>, stri
     Reply::json(&Answer { result, shown: diagnostics::shown(findings, more) })
 }
 
-async fn looked_through(_api: &Api, source: crate::dialect::source::Source) -> (Vec<Finding>, usize) {
+async fn looked_through(api: &Api, source: Source) -> (Vec<Finding>, usize) {
     match diagnostics::examine(source, None).await {
-        Ok(Examined { checked, findings, .. }) => (findings, checked.more),
+        Ok(mut examined) => {
+            examined.add(registry::missing(api, &examined.checked.chain).await);
+            (examined.findings, examined.checked.more)
+        }
         Err(finding) => (vec![*finding], 0),
     }
 }

@@ -61,6 +61,18 @@ impl Checked {
     pub fn is_valid(&self) -> bool {
         self.program.is_some()
     }
+
+    /// Turns canonical pointers into the chain, such as `/tasks/0/hook/name`, into pointers into the document it was read
+    /// from.
+    pub fn spell(&self, written: &Value, findings: &mut [Finding]) {
+        let (prefix, shape) = match self.written {
+            Written::Chain => ("", shape::chain()),
+            Written::Request => ("/chain", shape::request()),
+        };
+        for finding in findings {
+            finding.path = spelled::pointer(&format!("{prefix}{}", finding.path), written, shape);
+        }
+    }
 }
 
 /// Checks a document that may be a chain or a request with one.

@@ -32,7 +32,7 @@ fn likeness(wanted: &str, candidate: &str) -> f64 {
 }
 
 /// `did you mean …?`
-pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(name, candidates).map(|candidate| format!("did you mean '{candidate}'?"))
 }
 

@@ -102,14 +102,14 @@ async fn an_unknown_version_is_not_found_and_one_that_is_no_number_is_refused() 
 async fn a_chain_is_answered_in_canonical_spelling_and_can_be_sent_back_unchanged() {
     let server = TestServer::start(&[]).await;
     let loose = json!({"ID": "c", "tokenLimit": 5, "tasks": [{"id": "t", "handler": "condition_key",
-        "promptTemplate": "{{.input}}?", "validConditions": ["Yes_", "no"], "systemInstruction": "Be brief.",
+        "promptTemplate": "{{.input}}?", "validConditions": ["Yes_", "no", 7], "systemInstruction": "Be brief.",
         "transition": {"onFailure": "f", "branches": [{"when": 7, "goto": "end"}, {"operator": "default"}]},
         "retryOnFailure": 2, "executeConfig": {"maxTokens": 5}},
         {"id": "f", "handler": "noop", "transition": {"branches": [{}]}}]});
     let made = server.post("/taskchains", loose).await.expect(201).json();
     let task = &made["tasks"][0];
     assert_eq!((&made["token_limit"], &task["prompt_template"]), (&json!(5), &json!("{{.input}}?")));
-    assert_eq!(task["valid_conditions"], json!({"Yes_": true, "no": true}));
+    assert_eq!(task["valid_conditions"], json!({"Yes_": true, "no": true, "7": true}));
     assert_eq!((&task["transition"]["branches"][0]["when"], &task["retry_on_failure"]), (&json!("7"), &json!(2)));
     let back = server.put("/taskchains/c", made.clone()).await.expect(200);
     assert!(warnings(&back).is_empty(), "{:?}", warnings(&back));

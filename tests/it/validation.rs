@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, README_CHAIN, TestServer};
+use crate::support::{Answer, README_CHAIN, Scene, TestServer};
 
 const WRONG: &str = "\
 # two slips and a wrong type
@@ -160,4 +160,45 @@ async fn an_answer_shows_at_most_two_hundred_and_says_how_many_there_are_besides
     assert_eq!(shown.len(), 200);
     assert!(shown.iter().all(|found| found["severity"] == "error"), "errors come first");
     assert!(answer["moreDiagnostics"].as_u64().unwrap() >= 600, "{}", answer["moreDiagnostics"]);
+}
+
+#[tokio::test]
+async fn hooks_and_models_that_the_server_does_not_have_are_warnings() {
+    let Scene { server, .. } = Scene::start(&[]).await;
+    server
+        .post(
+            "/hooks/remote",
+            json!({"name": "lookup", "endpointUrl": "http://127.0.0.1:1/", "method": "POST", "timeoutMs": 100}),
+        )
+        .await
+        .expect(201);
+    let ways = json!({"branches": [{"operator": "default", "goto": "end"}]});
+    let body = |hook: &str, model: &str, provider: &str| {
+        json!({"tasks": [
+            {"id": "a", "handler": "hook", "hook": {"Name": hook}, "transition": {"branches": [{"operator": "default", "goto": "b"}]}},
+            {"id": "b", "handler": "raw_string", "executeConfig": {"model": "chat:1b", "models": [model], "provider": provider},
+                "transition": ways},
+        ]})
+    };
+    let good = server.post("/taskchains/validate", body("lookup", "chat:1b", "")).await.expect(200);
+    assert_eq!(told(&good), Vec::<String>::new());
+    let odd = server.post("/taskchains/validate", body("lookp", "chatt:1b", "")).await.expect(200);
+    let codes: Vec<(Value, Value, Value)> = odd.json()["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| (found["code"].clone(), found["path"].clone(), found["hint"].clone()))
+        .collect();
+    let expected = [
+        ("UNKNOWN_HOOK", "/tasks/0/hook/Name", "did you mean 'lookup'?"),
+        ("UNKNOWN_MODEL", "/tasks/1/executeConfig/models/0", "did you mean 'chat:1b'?"),
+    ];
+    assert_eq!(codes, expected.map(|(code, path, hint)| (json!(code), json!(path), json!(hint))));
+    assert_eq!(odd.json()["result"], "OK");
+    let cloud = server.post("/taskchains/validate", body("lookup", "chat:1b", "openai")).await.expect(200);
+    assert_eq!(told(&cloud).len(), 2, "the model is there, but on no backend of that kind: {}", cloud.text);
+    let mut stored = body("lookp", "chat:1b", "");
+    stored["id"] = json!("c");
+    let stored = server.post("/taskchains", stored).await.expect(201);
+    assert!(stored.header("x-penstock-warning").contains("no hook named 'lookp'"), "{:?}", stored.headers);
 }
