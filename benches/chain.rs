@@ -61,7 +61,7 @@ fn two_hundred_tasks() -> serde_json::Value {
             "transition": {"on_failure": "task_0", "branches": [
                 {"operator": ">", "when": "7", "goto": next}, {"operator": "default", "goto": "task_0"}]},
         });
-        if at % 10 == 0 {
+        if at.is_multiple_of(10) {
             task["promt_template"] = json!("slip");
             task["transition"]["branches"][0]["goto"] = json!("task_x");
         }
