@@ -3,7 +3,7 @@
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use criterion::{Criterion, criterion_group};
+use criterion::{Criterion, Throughput, criterion_group};
 use penstock::{
     dialect::{
         loose,
@@ -15,7 +15,7 @@ use penstock::{
         time::Timestamp,
         value::Value,
     },
-    engine::{EngineSettings, Machine, RunInfo, check, compile},
+    engine::{Effect, EngineSettings, Machine, RunInfo, check, compile},
 };
 use serde_json::json;
 
@@ -25,6 +25,12 @@ fn three_noops() -> Chain {
             "transition": {"branches": [{"operator": "default", "goto": goto}]}})
     };
     loose::from_value(json!({"tasks": [task("a", "b"), task("b", "c"), task("c", "end")]})).unwrap()
+}
+
+/// One task that comes to itself a thousand times, then fails with `max_steps`.
+fn thousand_steps() -> Chain {
+    let branch = json!({"operator": "default", "goto": "a"});
+    loose::from_value(json!({"tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [branch]}}]})).unwrap()
 }
 
 fn chain(criterion: &mut Criterion) {
@@ -46,6 +52,20 @@ fn chain(criterion: &mut Criterion) {
             machine.start(Timestamp::ZERO)
         });
     });
+    let program = Arc::new(compile(&thousand_steps()).unwrap());
+    let mut group = criterion.benchmark_group("engine/run");
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("thousand_steps", |bencher| {
+        bencher.iter(|| {
+            let mut machine = Machine::new(Arc::clone(&program), Value::Int(7), info.clone(), Arc::clone(&settings));
+            let mut effects = machine.start(Timestamp::ZERO);
+            while matches!(effects.last(), Some(Effect::Yield)) {
+                effects = machine.resume(Timestamp::ZERO);
+            }
+            assert!(matches!(effects.last(), Some(Effect::Finish(outcome)) if outcome.state.len() == 1000));
+        });
+    });
+    group.finish();
 }
 
 /// A chain of many tasks as people write them: models, branches, templates, a retry; with a slip in every tenth one.

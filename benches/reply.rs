@@ -13,7 +13,7 @@ fn reply(criterion: &mut Criterion) {
         "usage": {"prompt_tokens": 12, "completion_tokens": 300, "total_tokens": 312}})
     .to_string();
     criterion.bench_function("dialect/openai_chat/1.6KB", |bencher| {
-        bencher.iter(|| openai::parse_chat(black_box(chat.as_bytes())));
+        bencher.iter(|| openai::parse_chat(black_box(chat.as_bytes()), None, openai::Server::Openai));
     });
     let generate = json!({"model": "m", "response": words, "done": true, "done_reason": "stop"}).to_string();
     criterion.bench_function("dialect/ollama_generate/1.6KB", |bencher| {

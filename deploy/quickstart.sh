@@ -21,7 +21,8 @@ embedding and a chain and shows the answers. Everything stays up afterwards. A s
   --once            stop what this run started and exit, instead of leaving it up
   --bare            start the model servers and Penstock on an empty store, and register nothing: for doing it by hand
   --stop            stop what an earlier run left up
-  --env             print the addresses and model names of what is up as shell assignments, for eval
+  --env             print the addresses and model names of what is up as shell assignments, for eval; PATH with the
+                    command penstock is one of them
   --profile NAME    cargo profile to build with (default: release; ci builds faster and runs a little slower)
   --help            this text
 
@@ -299,6 +300,7 @@ start_penstock() {
     STARTED+=("$record")
     printf '%s\n' "$URL" >"$RUN/penstock.url"
     printf '%s %s\n' "$TASK_MODEL" "$EMBED_MODEL" >"$RUN/models"
+    printf '%s\n' "$BINARY" >"$RUN/penstock.bin"
     process_start "$record" "$RUN/penstock.log" "$RUN/penstock.log" \
         env -u PENSTOCK_PROFILE -u PENSTOCK_BIN "$BINARY" serve
     until curl -fsS --noproxy '*' --max-time 5 -o /dev/null "$URL/health" 2>/dev/null; do
@@ -447,6 +449,11 @@ summary() {
 print_env() {
     process_alive "$RUN/penstock.pid" || fail "Penstock is not up" "Start it: deploy/quickstart.sh"
     printf 'PENSTOCK_URL=%q\n' "$(<"$RUN/penstock.url")"
+    # The shell that evaluates this finds the command penstock, too.
+    if [[ -s $RUN/penstock.bin ]]; then
+        # shellcheck disable=SC2016
+        printf 'PATH=%q:$PATH\n' "$(dirname "$(<"$RUN/penstock.bin")")"
+    fi
     local models
     read -ra models <"$RUN/models"
     printf 'TASK_MODEL=%q\nEMBED_MODEL=%q\n' "${models[0]}" "${models[1]}"

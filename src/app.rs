@@ -15,7 +15,7 @@ use crate::{
     },
     engine::EngineSettings,
     http::{HttpConfig, Service, listener},
-    providers::{Transport, TransportConfig},
+    providers::{ProviderError, TokenizerService, Transport, TransportConfig},
     runtime::{RootEnded, Runtime, RuntimeDeps, dispatch::RouteDefaults},
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
@@ -40,6 +40,9 @@ pub enum StartError {
     /// The HTTP client.
     #[error("the HTTP client could not be set up: {0}")]
     Transport(#[source] reqwest::Error),
+    /// The tokenizer service's address.
+    #[error("TOKENIZER_SERVICE_URL: {0}")]
+    Tokenizer(#[source] ProviderError),
     /// The actors.
     #[error(transparent)]
     Runtime(#[from] RootEnded),
@@ -100,10 +103,14 @@ impl App {
             total: config.upstream.request_timeout,
         })
         .map_err(StartError::Transport)?;
+        let tokenizer = config.upstream.tokenizer_service_url.as_deref();
+        let tokenizer = tokenizer.map(|url| TokenizerService::new(url, transport.clone())).transpose();
+        let tokenizer = tokenizer.map_err(StartError::Tokenizer)?;
         let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
         let (runtime, root) = Runtime::start(RuntimeDeps {
             store: Arc::clone(&catalog),
             transport,
+            tokenizer,
             defaults: RouteDefaults {
                 task_model: config.defaults.task_model.clone(),
                 embed_model: config.defaults.embed_model.clone(),

@@ -8,7 +8,7 @@ mod env;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::domain::provider::ProviderKind;
-pub use env::{ConfigError, from_env, from_process};
+pub use env::{ConfigError, client_token, from_env, from_process};
 
 /// The whole configuration (`README.md`, configuration table).
 #[derive(Clone)]
@@ -170,6 +170,8 @@ pub struct UpstreamConfig {
     pub openai_base_url: String,
     /// Base URL of the Gemini provider's backend.
     pub gemini_base_url: String,
+    /// Base URL of the service that counts tokens; `None`: backends that can, else the built-in vocabulary.
+    pub tokenizer_service_url: Option<String>,
 }
 
 impl Default for UpstreamConfig {
@@ -181,6 +183,7 @@ impl Default for UpstreamConfig {
             request_timeout: Duration::from_secs(600),
             openai_base_url: "https://api.openai.com/v1".to_owned(),
             gemini_base_url: "https://generativelanguage.googleapis.com".to_owned(),
+            tokenizer_service_url: None,
         }
     }
 }

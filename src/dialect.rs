@@ -1,10 +1,15 @@
 //! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
 //!
 //! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands;
-//! `openai_request` and `openai_events` are what clients of OpenAI's API send and read; `openai` and `ollama` write what
-//! those backends read and read what they answer; `ndjson` cuts a byte stream into lines.
+//! `openai_request` and `openai_events` are what clients of OpenAI's API send and read. `openai`, `vllm`, `ollama` and
+//! `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
+//! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
+//! into lines.
 
+mod constraint;
 pub mod document;
+pub mod error_body;
+pub mod gemini;
 pub mod json;
 pub mod loose;
 pub mod ndjson;
@@ -14,4 +19,6 @@ pub mod openai_events;
 pub mod openai_request;
 pub mod reply;
 pub mod source;
+pub mod tokenizer;
+pub mod vllm;
 pub mod yaml;

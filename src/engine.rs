@@ -16,6 +16,7 @@ mod compose;
 mod condition;
 mod duration;
 mod form;
+mod golden;
 mod graph;
 mod handler;
 mod hook;

@@ -14,7 +14,7 @@ use crate::{
         hook::Hook,
         ids::RequestId,
     },
-    providers::{Transport, root_cause},
+    providers::{Transport, retry_after, root_cause},
     stores::catalog::{CatalogStore, StoreError},
 };
 
@@ -68,12 +68,12 @@ impl HookClient {
             failure(format!("hook '{name}' cannot be reached or broke off ({})", root_cause(&error)))
         })?;
         let status = response.status();
+        let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
         let reply = collect(response, name).await;
         if !status.is_success() {
             let words = reply.ok().and_then(|body| own_words(&body)).map_or(String::new(), |text| format!(": {text}"));
-            return Err(
-                failure(format!("hook '{name}' answered {}{words}", status.as_u16())).with_status(status.as_u16())
-            );
+            let refused = failure(format!("hook '{name}' answered {}{words}", status.as_u16()));
+            return Err(Failure { retry_after, ..refused.with_status(status.as_u16()) });
         }
         json::decode(&reply?).map_err(|error| failure(format!("hook '{name}' answered no valid JSON: {error}")))
     }

@@ -5,16 +5,20 @@
 
 mod catalog;
 mod error;
+mod gemini;
 mod ollama;
 mod openai;
+mod tokenizer;
 mod transport;
+mod vllm;
 
 use async_trait::async_trait;
 
-pub(crate) use self::transport::root_cause;
+pub(crate) use self::transport::{retry_after, root_cause};
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},
+    tokenizer::TokenizerService,
     transport::{Target, Transport, TransportConfig},
 };
 use crate::domain::{
@@ -33,6 +37,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Asks a model for the vector of a text.
     async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError>;
+
+    /// How many tokens the texts are to a model, in all; `None` where the backend cannot count.
+    async fn count_tokens(&self, _model: &str, _texts: &[String]) -> Result<Option<u64>, ProviderError> {
+        Ok(None)
+    }
 
     /// The backend's own model store, where it can pull and delete models.
     fn model_store(&self) -> Option<&dyn ModelStore> {

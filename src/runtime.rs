@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod ask;
 mod backend;
+mod counter;
 pub mod directory;
 pub mod dispatch;
 pub mod events;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use self::{
     alerts::AlertLog,
     backend::BackendDeps,
+    counter::TokenCounter,
     directory::Directory,
     dispatch::{Dispatcher, RouteDefaults},
     events::EventsHandle,
@@ -40,7 +42,11 @@ use self::{
 };
 pub use self::{mailbox::SendError, root::SystemActor};
 use crate::{
-    config::ModelSync, domain::ids::BackendId, engine::EngineSettings, hooks::HookClient, providers::Transport,
+    config::ModelSync,
+    domain::ids::BackendId,
+    engine::EngineSettings,
+    hooks::HookClient,
+    providers::{TokenizerService, Transport},
     stores::catalog::CatalogStore,
 };
 
@@ -50,6 +56,8 @@ pub struct RuntimeDeps {
     pub store: Arc<dyn CatalogStore>,
     /// HTTP to backends and hooks.
     pub transport: Transport,
+    /// Counts tokens where one is set.
+    pub tokenizer: Option<TokenizerService>,
     /// Models of requests that name none.
     pub defaults: RouteDefaults,
     /// What the sync may delete.
@@ -121,6 +129,7 @@ impl Runtime {
                 tasks: tasks.clone(),
             },
             run_deps: RunDeps {
+                counter: TokenCounter::new(dispatcher.clone(), deps.tokenizer),
                 dispatcher,
                 hooks: HookClient::new(deps.store, deps.transport),
                 alerts,

@@ -3,6 +3,6 @@
 //! Nothing here depends on `penstock`: the servers are driven over the wire, so any runtime can stand in front of them.
 //!
 //! # Layout
-//! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible) and a simulated hook server
+//! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible, Gemini), a simulated hook and a simulated tokenizer service
 
 pub mod sim;

@@ -58,6 +58,7 @@ enum Kind {
     Openai,
     Llamacpp,
     Vllm,
+    Gemini,
 }
 
 #[tokio::main]
@@ -73,7 +74,8 @@ async fn serve(args: SimArgs) -> io::Result<()> {
         Kind::Ollama => SimBackend::ollama(),
         Kind::Openai => SimBackend::openai(),
         Kind::Llamacpp => SimBackend::openai().flavour(Flavour::LlamaCpp),
-        Kind::Vllm => SimBackend::openai().flavour(Flavour::Vllm),
+        Kind::Vllm => SimBackend::vllm(),
+        Kind::Gemini => SimBackend::gemini(),
     };
     let builder = builder.port(args.port).catalog(args.catalog).count_only();
     let builder = args.models.into_iter().fold(builder, |builder, model| builder.model(model));

@@ -1,7 +1,8 @@
-//! Simulated servers: LLM backends in two dialects and a remote hook, scripted by the test that owns them.
+//! Simulated servers: LLM backends in three dialects, a remote hook and a tokenizer service, scripted by the test that owns
+//! them.
 //!
 //! The life of a request: `server` accepts it -> `desk` reads it, writes it into the [`Record`], asks the [`Rule`]s what
-//! shall happen and lets the [`HoldGate`]s hold it -> a dialect (`ollama`, `openai`, `hook`) makes the answer -> `body`
+//! shall happen and lets the [`HoldGate`]s hold it -> a dialect (`ollama`, `openai`, `gemini`, `hook`, `tokenizer`) makes the answer -> `body`
 //! plays it, with the stalls and cuts that the rule wants. A request that ends early is noticed by the drop of its ticket.
 //! Wire formats are those of `docs/backends.md`.
 //!
@@ -21,6 +22,7 @@
 // Foundations: no knowledge of requests.
 mod clock;
 mod hash;
+mod pattern;
 mod schema;
 mod vector;
 mod wait;
@@ -41,6 +43,7 @@ mod desk;
 mod server;
 
 // Dialects.
+mod gemini;
 mod library;
 mod model;
 mod ollama;
@@ -50,6 +53,7 @@ mod pull;
 // What tests hold.
 mod backend;
 mod hook;
+mod tokenizer;
 
 pub use backend::{SimBackend, SimBuilder, SimServer};
 pub use gate::HoldGate;
@@ -59,5 +63,6 @@ pub use openai::Flavour;
 pub use record::{Load, Outcome, Record, SeenRequest};
 pub use route::{Route, Routes};
 pub use script::{Rule, Scripted};
+pub use tokenizer::SimTokenizer;
 pub use vector::embedding;
 pub use wait::WaitError;

@@ -117,6 +117,5 @@ async fn checked(api: &Api, sent: Sent<Chain>, draft: bool) -> Result<(Chain, Ve
         return Ok((chain, ignored));
     }
     let (chain, _, source) = diagnostics::compile(chain, source, Written::Chain, Error::unprocessable).await?;
-    let warnings = diagnostics::warnings(api, source, Written::Chain).await;
-    Ok((chain, warnings))
+    Ok((chain, diagnostics::warnings(api, source, Written::Chain).await))
 }

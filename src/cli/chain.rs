@@ -5,6 +5,7 @@ mod check;
 mod file;
 mod findings;
 mod graph;
+mod run;
 mod schema;
 mod test;
 
@@ -53,6 +54,11 @@ enum Command {
         /// The file; - for standard input.
         file: String,
     },
+    /// Run a chain on a server and show its steps while it runs.
+    ///
+    /// Prints the output on standard output and everything else on standard error. Ends with 1 when the run failed, 2 when
+    /// the chain or the command is not in order, 3 when there is no server.
+    Run(run::RunArguments),
     /// Print the JSON Schema of chains, for editors.
     Schema {
         /// Of a request of POST /tasks, with the chain in it.
@@ -89,6 +95,7 @@ pub(super) fn chain(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
         Command::Check { files, strict, format } => check::check(files, *strict, *format, arguments.color),
         Command::Graph { file } => graph::graph(file, arguments.color),
+        Command::Run(run) => run::run(run, arguments.color),
         Command::Schema { request } => schema::schema(*request),
         Command::Test { file, cases, format } => test::test(file, cases.as_deref(), *format, arguments.color),
     };

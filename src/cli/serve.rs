@@ -83,6 +83,7 @@ fn log_settings(config: &Config) {
         model_sync = config.defaults.model_sync.as_str(),
         max_output_tokens = config.defaults.max_output_tokens,
         max_body_bytes = config.limits.max_body_bytes,
+        tokenizer_service = config.upstream.tokenizer_service_url.is_some(),
         authentication = !is_open,
         "settings"
     );

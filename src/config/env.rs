@@ -23,6 +23,8 @@ const ADDR: &str = "ADDR";
 const DATA_DIR: &str = "DATA_DIR";
 const SECRET_KEY: &str = "SECRET_KEY";
 const TOKEN: &str = "TOKEN";
+/// Of commands, not of the server.
+const CLIENT_TOKEN: &str = "PENSTOCK_TOKEN";
 const EMBED_MODEL: &str = "EMBED_MODEL";
 const TASK_MODEL: &str = "TASK_MODEL";
 const EMBED_PROVIDER: &str = "EMBED_PROVIDER";
@@ -40,18 +42,18 @@ const IDLE_TIMEOUT: &str = "IDLE_TIMEOUT";
 const REQUEST_TIMEOUT: &str = "REQUEST_TIMEOUT";
 const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
 const GEMINI_BASE_URL: &str = "GEMINI_BASE_URL";
+const TOKENIZER_SERVICE_URL: &str = "TOKENIZER_SERVICE_URL";
 const LOG_FORMAT: &str = "LOG_FORMAT";
 const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 8] = [
+const NOT_YET: [(&str, &str); 7] = [
     ("DATABASE_URL", "this version keeps everything in the embedded store; unset it and set DATA_DIR"),
     ("KV_HOST", "this version has no shared state between instances; unset it"),
     ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
     ("NATS_URL", "this version has no event bus between instances; unset it"),
     ("NATS_USER", "this version has no event bus between instances; unset it"),
     ("NATS_PASSWORD", "this version has no event bus between instances; unset it"),
-    ("TOKENIZER_SERVICE_URL", "this version counts tokens itself; unset it"),
     ("METRICS_ADDR", "this version serves no metrics; unset it"),
 ];
 
@@ -64,6 +66,13 @@ const NOT_YET: [(&str, &str); 8] = [
 pub fn from_process() -> Result<(Config, Vec<String>), ConfigError> {
     let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
     from_env(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+}
+
+/// The token that commands send to a server; `None` when it is unset or empty. It is no setting of the server.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn client_token() -> Option<String> {
+    let token = std::env::var(CLIENT_TOKEN).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 /// Reads the configuration from variables (names in any case) and returns it with warnings to be logged.
@@ -79,7 +88,8 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
             return Err(ConfigError { name, problem: problem.to_owned() });
         }
     }
-    let warnings = variables.0.keys().filter(|name| name.starts_with("PENSTOCK_"));
+    let is_unknown = |name: &&String| name.starts_with("PENSTOCK_") && *name != CLIENT_TOKEN;
+    let warnings = variables.0.keys().filter(is_unknown);
     let warnings = warnings.map(|name| format!("{name} is not a setting of Penstock and has no effect")).collect();
     let config = Config {
         listen: listen(&variables)?,
@@ -176,6 +186,7 @@ fn upstream(variables: &Variables) -> Result<UpstreamConfig, ConfigError> {
         request_timeout: variables.duration(REQUEST_TIMEOUT)?.unwrap_or(standard.request_timeout),
         openai_base_url: variables.url(OPENAI_BASE_URL)?.unwrap_or(standard.openai_base_url),
         gemini_base_url: variables.url(GEMINI_BASE_URL)?.unwrap_or(standard.gemini_base_url),
+        tokenizer_service_url: variables.url(TOKENIZER_SERVICE_URL)?,
     })
 }
 
@@ -320,6 +331,7 @@ mod tests {
             (MAX_BODY_BYTES, "10MB"),
             (DRAIN_TIMEOUT, "soon"),
             (OPENAI_BASE_URL, "api.openai.com"),
+            (TOKENIZER_SERVICE_URL, "tokens:8080"),
             (LOG_FORMAT, "xml"),
             (OPENAI_BASE_URL, "https://api.openai.com/v1?key=1"),
             (LOG_LEVEL, "a=b=c"),

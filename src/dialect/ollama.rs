@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{json, openai::constraint_schema, reply::ReplyError};
+use super::{constraint::schema_of, json, reply::ReplyError};
 use crate::domain::{
     message::{ChatCall, ChatMessage, Completion, Finish, Sampling, Usage},
     model::{Capabilities, ModelDetails, ObservedModel},
@@ -166,7 +166,7 @@ impl<'a> From<&'a Sampling> for Options<'a> {
 
 /// The route of a generating call and its body: `/api/generate` for a single prompt, else `/api/chat`.
 pub fn generate_or_chat<'a>(model: &'a str, call: &'a ChatCall) -> (&'static str, Vec<u8>) {
-    let format = call.constraint.as_ref().map(constraint_schema);
+    let format = call.constraint.as_ref().map(schema_of);
     let options = Options::from(&call.sampling);
     let single = match call.messages.as_slice() {
         [user] if call.single_prompt && user.role == "user" => Some((None, user)),

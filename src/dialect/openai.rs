@@ -1,10 +1,15 @@
 //! OpenAI's wire format: what is sent to `/chat/completions`, `/embeddings` and `/models`, and what comes back from any
 //! server that speaks it (`docs/backends.md`). Unknown fields never break a decoder; missing optional ones do not either.
+//! `response_format` forces replies into a form; what vLLM adds is in [`vllm`](super::vllm).
+
+mod response_format;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{json, reply::ReplyError};
+pub use self::response_format::Server;
+use self::response_format::{response_format, unwrapped};
+use super::{error_body::error_words, json, reply::ReplyError};
 use crate::domain::{
     message::{ChatCall, Completion, Constraint, Finish, Usage},
     model::ObservedModel,
@@ -22,8 +27,23 @@ struct ChatBody<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(flatten)]
+    forced: Forced,
+}
+
+/// The fields that force a reply into a form.
+#[derive(Serialize, Default)]
+pub(super) struct Forced {
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<serde_json::Value>,
+    pub(super) response_format: Option<serde_json::Value>,
+    /// vLLM's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) structured_outputs: Option<serde_json::Value>,
+}
+
+/// A form in OpenAI's words.
+pub(super) fn forced(constraint: Option<&Constraint>, server: Server) -> Forced {
+    Forced { response_format: constraint.map(|constraint| response_format(constraint, server)), ..Forced::default() }
 }
 
 #[derive(Serialize)]
@@ -33,7 +53,12 @@ struct MessageBody<'a> {
 }
 
 /// The body of `POST /chat/completions`.
-pub fn chat_body(model: &str, call: &ChatCall) -> Vec<u8> {
+pub fn chat_body(model: &str, call: &ChatCall, server: Server) -> Vec<u8> {
+    body_with(model, call, forced(call.constraint.as_ref(), server))
+}
+
+/// The same with the form of the reply forced in this way.
+pub(super) fn body_with(model: &str, call: &ChatCall, forced: Forced) -> Vec<u8> {
     let body = ChatBody {
         model,
         messages: call
@@ -45,28 +70,9 @@ pub fn chat_body(model: &str, call: &ChatCall) -> Vec<u8> {
         top_p: call.sampling.top_p,
         max_tokens: call.sampling.max_tokens,
         stop: &call.sampling.stop,
-        response_format: call.constraint.as_ref().map(|constraint| {
-            json!({
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "strict": true, "schema": constraint_schema(constraint)},
-            })
-        }),
+        forced,
     };
     serde_json::to_vec(&body).unwrap_or_default()
-}
-
-/// The JSON Schema that forces a reply into the constraint's form.
-pub(super) fn constraint_schema(constraint: &Constraint) -> serde_json::Value {
-    match constraint {
-        Constraint::OneOf(texts) => json!({"type": "string", "enum": texts}),
-        Constraint::Integer => json!({"type": "integer"}),
-        Constraint::Number => json!({"type": "number"}),
-        // Without alternations and classes such as `\d`, which some grammars do not know.
-        Constraint::Range => {
-            json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?-(-)?[0-9]+(\.[0-9]+)?$"})
-        }
-        Constraint::Schema(schema) => schema.as_ref().clone(),
-    }
 }
 
 #[derive(Deserialize)]
@@ -83,6 +89,9 @@ struct ChatReply {
 struct Choice {
     #[serde(default)]
     message: Option<MessageReply>,
+    /// Of a text completion, in place of the message.
+    #[serde(default)]
+    text: Option<String>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
@@ -103,11 +112,11 @@ struct UsageReply {
     completion_tokens: Option<u64>,
 }
 
-/// Reads the answer of `POST /chat/completions`.
+/// Reads the answer of `POST /chat/completions` to a call with this constraint, and of `POST /completions`.
 ///
 /// # Errors
 /// No text, a filtered answer, or a body that is none.
-pub fn parse_chat(body: &[u8]) -> Result<Completion, ReplyError> {
+pub fn parse_chat(body: &[u8], constraint: Option<&Constraint>, server: Server) -> Result<Completion, ReplyError> {
     let reply: ChatReply = json::decode(body)?;
     if let Some(error) = &reply.error {
         return Err(ReplyError::Reported(error_words(error)));
@@ -122,9 +131,10 @@ pub fn parse_chat(body: &[u8]) -> Result<Completion, ReplyError> {
         Some("content_filter") => return Err(ReplyError::Filtered),
         _ => Finish::Stop,
     };
-    let message = choice.message.ok_or(ReplyError::Empty)?;
-    let text = message.content.filter(|text| !text.is_empty()).ok_or(ReplyError::Empty)?;
-    Ok(Completion { text, role: message.role.unwrap_or_else(|| "assistant".to_owned()), finish, usage })
+    let (content, role) = choice.message.map_or((choice.text, None), |message| (message.content, message.role));
+    let text = content.filter(|text| !text.is_empty()).ok_or(ReplyError::Empty)?;
+    let text = unwrapped(text, constraint, server);
+    Ok(Completion { text, role: role.unwrap_or_else(|| "assistant".to_owned()), finish, usage })
 }
 
 /// The body of `POST /embeddings` for one text.
@@ -162,6 +172,8 @@ struct ModelsReply {
 #[derive(Deserialize)]
 struct ModelEntry {
     id: String,
+    #[serde(default)]
+    owned_by: Option<String>,
     /// vLLM's addition.
     #[serde(default)]
     max_model_len: Option<i64>,
@@ -176,39 +188,46 @@ struct ModelMeta {
     n_ctx: Option<i64>,
 }
 
+/// What a server serves, and by whose rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelList {
+    /// In its order.
+    pub models: Vec<ObservedModel>,
+    /// llama.cpp's server where it says so.
+    pub server: Server,
+}
+
 /// Reads the answer of `GET /models`.
 ///
 /// # Errors
 /// A body that is no such list.
-pub fn parse_models(body: &[u8]) -> Result<Vec<ObservedModel>, ReplyError> {
+pub fn parse_models(body: &[u8]) -> Result<ModelList, ReplyError> {
     let reply: ModelsReply = json::decode(body)?;
+    let is_llama_cpp = reply.data.iter().any(|entry| entry.owned_by.as_deref() == Some("llamacpp"));
     let observed = reply.data.into_iter().map(|entry| {
         let context = entry.max_model_len.or(entry.meta.and_then(|meta| meta.n_ctx)).unwrap_or(0);
         ObservedModel { context_length: context.max(0), ..ObservedModel::named(entry.id) }
     });
-    Ok(observed.collect())
+    let server = if is_llama_cpp { Server::LlamaCpp } else { Server::Openai };
+    Ok(ModelList { models: observed.collect(), server })
 }
 
-/// What an error body says, in OpenAI's shape or one of its relatives' (`{"error": "text"}`, `{"detail": "text"}`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ErrorBody {
-    /// The server's words; may hold anything, shorten before showing.
-    pub message: String,
-    /// `code` or `type`, as text: what a class is decided by.
-    pub codes: Vec<String>,
+/// The body of llama.cpp's `POST /tokenize`. The model matters to a server that runs several.
+pub fn tokenize_body(model: &str, text: &str) -> Vec<u8> {
+    json!({"model": model, "content": text}).to_string().into_bytes()
 }
 
-/// Reads an error body; everything empty when it is none.
-pub fn parse_error(body: &[u8]) -> ErrorBody {
-    let Ok(value) = json::decode::<serde_json::Value>(body) else { return ErrorBody::default() };
-    let error = value.get("error").or_else(|| value.get("detail")).unwrap_or(&serde_json::Value::Null);
-    let codes = ["code", "type"].iter().filter_map(|name| error.get(name)?.as_str().map(str::to_owned)).collect();
-    ErrorBody { message: error_words(error), codes }
+#[derive(Deserialize)]
+struct TokenizeReply {
+    tokens: Vec<serde::de::IgnoredAny>,
 }
 
-fn error_words(error: &serde_json::Value) -> String {
-    let words = error.get("message").unwrap_or(error);
-    words.as_str().unwrap_or_default().to_owned()
+/// Reads the answer of llama.cpp's `POST /tokenize`: how many tokens it lists.
+///
+/// # Errors
+/// A body without that list.
+pub fn parse_count(body: &[u8]) -> Result<u64, ReplyError> {
+    Ok(json::decode::<TokenizeReply>(body)?.tokens.len() as u64)
 }
 
 #[cfg(test)]
@@ -232,7 +251,7 @@ mod tests {
     #[test]
     fn a_chat_body_holds_what_is_set_and_nothing_else() {
         assert_eq!(
-            String::from_utf8(chat_body("m", &call())).unwrap(),
+            String::from_utf8(chat_body("m", &call(), Server::LlamaCpp)).unwrap(),
             concat!(
                 r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"temperature":0.0,"max_tokens":20,"#,
                 r#""response_format":{"type":"json_schema","json_schema":{"name":"reply","strict":true,"#,
@@ -240,26 +259,10 @@ mod tests {
             )
         );
         let bare = ChatCall { sampling: Sampling::default(), constraint: None, ..call() };
-        assert_eq!(chat_body("m", &bare), br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#);
-    }
-
-    #[test]
-    fn numbers_and_ranges_are_constrained_by_these_schemas() {
-        for (constraint, schema) in [
-            (Constraint::Integer, r#"{"type":"integer"}"#),
-            (Constraint::Number, r#"{"type":"number"}"#),
-            (Constraint::Range, r#"{"type":"string","pattern":"^-?[0-9]+(\\.[0-9]+)?-(-)?[0-9]+(\\.[0-9]+)?$"}"#),
-        ] {
-            let body = ChatCall { constraint: Some(constraint), sampling: Sampling::default(), ..call() };
-            let expected = format!(
-                concat!(
-                    r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"response_format":"#,
-                    r#"{{"type":"json_schema","json_schema":{{"name":"reply","strict":true,"schema":{}}}}}}}"#
-                ),
-                schema
-            );
-            assert_eq!(String::from_utf8(chat_body("m", &body)).unwrap(), expected);
-        }
+        assert_eq!(
+            chat_body("m", &bare, Server::Openai),
+            br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#
+        );
     }
 
     #[test]
@@ -267,13 +270,14 @@ mod tests {
         let body = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"Hello","refusal":null},
             "logprobs":null,"finish_reason":"length","stop_reason":null}],"usage":{"prompt_tokens":12,
             "completion_tokens":1,"total_tokens":13},"timings":{"cache_n":1},"service_tier":"default"}"#;
-        let completion = parse_chat(body).unwrap();
+        let completion = parse_chat(body, None, Server::Openai).unwrap();
         assert_eq!((completion.text.as_str(), completion.finish), ("Hello", Finish::Length));
         assert_eq!(completion.usage, Usage { input_tokens: Some(12), output_tokens: Some(1) });
     }
 
     #[test]
     fn answers_without_text_and_filtered_ones_are_failures() {
+        let parse_chat = |body: &[u8]| parse_chat(body, None, Server::Openai);
         assert_eq!(parse_chat(br#"{"choices":[]}"#), Err(ReplyError::Empty));
         assert_eq!(parse_chat(br#"{"choices":[{"message":{"content":null}}]}"#), Err(ReplyError::Empty));
         let filtered = br#"{"choices":[{"message":{"content":"x"},"finish_reason":"content_filter"}]}"#;
@@ -287,22 +291,21 @@ mod tests {
         let body = br#"{"object":"list","models":[{"name":"trap"}],"data":[
             {"id":"a","owned_by":"vllm","max_model_len":2048},{"id":"b","meta":{"n_ctx":4096,"n_ctx_train":8192}},
             {"id":"my-embed"},{"id":"lora","max_model_len":null}]}"#;
-        let models = parse_models(body).unwrap();
+        let ModelList { models, server } = parse_models(body).unwrap();
+        assert_eq!(server, Server::Openai);
         let seen: Vec<_> = models.iter().map(|model| (model.name.as_str(), model.context_length)).collect();
         assert_eq!(seen, [("a", 2048), ("b", 4096), ("my-embed", 0), ("lora", 0)]);
         assert_eq!(models[2].capabilities, Capabilities::EMBED);
         assert!(parse_models(br#"{"object":"list"}"#).is_err());
+        let llama_cpp = parse_models(br#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#).unwrap();
+        assert_eq!(llama_cpp.server, Server::LlamaCpp);
     }
 
     #[test]
-    fn error_bodies_of_all_relatives_are_read() {
-        let openai = parse_error(
-            br#"{"error":{"message":"long","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
-        );
-        assert_eq!((openai.message.as_str(), openai.codes[0].as_str()), ("long", "context_length_exceeded"));
-        assert_eq!(parse_error(br#"{"error":"Unauthorized"}"#).message, "Unauthorized");
-        assert_eq!(parse_error(br#"{"detail":"Not Found"}"#).message, "Not Found");
-        assert_eq!(parse_error(b"<html>"), ErrorBody::default());
+    fn listed_tokens_are_counted() {
+        assert_eq!(parse_count(br#"{"tokens":[198,5]}"#).unwrap(), 2);
+        assert_eq!(parse_count(br#"{"tokens":[{"id":1,"piece":"Hi"}]}"#).unwrap(), 1);
+        assert!(parse_count(br#"{"count":7}"#).is_err());
     }
 
     #[test]

@@ -73,6 +73,34 @@ pub enum Constraint {
     Schema(Arc<serde_json::Value>),
 }
 
+/// Which of the forms a constraint is: what a backend that refuses one is remembered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConstraintKind {
+    /// See [`Constraint::OneOf`].
+    OneOf,
+    /// See [`Constraint::Integer`].
+    Integer,
+    /// See [`Constraint::Number`].
+    Number,
+    /// See [`Constraint::Range`].
+    Range,
+    /// See [`Constraint::Schema`].
+    Schema,
+}
+
+impl Constraint {
+    /// Which form it is.
+    pub const fn kind(&self) -> ConstraintKind {
+        match self {
+            Self::OneOf(_) => ConstraintKind::OneOf,
+            Self::Integer => ConstraintKind::Integer,
+            Self::Number => ConstraintKind::Number,
+            Self::Range => ConstraintKind::Range,
+            Self::Schema(_) => ConstraintKind::Schema,
+        }
+    }
+}
+
 /// One call of a generating model, for every backend kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatCall {

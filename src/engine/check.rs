@@ -27,7 +27,10 @@ use crate::{
         finding::{Code, Finding, Severity},
         spelling::folded,
     },
-    engine::{program::Program, validate::examine},
+    engine::{
+        program::Program,
+        validate::{MAX_TASKS, examine},
+    },
 };
 
 pub use self::walk::MOST_FINDINGS;
@@ -136,7 +139,10 @@ fn finished(
         let (compiled, mut told) = examine(&chain);
         program = compiled;
         let is_read = mistyped.is_empty() && !found.iter().any(|finding| finding.severity == Severity::Error);
-        told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
+        // One that has too many tasks is told so, and nothing else.
+        if chain.tasks.len() <= MAX_TASKS {
+            told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
+        }
         told.sort_by_key(|finding| finding.severity);
         more += told.len().saturating_sub(MOST_FINDINGS);
         told.truncate(MOST_FINDINGS);

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use super::{
-    Provider, ProviderError, ProviderErrorKind, ollama::OllamaProvider, openai::OpenaiProvider, transport::Target,
-    transport::Transport,
+    Provider, ProviderError, ProviderErrorKind,
+    gemini::GeminiProvider,
+    ollama::OllamaProvider,
+    openai::OpenaiProvider,
+    transport::{Target, Transport},
+    vllm::VllmProvider,
 };
 use crate::domain::provider::ProviderKind;
 
 /// Makes the adapter of one backend.
 ///
 /// # Errors
-/// A base URL that cannot be called, or a kind this version has no adapter for; shown as the backend's `error`.
+/// A base URL that cannot be called, or a hosted server without a key; shown as the backend's `error`.
 pub fn connect(
     kind: ProviderKind,
     is_hosted: bool,
@@ -20,13 +24,11 @@ pub fn connect(
 ) -> Result<Arc<dyn Provider>, ProviderError> {
     match kind {
         ProviderKind::Ollama => Ok(Arc::new(OllamaProvider::new(target, transport.clone())?)),
-        ProviderKind::Openai if is_hosted && target.api_key.is_none() => {
+        ProviderKind::Vllm => Ok(Arc::new(VllmProvider::new(target, transport.clone())?)),
+        ProviderKind::Openai | ProviderKind::Gemini if is_hosted && target.api_key.is_none() => {
             Err(ProviderError::new(ProviderErrorKind::Auth, "API key not configured"))
         }
         ProviderKind::Openai => Ok(Arc::new(OpenaiProvider::new(target, transport.clone())?)),
-        ProviderKind::Vllm | ProviderKind::Gemini => {
-            let message = format!("this version has no adapter for {kind} backends yet");
-            Err(ProviderError::new(ProviderErrorKind::Unsupported, message))
-        }
+        ProviderKind::Gemini => Ok(Arc::new(GeminiProvider::new(target, transport.clone())?)),
     }
 }

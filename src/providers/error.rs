@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    dialect::{openai::parse_error, reply::ReplyError},
+    dialect::{error_body::parse_error, reply::ReplyError},
     domain::failure::{Failure, FailureClass},
 };
 
@@ -32,8 +32,6 @@ pub enum ProviderErrorKind {
     Stalled,
     /// A reply that cannot be used: malformed, empty or withheld.
     Reply,
-    /// This version has no adapter for what was asked.
-    Unsupported,
 }
 
 /// One failed call.
@@ -52,6 +50,8 @@ pub struct ProviderError {
     pub is_explained: bool,
 }
 
+/// Longest wait that is passed on when a backend asks for more: nothing waits for a day because a server says so.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Characters of a backend's own words that are shown to a caller.
 const SHOWN_WORDS: usize = 200;
 
@@ -61,19 +61,25 @@ impl ProviderError {
         Self { kind, message: message.into(), status: None, retry_after: None, is_explained: false }
     }
 
-    /// From an answer that is no success.
+    /// From an answer that is no success; `retry_after` is what its headers say.
     pub(super) fn from_status(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let error = parse_error(body);
-        let too_long = ["context_length_exceeded", "exceed_context_size_error"];
+        let says = |word: &str| error.codes.iter().any(|code| code == word);
+        // vLLM has no code for it, but names the input as what is wrong.
+        let is_too_long = says("context_length_exceeded")
+            || says("exceed_context_size_error")
+            || (status == 400 && error.param == "input_tokens");
         let kind = match status {
-            _ if error.codes.iter().any(|code| too_long.contains(&code.as_str())) => ProviderErrorKind::ContextLength,
+            _ if is_too_long => ProviderErrorKind::ContextLength,
+            // Gemini's answer to a key that is none.
+            400 if says("API_KEY_INVALID") => ProviderErrorKind::Auth,
             429 => ProviderErrorKind::RateLimited,
             401 | 403 => ProviderErrorKind::Auth,
             502..=504 => ProviderErrorKind::Transient,
             500.. => ProviderErrorKind::Server,
             _ => ProviderErrorKind::Caller,
         };
-        let is_explained = !error.message.is_empty();
+        let retry_after = retry_after.or(error.retry_after).map(|wait| wait.min(LONGEST_WAIT));
         // Some servers repeat the key they refuse.
         let words = if kind == ProviderErrorKind::Auth { "check the API key".to_owned() } else { error.message };
         let words: String = words.chars().take(SHOWN_WORDS).collect();
@@ -81,18 +87,22 @@ impl ProviderError {
             "" => format!("the backend answered {status}"),
             words => format!("the backend answered {status}: {words}"),
         };
-        Self { kind, message, status: Some(status), retry_after, is_explained }
+        Self { kind, message, status: Some(status), retry_after, is_explained: error.is_protocol }
+    }
+
+    /// Whether the server does not have the route: a 404 or 405 that is not explained in its protocol.
+    pub(super) const fn is_unknown_route(&self) -> bool {
+        matches!(self.status, Some(404 | 405)) && !self.is_explained
     }
 
     /// Whether another backend may be tried for the same call: nothing of it can have been answered yet.
     pub const fn may_fail_over(&self) -> bool {
         use ProviderErrorKind::{
             Auth, Caller, Connect, ContextLength, Cut, RateLimited, Reply, Server, Stalled, Timeout, Transient,
-            Unsupported,
         };
         match self.kind {
             RateLimited | Transient | Connect | Timeout => true,
-            Caller | ContextLength | Auth | Server | Cut | Stalled | Reply | Unsupported => false,
+            Caller | ContextLength | Auth | Server | Cut | Stalled | Reply => false,
         }
     }
 }
@@ -107,7 +117,7 @@ impl From<ReplyError> for ProviderError {
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
         let class = match error.kind {
-            ProviderErrorKind::Caller | ProviderErrorKind::Unsupported => FailureClass::InvalidInput,
+            ProviderErrorKind::Caller => FailureClass::InvalidInput,
             ProviderErrorKind::RateLimited => FailureClass::RateLimit,
             ProviderErrorKind::ContextLength => FailureClass::ContextLength,
             ProviderErrorKind::Auth => FailureClass::Auth,
@@ -140,6 +150,21 @@ mod tests {
         }
         let body = br#"{"error":{"code":400,"message":"request (3031 tokens)","type":"exceed_context_size_error"}}"#;
         assert_eq!(ProviderError::from_status(400, None, body).kind, ProviderErrorKind::ContextLength);
+        let body = br#"{"error":{"message":"at least 2049 input tokens","type":"BadRequestError","param":"input_tokens","code":400}}"#;
+        assert_eq!(ProviderError::from_status(400, None, body).kind, ProviderErrorKind::ContextLength);
+        let body = br#"{"error":{"code":400,"message":"no key","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#;
+        assert_eq!(ProviderError::from_status(400, None, body).kind, ProviderErrorKind::Auth);
+    }
+
+    #[test]
+    fn a_wait_comes_from_the_header_or_the_body_and_is_bounded() {
+        let wait = |header: Option<u64>, body: &str| {
+            let header = header.map(Duration::from_secs);
+            ProviderError::from_status(429, header, body.as_bytes()).retry_after.map(|wait| wait.as_secs())
+        };
+        let body = r#"{"error":{"status":"RESOURCE_EXHAUSTED","message":"x","details":[{"retryDelay":"7s"}]}}"#;
+        assert_eq!((wait(Some(3), body), wait(None, body), wait(None, "")), (Some(3), Some(7), None));
+        assert_eq!(wait(Some(86_400), ""), Some(3600));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl OllamaProvider {
     }
 
     fn post<'a>(&'a self, url: &'a Url, body: Vec<u8>) -> Call<'a> {
-        Call { method: Method::POST, url, api_key: self.target.api_key.as_ref(), body: Some(body) }
+        Call { method: Method::POST, url, credential: self.target.bearer(), body: Some(body) }
     }
 
     /// Capabilities and context of one model, from memory or from the server; servers that do not tell leave guesses.
@@ -84,7 +84,7 @@ impl OllamaProvider {
 #[async_trait]
 impl Provider for OllamaProvider {
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
-        let call = Call { method: Method::GET, url: &self.tags, api_key: self.target.api_key.as_ref(), body: None };
+        let call = Call { method: Method::GET, url: &self.tags, credential: self.target.bearer(), body: None };
         let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
         // Side by side and each within its own time: one model that cannot be shown is no reason to lose the server.
         let shown = join_all(models.iter().map(|model| self.describe(model))).await;
@@ -110,7 +110,7 @@ impl Provider for OllamaProvider {
     async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
         let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
             // A server older than the route knows only the old one; one that knows the route says which model it lacks.
-            Err(error) if error.status == Some(404) && !error.is_explained => {
+            Err(error) if error.is_unknown_route() => {
                 self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
             }
             other => other?,
@@ -155,7 +155,7 @@ impl ModelStore for OllamaProvider {
         let call = Call {
             method: Method::DELETE,
             url: &self.delete,
-            api_key: self.target.api_key.as_ref(),
+            credential: self.target.bearer(),
             body: Some(ollama::model_body(model)),
         };
         match self.transport.send(call).await {

@@ -46,11 +46,33 @@ pub struct Transport {
     config: TransportConfig,
 }
 
+/// How a call proves that it may be made. A key goes into a header, never into a URL.
+#[derive(Clone, Copy)]
+pub(crate) enum Credential<'a> {
+    None,
+    /// `Authorization: Bearer`.
+    Bearer(&'a ApiKey),
+    /// Google's own header.
+    GoogleKey(&'a ApiKey),
+}
+
+impl Target {
+    /// The key as most servers take it.
+    pub(super) fn bearer(&self) -> Credential<'_> {
+        self.api_key.as_ref().map_or(Credential::None, Credential::Bearer)
+    }
+
+    /// The key as Google takes it.
+    pub(super) fn google_key(&self) -> Credential<'_> {
+        self.api_key.as_ref().map_or(Credential::None, Credential::GoogleKey)
+    }
+}
+
 /// One request to be sent.
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
-    pub(crate) api_key: Option<&'a ApiKey>,
+    pub(crate) credential: Credential<'a>,
     /// JSON; none for GET.
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -93,9 +115,11 @@ impl Transport {
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
     pub(super) async fn open(&self, call: Call<'_>) -> Result<Response, ProviderError> {
         let mut request = self.client.request(call.method, call.url.clone());
-        if let Some(key) = call.api_key {
-            request = request.bearer_auth(key.expose());
-        }
+        request = match call.credential {
+            Credential::None => request,
+            Credential::Bearer(key) => request.bearer_auth(key.expose()),
+            Credential::GoogleKey(key) => request.header("x-goog-api-key", secret(key)?),
+        };
         if let Some(body) = call.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
@@ -107,7 +131,7 @@ impl Transport {
         if status.is_success() {
             return Ok(response);
         }
-        let retry_after = retry_after(response.headers());
+        let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
         let body = collect(&mut response, self.config.idle, MAX_ERROR_BYTES).await.unwrap_or_default();
         Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
     }
@@ -163,15 +187,66 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// `retry-after-ms`, else `retry-after` in seconds; dates and nonsense count as absent.
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// A key as a header value that no debug output shows.
+fn secret(key: &ApiKey) -> Result<header::HeaderValue, ProviderError> {
+    let value = header::HeaderValue::try_from(key.expose());
+    let mut value = value.map_err(|_| {
+        ProviderError::new(ProviderErrorKind::Auth, "the API key has characters that no header can carry")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `retry-after-ms`, else `retry-after` in seconds or as a date; nonsense counts as absent, a date that has passed as now.
+pub(crate) fn retry_after(headers: &header::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"));
+    match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text("retry-after")?).ok()?;
+            Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+        }
+    }
 }
 
 /// A base URL with a path behind it.
 pub(super) fn join(base_url: &str, path: &str) -> Result<Url, ProviderError> {
     Url::parse(&format!("{base_url}{path}"))
         .map_err(|error| ProviderError::new(ProviderErrorKind::Connect, format!("the base URL is unusable: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_milliseconds_in_seconds_and_as_a_date() {
+        let now: jiff::Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (name, value, wait) in [
+            ("retry-after-ms", "1500", Some(1500)),
+            ("retry-after", "0.5", Some(500)),
+            ("retry-after", " 7 ", Some(7000)),
+            ("retry-after", "Fri, 02 Jan 2026 03:05:05 GMT", Some(60_000)),
+            ("retry-after", "Fri, 02 Jan 2026 03:04:00 GMT", Some(0)),
+            ("retry-after", "soon", None),
+            ("retry-after", "-1", None),
+            ("retry-after", "inf", None),
+        ] {
+            let headers = header::HeaderMap::from_iter([(
+                header::HeaderName::from_static(name),
+                header::HeaderValue::from_static(value),
+            )]);
+            assert_eq!(retry_after(&headers, now).map(|wait| wait.as_millis()), wait, "{value}");
+        }
+        assert_eq!(retry_after(&header::HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_key_is_no_part_of_what_a_header_shows() {
+        let value = secret(&ApiKey::new("AIza-secret-0123456789")).ok().unwrap();
+        assert!(!format!("{value:?}").contains("secret"));
+        assert!(secret(&ApiKey::new("two\nlines")).is_err());
+    }
 }

@@ -26,7 +26,7 @@ use crate::{
         provider::ProviderKind,
         route::ModelRoute,
     },
-    providers::{ProviderError, ProviderErrorKind},
+    providers::{Provider, ProviderError, ProviderErrorKind},
 };
 
 /// Backends one call may be tried on.
@@ -96,6 +96,22 @@ impl Dispatcher {
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, text: &str) -> Result<(Vec<f64>, Served), DispatchError> {
         self.run(route, Embed(text)).await
+    }
+
+    /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken
+    /// from them, and the call may go elsewhere all the same.
+    pub(super) fn likely_backends(&self, route: &ModelRoute) -> Vec<(Arc<dyn Provider>, String)> {
+        let found = self.plan(route).ok().and_then(|plan| plan.found);
+        let mut candidates = found.map(|found| found.candidates).unwrap_or_default();
+        candidates.sort_by_key(|candidate| candidate.tier);
+        candidates.into_iter().map(|candidate| (candidate.provider, candidate.model)).collect()
+    }
+
+    /// The model a call would go to, by its name where it is served, else as it was asked for.
+    pub(super) fn likely_model(&self, route: &ModelRoute) -> String {
+        let served = self.likely_backends(route).into_iter().next().map(|(_, model)| model);
+        let asked = || route.names.first().cloned();
+        served.or_else(asked).unwrap_or_else(|| self.defaults.of(route.capability).0.to_owned())
     }
 
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(C::Answer, Served), DispatchError> {

@@ -23,6 +23,7 @@ use self::steps::Watch;
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
+    counter::TokenCounter,
     dispatch::Dispatcher,
     mailbox::{Address, Bounds, Envelope, Lane},
 };
@@ -42,6 +43,7 @@ const BOUNDS: Bounds = Bounds { data: 1, control: 16 };
 #[derive(Clone)]
 pub(super) struct RunDeps {
     pub(super) dispatcher: Dispatcher,
+    pub(super) counter: TokenCounter,
     pub(super) hooks: HookClient,
     pub(super) alerts: AlertLog,
     pub(super) settings: Arc<EngineSettings>,
@@ -252,8 +254,10 @@ mod tests {
         let transport =
             Transport::new(TransportConfig { connect: time, first_byte: time, idle: time, total: time }).unwrap();
         let store = EmbeddedStore::open(EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None });
+        let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults);
         RunDeps {
-            dispatcher: Dispatcher::new(Arc::new(Directory::default()), defaults),
+            counter: TokenCounter::new(dispatcher.clone(), None),
+            dispatcher,
             hooks: HookClient::new(store.unwrap(), transport),
             alerts: AlertLog::default(),
             settings: Arc::new(EngineSettings {

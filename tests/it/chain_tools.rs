@@ -30,10 +30,16 @@ impl Left {
 
 /// Runs `penstock chain` to its end, in a folder, with nothing in its environment.
 async fn chain(folder: &Path, arguments: &[&str], input: &str) -> Left {
+    chain_with(folder, arguments, input, &[]).await
+}
+
+/// The same with this in its environment.
+async fn chain_with(folder: &Path, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Left {
     let mut child = Command::new(env!("CARGO_BIN_EXE_penstock"))
         .arg("chain")
         .args(arguments)
         .env_clear()
+        .envs(environment.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -323,6 +329,11 @@ async fn findings_are_shown_with_their_line_and_a_mark_under_the_place() {
     assert_eq!(left.stderr, "");
     let left = chain(folder.path(), &["check", "--color", "always", "wrong.yaml"], "").await.expect(1);
     golden("check_in_colour.txt", &left.stdout);
+    let forced = chain_with(folder.path(), &["check", "wrong.yaml"], "", &[("CLICOLOR_FORCE", "1")]).await.expect(1);
+    assert_eq!(forced.stdout, left.stdout);
+    let refused = [("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")];
+    let plain = chain_with(folder.path(), &["check", "wrong.yaml"], "", &refused).await.expect(1);
+    assert!(!plain.stdout.contains('\u{1b}'), "{plain:?}");
     let left = chain(folder.path(), &["check", "wrong.yaml", "no.yaml"], "").await.expect(2);
     assert!(left.stderr.contains("no.yaml cannot be read") && left.stdout.contains("1 file:"), "{left:?}");
 }

@@ -30,7 +30,7 @@ async fn a_bad_setting_ends_the_start_with_one_line_before_any_socket_opens() {
         ("DATABASE_URL", "postgres://me:hunter2@db/x"),
         ("KV_HOST", "valkey:6379"),
         ("NATS_URL", "nats://nats:4222"),
-        ("TOKENIZER_SERVICE_URL", "http://tokens"),
+        ("TOKENIZER_SERVICE_URL", "tokens:8080"),
         ("port", "http"),
         ("ADDR", "not an address"),
         ("TASK_PROVIDER", "acme"),

@@ -111,6 +111,17 @@ async fn every_way_a_hook_can_fail_is_a_failure_of_the_task() {
 }
 
 #[tokio::test]
+async fn a_hook_that_says_when_to_come_again_is_called_no_sooner() {
+    let HookScene { server, hook, .. } = scene(1_000).await;
+    hook.script(hook_rule().times(1).status(503).header("retry-after-ms", "80"));
+    let policy = json!({"retry_policy": {"initial_backoff": "1ms", "max_backoff": "2ms", "retry_on": ["hook_error"]}});
+    let began = Instant::now();
+    let answer = run_with(&server, policy).await.expect(200).json();
+    assert_eq!(answer["state"].as_array().unwrap().len(), 2, "{answer}");
+    assert!(began.elapsed() >= Duration::from_millis(80), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn the_status_of_a_refusal_is_the_transition_of_the_step() {
     let HookScene { server, hook, .. } = scene(1_000).await;
     hook.script(hook_rule().status(404));

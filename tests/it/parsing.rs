@@ -1,7 +1,7 @@
 //! Chains that route by a number, a range or a command, and that end with a response of OpenAI's chat API
 //! (`docs/workflow-spec.md`, handlers).
 
-use loadtest::sim::{Route, Rule, SimBackend};
+use loadtest::sim::{Flavour, Route, Rule, SimBackend};
 use serde_json::{Value, json};
 
 use crate::support::{Scene, TestServer};
@@ -51,9 +51,27 @@ async fn a_server_that_speaks_openais_api_is_told_the_form_of_the_number_it_is_a
         assert_eq!(server.post("/tasks", body).await.expect(200).json()["output"], output, "{handler}");
         let record = sim.record();
         let format = record.of(Route::Chat).last().unwrap().json()["response_format"].clone();
+        // OpenAI takes objects only: the form is asked for as the one field of an object, which the chain never sees.
+        let schema = json!({"type": "object", "properties": {"answer": schema}, "required": ["answer"],
+            "additionalProperties": false});
         let expected =
             json!({"type": "json_schema", "json_schema": {"name": "reply", "strict": true, "schema": schema}});
         assert_eq!(format, expected, "{handler}");
+    }
+}
+
+#[tokio::test]
+async fn llama_cpps_server_is_spared_the_object_around_the_form() {
+    let server = TestServer::start(&[]).await;
+    let sim = SimBackend::openai().flavour(Flavour::LlamaCpp).model("chat:1b").start().await.unwrap();
+    server.ready("l", "openai", &sim).await;
+    for (handler, schema, reply, output) in parsing() {
+        sim.script(Rule::on(Route::Chat).times(1).reply(reply));
+        let body = json!({"input": "How many?", "chain": only(handler, &json!({}))});
+        assert_eq!(server.post("/tasks", body).await.expect(200).json()["output"], output, "{handler}");
+        let record = sim.record();
+        let format = record.of(Route::Chat).last().unwrap().json()["response_format"].clone();
+        assert_eq!(format["json_schema"]["schema"], schema, "{handler}");
     }
 }
 

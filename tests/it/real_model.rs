@@ -1,5 +1,5 @@
-//! The whole road on a real language model: a prompt, embeddings, the README's chain and constrained numbers. `tests/run.sh` starts the model
-//! servers and names them in the environment.
+//! The whole road on a real language model: a prompt, embeddings, the README's chain, constrained numbers and JSON, a limit
+//! of tokens, and examples. `tests/run.sh` starts the model servers and names them in the environment.
 
 use serde_json::json;
 
@@ -92,4 +92,60 @@ async fn a_real_model_answers_in_numbers_and_ranges_only() {
             server.post("/tasks", json!({"input": prompt, "chain": {"tasks": tasks}})).await.expect(200).json();
         assert_eq!(answer["outputType"], output_type, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_real_model_answers_in_json_of_a_schema() {
+    let Some(server) = server().await else { return };
+    let object = json!({"type": "object", "additionalProperties": false, "required": ["city", "mood", "stars"], "properties": {
+        "city": {"type": "string", "maxLength": 20},
+        "mood": {"enum": ["good", "bad"]},
+        "stars": {"type": "integer", "minimum": 1, "maximum": 5}}});
+    // A root that is no object, too.
+    let list = json!({"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 2, "maxItems": 3});
+    for schema in [object, list] {
+        let tasks = json!([{"id": "t", "handler": "parse_json", "output_schema": schema, "repair_attempts": 0,
+            "transition": {"branches": [{"operator": "default"}]}}]);
+        let body = json!({"input": "I loved my stay in Oslo, all was red and blue.", "chain": {"tasks": tasks}});
+        let answer = server.post("/tasks", body).await.expect(200).json();
+        let fits = jsonschema::validator_for(&schema).unwrap().is_valid(&answer["output"]);
+        assert!(fits, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_models_own_count_decides_a_token_limit() {
+    let Some(server) = server().await else { return };
+    let text = "国际化是让软件适应不同语言的过程。";
+    let counted = reqwest::Client::new()
+        .post(format!("{}/tokenize", told(CHAT_URL).unwrap()))
+        .body(json!({"content": text}).to_string())
+        .header("content-type", "application/json");
+    let counted: serde_json::Value =
+        serde_json::from_str(&counted.send().await.unwrap().text().await.unwrap()).unwrap();
+    let tokens = counted["tokens"].as_array().unwrap().len() as u64;
+    assert!(tokens > penstock::engine::tokens::count(text) + 5, "the built-in vocabulary would do as well: {tokens}");
+    let limited = |token_limit: u64| {
+        let tasks = json!([{"id": "t", "handler": "model_execution", "execute_config": {"max_tokens": 4},
+            "transition": {"branches": [{"operator": "default"}]}}]);
+        json!({"input": text, "chain": {"token_limit": token_limit, "tasks": tasks}})
+    };
+    server.post("/tasks", limited(tokens)).await.expect(200);
+    let refused = server.post("/tasks", limited(tokens - 1)).await;
+    assert!(refused.status >= 400 && refused.error().contains(&tokens.to_string()), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_real_model_sorts_the_tickets_of_the_triage_example() {
+    let Some(server) = server().await else { return };
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/triage.yaml")).unwrap();
+    let answer = server.post_as("/tasks", "application/yaml", file).await.expect(200).json();
+    let state = answer["state"].as_array().unwrap();
+    assert_eq!(state.len(), 2, "the first reply is one of the queues: {answer}");
+    let (queue, next) = (state[0]["transition"].as_str().unwrap(), state[1]["taskID"].as_str().unwrap());
+    assert!(
+        matches!((queue, next), ("billing", "billing") | ("technical", "technical") | ("other", "person")),
+        "{answer}"
+    );
+    assert!(!answer["output"].as_str().unwrap().is_empty());
 }

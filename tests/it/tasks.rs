@@ -281,7 +281,7 @@ async fn a_choice_is_constrained_where_the_backend_can() {
     assert_eq!(run(&server, choosing("auto")).await.expect(200).json()["output"], "no");
     let body = openai.record().of(Route::Chat)[0].json();
     assert_eq!(body["response_format"]["type"], "json_schema");
-    assert_eq!(body["response_format"]["json_schema"]["schema"], schema);
+    assert_eq!(body["response_format"]["json_schema"]["schema"]["properties"]["answer"], schema);
 }
 
 #[tokio::test]
@@ -298,4 +298,10 @@ async fn a_backend_that_refuses_constraints_is_asked_without_and_remembered() {
     let constrained: Vec<bool> =
         record.of(Route::Generate).iter().map(|call| call.json().get("format").is_some()).collect();
     assert_eq!(constrained, [true, false, false]);
+    // What was refused is one kind of form; another is tried.
+    sim.script(Rule::on(Route::Generate).reply("4"));
+    run(&server, only("parse_number", json!({"on_failure": "end"}))).await;
+    let record = sim.record();
+    let number = record.of(Route::Generate).last().unwrap().json();
+    assert_eq!(number["format"], json!({"type": "integer"}));
 }

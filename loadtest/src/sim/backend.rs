@@ -15,6 +15,7 @@ use crate::sim::{
     desk::Desk,
     dialect::Dialect,
     gate::{Gates, HoldGate},
+    gemini::Gemini,
     library::{Library, Naming},
     model::SimModel,
     ollama::Ollama,
@@ -29,26 +30,35 @@ use crate::sim::{
 
 /// A simulated backend before it starts.
 pub struct SimBuilder {
-    /// None: Ollama.
-    flavour: Option<Flavour>,
+    kind: Kind,
     models: Vec<SimModel>,
     catalog: Vec<SimModel>,
     key: Option<String>,
     port: u16,
     pull_interval: Duration,
     keep_requests: bool,
+    page_size: usize,
+}
+
+/// Which protocol is spoken.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ollama,
+    OpenAi(Flavour),
+    Gemini,
 }
 
 impl SimBuilder {
-    fn new(flavour: Option<Flavour>) -> Self {
+    fn new(kind: Kind) -> Self {
         Self {
-            flavour,
+            kind,
             models: Vec::new(),
             catalog: Vec::new(),
             key: None,
             port: 0,
             pull_interval: Duration::ZERO,
             keep_requests: true,
+            page_size: usize::MAX,
         }
     }
 
@@ -64,15 +74,23 @@ impl SimBuilder {
         self
     }
 
-    /// Demands this key as a bearer token (OpenAI-compatible servers; Ollama has no keys).
+    /// Demands this key: as a bearer token (OpenAI-compatible servers) or in Google's header (Gemini). Ollama has no keys.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Which OpenAI-compatible server to be; an Ollama stays one.
+    /// Which OpenAI-compatible server to be; an Ollama and a Gemini stay what they are.
     pub fn flavour(mut self, flavour: Flavour) -> Self {
-        self.flavour = self.flavour.map(|_| flavour);
+        if let Kind::OpenAi(own) = &mut self.kind {
+            *own = flavour;
+        }
+        self
+    }
+
+    /// Lists at most so many models in one page (Gemini).
+    pub fn page_size(mut self, models: usize) -> Self {
+        self.page_size = models;
         self
     }
 
@@ -96,20 +114,21 @@ impl SimBuilder {
 
     /// Starts to listen on 127.0.0.1.
     pub async fn start(self) -> io::Result<SimBackend> {
-        let naming = match self.flavour {
-            None => Naming::Tagged,
-            Some(Flavour::LlamaCpp) => Naming::Any,
-            Some(_) => Naming::Exact,
+        let naming = match self.kind {
+            Kind::Ollama => Naming::Tagged,
+            Kind::OpenAi(Flavour::LlamaCpp) => Naming::Any,
+            Kind::OpenAi(_) | Kind::Gemini => Naming::Exact,
         };
         let library = Library::new(naming, self.models, self.catalog);
         let gates = Arc::new(Gates::default());
-        let dialect: Arc<dyn Dialect> = match self.flavour {
-            None => {
+        let dialect: Arc<dyn Dialect> = match self.kind {
+            Kind::Ollama => {
                 let (library, gates) = (Arc::clone(&library), Arc::clone(&gates));
                 let puller = Puller { library: Arc::clone(&library), gates, interval: self.pull_interval };
                 Arc::new(Ollama::new(library, puller))
             }
-            Some(flavour) => Arc::new(OpenAi::new(Arc::clone(&library), flavour, self.key)),
+            Kind::OpenAi(flavour) => Arc::new(OpenAi::new(Arc::clone(&library), flavour, self.key)),
+            Kind::Gemini => Arc::new(Gemini::new(Arc::clone(&library), self.key, self.page_size)),
         };
         let server = SimServer::open(self.port, dialect, gates, self.keep_requests).await?;
         Ok(SimBackend { server, library })
@@ -125,12 +144,22 @@ pub struct SimBackend {
 impl SimBackend {
     /// An Ollama, without models at first.
     pub fn ollama() -> SimBuilder {
-        SimBuilder::new(None)
+        SimBuilder::new(Kind::Ollama)
     }
 
     /// An OpenAI-compatible server, without models at first; [`SimBuilder::flavour`] chooses which.
     pub fn openai() -> SimBuilder {
-        SimBuilder::new(Some(Flavour::OpenAi))
+        SimBuilder::new(Kind::OpenAi(Flavour::OpenAi))
+    }
+
+    /// A vLLM server, without models at first.
+    pub fn vllm() -> SimBuilder {
+        Self::openai().flavour(Flavour::Vllm)
+    }
+
+    /// A Gemini, without models at first.
+    pub fn gemini() -> SimBuilder {
+        SimBuilder::new(Kind::Gemini)
     }
 
     /// The base URL OpenAI clients take: with `/v1`.

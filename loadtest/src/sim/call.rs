@@ -15,6 +15,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     /// Path without the query.
     pub(crate) path: String,
+    /// What follows the `?`, or empty.
+    pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// The body's fields; the decoder's words when it is not what the dialects take. An empty body has no fields.
@@ -23,11 +25,16 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(route: Route, head: hyper::http::request::Parts, body: Bytes) -> Self {
-        let fields = match body.is_empty() {
+        let path = head.uri.path().to_owned();
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let mut fields: Result<Fields, String> = match body.is_empty() {
             true => Ok(Fields::default()),
             false => serde_json::from_slice(&body).map_err(|error| error.to_string()),
         };
-        Self { route, method: head.method, path: head.uri.path().to_owned(), headers: head.headers, body, fields }
+        if let (Ok(fields), Some(model)) = (&mut fields, model_in(&path)) {
+            fields.model = Some(model.to_owned());
+        }
+        Self { route, method: head.method, path, query, headers: head.headers, body, fields }
     }
 
     /// The model asked for, if the body names one.
@@ -46,7 +53,12 @@ impl Call {
     }
 }
 
-/// The fields of both dialects that change an answer. All others are skipped by the decoder.
+/// The model that a path of Gemini names: `…/models/NAME:method`.
+fn model_in(path: &str) -> Option<&str> {
+    Some(path.split_once("/models/")?.1.rsplit_once(':')?.0)
+}
+
+/// The fields of all dialects that change an answer. All others are skipped by the decoder.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Fields {
@@ -54,6 +66,7 @@ pub(crate) struct Fields {
     /// Ollama's old name of `model`.
     name: Option<String>,
     pub(crate) stream: Option<bool>,
+    #[serde(alias = "contents")]
     pub(crate) messages: Option<Vec<Message>>,
     pub(crate) prompt: Option<Input>,
     pub(crate) system: Option<String>,
@@ -72,7 +85,17 @@ pub(crate) struct Fields {
     pub(crate) encoding_format: Option<String>,
     /// OpenAI: `{"type":"json_schema","json_schema":{"schema":…}}` or `{"type":"json_object"}`.
     pub(crate) response_format: Option<Value>,
+    /// vLLM: one of `choice`, `regex`, `json`, …
+    pub(crate) structured_outputs: Option<Value>,
     pub(crate) stream_options: Option<StreamOptions>,
+    /// Gemini.
+    #[serde(alias = "systemInstruction")]
+    system_instruction: Option<Message>,
+    /// Gemini: what is embedded. llama.cpp: the text that is counted.
+    pub(crate) content: Option<Piece>,
+    /// Gemini.
+    #[serde(rename = "generationConfig", alias = "generation_config")]
+    pub(crate) generation_config: Option<GenerationConfig>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
 }
@@ -82,8 +105,40 @@ pub(crate) struct Fields {
 pub(crate) struct Message {
     #[serde(default)]
     pub(crate) role: String,
-    #[serde(default)]
+    #[serde(default, alias = "parts")]
     content: Option<Content>,
+}
+
+/// A single text, in either of two shapes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Piece {
+    Text(String),
+    Message(Message),
+}
+
+impl Piece {
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Text(text) => vec![text],
+            Self::Message(message) => message.texts().collect(),
+        }
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> String {
+        self.texts().concat()
+    }
+}
+
+/// Gemini's `generationConfig`, as far as it decides the answer.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GenerationConfig {
+    max_output_tokens: Option<i64>,
+    pub(crate) response_mime_type: Option<String>,
+    pub(crate) response_schema: Option<Value>,
+    pub(crate) response_json_schema: Option<Value>,
 }
 
 /// Ollama's `options`, of which only the bound of the answer matters here.
@@ -163,7 +218,8 @@ impl Fields {
 
     /// Every text that reaches the model.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        let messages = self.messages.iter().flatten().flat_map(Message::texts);
+        let messages = self.system_instruction.iter().chain(self.messages.iter().flatten()).flat_map(Message::texts);
+        let messages = messages.chain(self.content.iter().flat_map(Piece::texts));
         let inputs = self.prompt.iter().chain(&self.input).flat_map(Input::texts).map(String::as_str);
         self.system.as_deref().into_iter().chain(messages).chain(inputs)
     }
@@ -186,12 +242,13 @@ impl Fields {
     /// The bound of the answer in tokens under any of its names; negative means none.
     pub(crate) fn answer_limit(&self) -> Option<usize> {
         let ollama = self.options.as_ref().and_then(|options| options.num_predict);
-        let limit = self.max_completion_tokens.or(self.max_tokens).or(ollama)?;
+        let gemini = self.generation_config.as_ref().and_then(|config| config.max_output_tokens);
+        let limit = self.max_completion_tokens.or(self.max_tokens).or(ollama).or(gemini)?;
         usize::try_from(limit).ok()
     }
 
     fn has_text(&self) -> bool {
-        self.messages.is_some() || self.prompt.is_some() || self.input.is_some()
+        self.messages.is_some() || self.prompt.is_some() || self.input.is_some() || self.content.is_some()
     }
 }
 

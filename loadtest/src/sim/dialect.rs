@@ -1,4 +1,4 @@
-//! What the desk asks of a server's protocol; one file a dialect implements it (`ollama`, `openai`, `hook`).
+//! What the desk asks of a server's protocol; one file a dialect implements it (`ollama`, `openai`, `gemini`, `hook`, `tokenizer`).
 
 use bytes::Bytes;
 use hyper::Method;

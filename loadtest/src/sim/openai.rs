@@ -3,7 +3,9 @@
 mod chat;
 mod embed;
 mod flavour;
+mod format;
 mod models;
+mod tokenize;
 
 pub use flavour::Flavour;
 
@@ -55,13 +57,14 @@ impl OpenAi {
             Route::List => return Ok(models::list(&self.library, self.flavour)),
             Route::Show => return models::one(&self.library, self.flavour, &call.path),
             Route::WrongMethod => return Err(self.flavour.wrong_method(call)),
-            Route::Chat | Route::Generate | Route::Embed => {}
+            Route::Chat | Route::Generate | Route::Embed | Route::Tokenize => {}
             _ => return Err(self.flavour.unknown_path(call)),
         }
         let fields = call.fields.as_ref().map_err(|words| self.flavour.refused(400, "invalid_request_error", words))?;
         let (name, model) = self.model(fields)?;
         match call.route {
             Route::Embed => embed::embed(&name, &model, fields, self.flavour),
+            Route::Tokenize => tokenize::tokenize(&model, fields, self.flavour),
             Route::Generate => chat::complete(&name, &model, fields, effect, self.flavour),
             _ => chat::chat(&name, &model, fields, effect, self.flavour),
         }

@@ -46,6 +46,8 @@ pub struct SeenRequest {
     pub method: Method,
     /// Path without the query.
     pub path: String,
+    /// What follows the `?`, or empty.
+    pub query: String,
     /// Headers as sent.
     pub headers: HeaderMap,
     /// Body as sent.
@@ -185,6 +187,7 @@ impl Recorder {
             route: call.route,
             method: call.method.clone(),
             path: call.path.clone(),
+            query: call.query.clone(),
             headers: call.headers.clone(),
             body: call.body.clone(),
             model: call.model().map(str::to_owned),

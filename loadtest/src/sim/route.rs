@@ -6,15 +6,15 @@
 pub enum Route {
     /// Ollama's `/`.
     Home,
-    /// `/health` of llama.cpp and vLLM.
+    /// `/health` of llama.cpp and vLLM, `/healthz` of a tokenizer service.
     Health,
     /// `/api/version`, vLLM's `/version`.
     Version,
     /// llama.cpp's `/props`.
     Props,
-    /// Installed or served models: `/api/tags`, `/v1/models`.
+    /// Installed or served models: `/api/tags`, `/v1/models`, Gemini's `models`.
     List,
-    /// One model: `/api/show`, `/v1/models/NAME`.
+    /// One model: `/api/show`, `/v1/models/NAME`, Gemini's `models/NAME`.
     Show,
     /// Loaded models: `/api/ps`.
     Running,
@@ -22,12 +22,14 @@ pub enum Route {
     Pull,
     /// `/api/delete`.
     Delete,
-    /// `/api/chat`, `/v1/chat/completions`.
+    /// `/api/chat`, `/v1/chat/completions`, Gemini's `:generateContent`.
     Chat,
     /// `/api/generate`, `/v1/completions`.
     Generate,
-    /// `/api/embed`, `/api/embeddings`, `/v1/embeddings`.
+    /// `/api/embed`, `/api/embeddings`, `/v1/embeddings`, Gemini's `:embedContent`.
     Embed,
+    /// `/tokenize` of llama.cpp, vLLM and a tokenizer service, Gemini's `:countTokens`.
+    Tokenize,
     /// Any call of a simulated hook.
     Hook,
     /// A known path with a method it does not take.

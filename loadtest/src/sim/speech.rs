@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sim::{
     call::{Fields, token_count},
-    schema,
+    pattern, schema,
     script::Effect,
 };
 
@@ -20,6 +20,10 @@ pub(crate) enum Form<'a> {
     Json,
     /// JSON of this schema.
     Schema(&'a Value),
+    /// One of these bare texts (vLLM).
+    Choice(&'a [Value]),
+    /// A bare text that this pattern matches (vLLM).
+    Pattern(&'a str),
 }
 
 /// An answer in the model's own units, before any dialect frames it.
@@ -39,6 +43,8 @@ impl Speech {
         let mut chunks = match (&effect.reply, form) {
             (Some(reply), form) => fitted(reply, form),
             (None, Form::Schema(schema)) => words(&schema::sample(schema).to_string()),
+            (None, Form::Choice(texts)) => words(texts.first().and_then(Value::as_str).unwrap_or_default()),
+            (None, Form::Pattern(pattern)) => words(&pattern::sample(pattern).unwrap_or_default()),
             (None, Form::Json) => words(r#"{"answer": "ok"}"#),
             (None, Form::Free) => words(&echo(&fields.last_said())),
         };
@@ -83,15 +89,23 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// A held model cannot say a bare word where the schema wants that word as a JSON string.
+/// A held model cannot say a bare word where the schema wants that word as a JSON string, nor leave out the object
+/// around the only thing it is asked for.
 fn fitted(reply: &[String], form: &Form<'_>) -> Vec<String> {
+    let Form::Schema(schema) = form else { return reply.to_vec() };
     let text: Cow<'_, str> = match reply {
         [only] => Cow::Borrowed(only),
         several => Cow::Owned(several.concat()),
     };
-    match form {
-        Form::Schema(schema) if schema::allows(schema, &text) => words(&Value::from(text).to_string()),
-        _ => reply.to_vec(),
+    if schema::allows(schema, &text) {
+        return words(&Value::from(text).to_string());
+    }
+    let value = serde_json::from_str::<Value>(&text).ok();
+    match schema::only_property(schema) {
+        Some(_) if value.as_ref().is_some_and(Value::is_object) => reply.to_vec(),
+        Some((name, property)) if schema::allows(property, &text) => words(&json!({ name: text }).to_string()),
+        Some((name, _)) => value.map_or_else(|| reply.to_vec(), |value| words(&json!({ name: value }).to_string())),
+        None => reply.to_vec(),
     }
 }
 
@@ -101,8 +115,6 @@ fn echo(said: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn fields(body: Value) -> Fields {
@@ -130,5 +142,26 @@ mod tests {
         let speak = |effect: &Effect| Speech::compose(&Fields::default(), &Form::Schema(&schema), effect).text();
         assert_eq!(speak(&effect), r#""no""#);
         assert_eq!(speak(&Effect::default()), r#""yes""#);
+    }
+
+    #[test]
+    fn what_is_asked_for_in_an_object_is_said_in_it() {
+        for (property, reply, said) in [
+            (json!({"enum": ["yes", "no"]}), "no", r#"{"answer":"no"}"#),
+            (json!({"type": "integer"}), "4", r#"{"answer":4}"#),
+            (json!({"type": "integer"}), r#"{"answer": 4}"#, r#"{"answer": 4}"#),
+            (json!({"type": "integer"}), "no number", "no number"),
+        ] {
+            let schema = json!({"type": "object", "properties": {"answer": property}});
+            let effect = Effect { reply: Some(vec![reply.into()]), ..Effect::default() };
+            assert_eq!(Speech::compose(&Fields::default(), &Form::Schema(&schema), &effect).text(), said);
+        }
+    }
+
+    #[test]
+    fn bare_forms_are_kept() {
+        let speak = |form: &Form<'_>| Speech::compose(&Fields::default(), form, &Effect::default()).text();
+        assert_eq!(speak(&Form::Choice(&[json!("valid"), json!("invalid")])), "valid");
+        assert_eq!(speak(&Form::Pattern("[0-9]+-[0-9]+")), "1-1");
     }
 }

@@ -87,13 +87,71 @@ async fn embeddings_as_numbers_and_as_base64() {
 
 #[tokio::test]
 async fn a_response_format_is_kept() {
-    let sim = sim(Flavour::OpenAi).await.unwrap();
+    let sim = sim(Flavour::LlamaCpp).await.unwrap();
     let mut ask = chat(false);
     for (schema, text) in [(json!({"enum": ["yes", "no"]}), "\"yes\""), (json!({"const": 3}), "3")] {
         ask["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
         let reply = post(sim.addr(), "/v1/chat/completions", ask.clone()).await.unwrap().json();
         assert_eq!(reply["choices"][0]["message"]["content"], text);
     }
+}
+
+#[tokio::test]
+async fn openai_takes_objects_only_and_closed_ones_when_it_is_strict() {
+    let sim = sim(Flavour::OpenAi).await.unwrap();
+    let open = json!({"type": "object", "properties": {"a": {"const": 1}}});
+    let closed =
+        json!({"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": false});
+    for (strict, schema, status) in [
+        (false, json!({"type": "array", "items": {"const": 1}}), 400),
+        (false, open.clone(), 200),
+        (true, open, 400),
+        (true, closed, 200),
+    ] {
+        let mut ask = chat(false);
+        ask["response_format"] =
+            json!({"type": "json_schema", "json_schema": {"name": "n", "strict": strict, "schema": schema}});
+        let reply = post(sim.addr(), "/v1/chat/completions", ask).await.unwrap();
+        assert_eq!(reply.status.as_u16(), status, "{schema}");
+    }
+    let mut ask = chat(false);
+    ask["structured_outputs"] = json!({"choice": ["a"]});
+    assert_eq!(post(sim.addr(), "/v1/chat/completions", ask).await.unwrap().status.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn vllm_holds_a_reply_to_a_choice_or_a_pattern() {
+    let sim = sim(Flavour::Vllm).await.unwrap();
+    for (form, text) in [
+        (json!({"choice": ["valid", "invalid"]}), "valid"),
+        (json!({"regex": "[0-9]+-[0-9]+"}), "1-1"),
+        (json!({"json": {"const": 3}}), "3"),
+    ] {
+        let mut ask = chat(false);
+        ask["structured_outputs"] = form;
+        let reply = post(sim.addr(), "/v1/chat/completions", ask).await.unwrap().json();
+        assert_eq!(reply["choices"][0]["message"]["content"], text);
+    }
+    for form in [json!({}), json!({"choice": []}), json!({"choice": ["a"], "regex": "a"}), json!({"regexp": "a"})] {
+        let mut ask = chat(false);
+        ask["structured_outputs"] = form;
+        assert_eq!(post(sim.addr(), "/v1/chat/completions", ask).await.unwrap().status.as_u16(), 400);
+    }
+}
+
+#[tokio::test]
+async fn llama_cpp_and_vllm_count_tokens_in_their_own_words() {
+    let llama = sim(Flavour::LlamaCpp).await.unwrap();
+    let counted = post(llama.addr(), "/tokenize", json!({"content": "12345678"})).await.unwrap().json();
+    assert_eq!(counted, json!({"tokens": [1, 2]}));
+    let vllm = sim(Flavour::Vllm).await.unwrap();
+    let counted = post(vllm.addr(), "/tokenize", json!({"model": "m", "prompt": "12345678"})).await.unwrap().json();
+    assert_eq!((&counted["count"], &counted["max_model_len"]), (&json!(2), &json!(10)));
+    for (sim, body) in [(&llama, json!({"prompt": "a"})), (&vllm, json!({"model": "m", "content": "a"}))] {
+        assert_eq!(post(sim.addr(), "/tokenize", body).await.unwrap().status.as_u16(), 400);
+    }
+    let openai = sim(Flavour::OpenAi).await.unwrap();
+    assert_eq!(post(openai.addr(), "/tokenize", json!({"content": "a"})).await.unwrap().status.as_u16(), 404);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The largest request body, unless a server is told otherwise; a larger file could not be sent to one.
-const MAX_BYTES: u64 = 10 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 10 * 1024 * 1024;
 
 /// A file as it is written, and what it says.
 pub(super) struct TextFile {

@@ -77,6 +77,28 @@ fn control_flow_is_gos() {
 }
 
 #[test]
+fn false_zero_null_and_everything_empty_count_as_false() {
+    let false_ones =
+        [".no", ".zero", ".empty", ".nothing", ".none", ".blank", ".absent", "false", "0", "0.0", "\"\"", "``"];
+    for value in false_ones {
+        renders(&[(&format!("{{{{if {value}}}}}true{{{{else}}}}false{{{{end}}}}"), "false")]);
+    }
+    for value in [".yes", ".n", ".half", ".name", ".list", ".map", "true", "-1", "\" \"", "\"false\""] {
+        renders(&[(&format!("{{{{if {value}}}}}true{{{{else}}}}false{{{{end}}}}"), "true")]);
+    }
+}
+
+#[test]
+fn the_dollar_is_all_variables_and_false_is_a_literal() {
+    let variables = json!({"b": 1, "a": {"c": [true, null, 0.5]}});
+    assert_eq!(render("{{$}}", variables.clone()).as_deref(), Ok(r#"{"a":{"c":[true,null,0.5]},"b":1}"#));
+    assert_eq!(
+        render("{{.}}{{false}}{{with .a}}{{.}}{{end}}", variables).as_deref(),
+        Ok(r#"{"a":{"c":[true,null,0.5]},"b":1}false{"c":[true,null,0.5]}"#)
+    );
+}
+
+#[test]
 fn comments_trims_literals_and_pipelines_are_gos() {
     renders(&[
         ("a{{/* note */}}b", "ab"),

@@ -199,3 +199,6 @@ impl Check<'_> {
 fn dotted(field: &str) -> String {
     field.replace('/', ".")
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::{
     domain::{
         backend::Backend,
         ids::BackendId,
+        message::ConstraintKind,
         model::{ObservedModel, normalised, normalised_stem, with_tag},
         time::Timestamp,
     },
@@ -137,8 +138,8 @@ pub struct BackendCell {
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
-    /// Models that refused a constrained reply; asked without from then on.
-    pub(in crate::runtime) unconstrained: ArcSwap<HashSet<String>>,
+    /// Forms of reply that models refused to be held to; asked without from then on.
+    pub(in crate::runtime) unconstrained: ArcSwap<HashSet<(String, ConstraintKind)>>,
     /// Downloads a user cancelled, with the declaration in force then; kept across crashes of the actor.
     pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
     pools: ArcSwap<Vec<Weak<PoolCell>>>,

@@ -1,7 +1,7 @@
 //! The kinds of call that are dispatched, each as it is made on whichever backend gets it.
 
 use crate::{
-    domain::message::{ChatCall, Completion},
+    domain::message::{ChatCall, Completion, Constraint},
     providers::{ProviderError, ProviderErrorKind},
     runtime::pool::Candidate,
 };
@@ -28,24 +28,29 @@ pub(super) struct Generate<'a>(pub(super) &'a ChatCall);
 impl Call for Generate<'_> {
     type Answer = Completion;
 
-    /// A constrained reply that the backend refuses is asked for again without the constraint, and the refusal
-    /// remembered once the plain call has worked.
+    /// A constrained reply that the backend refuses is asked for again without the constraint. Once the plain call has
+    /// worked, the refusal is remembered for this model and kind of constraint: a server that knows no patterns may know
+    /// enumerations.
     async fn on(&self, candidate: &Candidate) -> Result<Completion, ProviderError> {
         let (call, Candidate { provider, model, backend, .. }) = (self.0, candidate);
-        if call.constraint.is_none() {
+        let Some(kind) = call.constraint.as_ref().map(Constraint::kind) else {
             return provider.generate(model, call).await;
-        }
+        };
         let plain = ChatCall { constraint: None, ..call.clone() };
-        if backend.unconstrained.load().contains(model) {
+        let refusal = (model.clone(), kind);
+        if backend.unconstrained.load().contains(&refusal) {
             return provider.generate(model, &plain).await;
         }
         match provider.generate(model, call).await {
             Err(refused) if refused.kind == ProviderErrorKind::Caller && refused.status == Some(400) => {
                 let completion = provider.generate(model, &plain).await?;
-                tracing::info!(backend = %backend.id, %model, "backend refuses constrained replies; asked without now");
+                tracing::info!(
+                    backend = %backend.id, %model, ?kind, error = %refused,
+                    "backend refuses replies of this form; asked without now"
+                );
                 backend.unconstrained.rcu(|known| {
                     let mut known = known.as_ref().clone();
-                    known.insert(model.clone());
+                    known.insert(refusal.clone());
                     known
                 });
                 Ok(completion)

@@ -12,7 +12,7 @@ use crate::{
         failure::{Failure, FailureClass},
         message::{Completion, Served},
     },
-    engine::{Effect, Event, StepId, tokens::count},
+    engine::{Effect, Event, StepId},
     runtime::{ask::answer, mailbox::Lane, task::caught},
 };
 
@@ -52,11 +52,12 @@ impl RunState {
                         }
                     });
                 }
-                Effect::CountTokens { step, texts, timeout, .. } => {
+                Effect::CountTokens { step, texts, route, timeout } => {
+                    let counter = self.deps.counter.clone();
                     self.spawn(
                         step,
                         timeout,
-                        async move { Outcome::Counted(texts.iter().map(|text| count(text)).sum()) },
+                        async move { Outcome::Counted(counter.count(&route, texts, timeout).await) },
                     );
                 }
                 Effect::Wait { step, least, most } => {

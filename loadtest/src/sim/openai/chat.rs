@@ -3,16 +3,15 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::sim::{
     answer::{Answer, Frame, Payload},
     call::Fields,
     clock::unix_seconds,
     model::SimModel,
-    openai::{EVENT_STREAM, event, flavour::Flavour},
+    openai::{EVENT_STREAM, event, flavour::Flavour, format::form},
     script::Effect,
-    speech::{Form, Speech},
+    speech::Speech,
 };
 
 /// The whole answer, or one chunk of it.
@@ -138,15 +137,7 @@ pub(crate) fn complete(
 }
 
 fn answer(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, flavour: Flavour) -> Result<Answer, Answer> {
-    let format = fields.response_format.as_ref();
-    let form = match format.and_then(|format| format.get("type")).and_then(Value::as_str) {
-        Some("json_schema") => {
-            let schema = format.and_then(|format| format.pointer("/json_schema/schema"));
-            schema.map_or(Form::Json, Form::Schema)
-        }
-        Some("json_object") => Form::Json,
-        _ => Form::Free,
-    };
+    let form = form(fields, flavour)?;
     let speech = Speech::compose(fields, &form, effect);
     if speech.prompt_tokens > model.context_length && flavour != Flavour::Ollama {
         return Err(flavour.too_long(speech.prompt_tokens, model.context_length));

@@ -22,8 +22,16 @@ impl Flavour {
     /// Routes beside those all flavours have.
     pub(crate) fn routes(self) -> &'static [(&'static str, Method, Route)] {
         match self {
-            Self::LlamaCpp => &[("/health", Method::GET, Route::Health), ("/props", Method::GET, Route::Props)],
-            Self::Vllm => &[("/health", Method::GET, Route::Health), ("/version", Method::GET, Route::Version)],
+            Self::LlamaCpp => &[
+                ("/health", Method::GET, Route::Health),
+                ("/props", Method::GET, Route::Props),
+                ("/tokenize", Method::POST, Route::Tokenize),
+            ],
+            Self::Vllm => &[
+                ("/health", Method::GET, Route::Health),
+                ("/version", Method::GET, Route::Version),
+                ("/tokenize", Method::POST, Route::Tokenize),
+            ],
             Self::OpenAi | Self::Ollama => &[],
         }
     }
@@ -50,7 +58,7 @@ impl Flavour {
 
     /// Whether a route needs no key.
     pub(crate) fn is_public(self, route: Route) -> bool {
-        matches!(route, Route::Health | Route::Version)
+        matches!(route, Route::Health | Route::Version) || (self == Self::Vllm && route == Route::Tokenize)
     }
 
     /// `GET /health`.

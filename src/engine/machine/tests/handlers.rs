@@ -153,13 +153,7 @@ fn model_execution_adds_the_reply_and_counts_the_tokens_where_the_backend_does_n
     let mut alone = chain;
     alone["tasks"][0]["transition"] = json!({"branches": [{}]});
     let input = history(&[("system", "be kind"), ("user", "hello world")], "qwen3:4b");
-    let (outcome, _) = Rig::of(alone.clone(), input.clone()).run(|effect| match answered(effect, "hi") {
-        Event::Answered { step, completion, served, elapsed } => {
-            let completion = Completion { usage: Usage::default(), ..completion };
-            Event::Answered { step, completion, served, elapsed }
-        }
-        other => other,
-    });
+    let (outcome, _) = Rig::of(alone.clone(), input.clone()).run(|effect| unmetered(effect, "hi"));
     let Ok(Value::ChatHistory(told)) = outcome.result else { panic!("a conversation") };
     let said: Vec<_> = told.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
     assert_eq!(said, [("system", "be kind"), ("user", "hello world"), ("assistant", "hi")]);

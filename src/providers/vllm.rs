@@ -1,0 +1,80 @@
+//! vLLM's OpenAI server: what all servers of that kind do, and vLLM's own structured outputs, text completions and token
+//! counts.
+
+use async_trait::async_trait;
+use reqwest::Url;
+
+use super::{
+    Provider, ProviderError, ProviderErrorKind,
+    openai::{OpenaiProvider, without_version},
+    transport::{Target, Transport, join},
+};
+use crate::{
+    dialect::{tokenizer, vllm},
+    domain::{
+        message::{ChatCall, Completion},
+        model::ObservedModel,
+    },
+};
+
+pub(super) struct VllmProvider {
+    openai: OpenaiProvider,
+    completions: Url,
+    tokenize: Url,
+}
+
+impl VllmProvider {
+    pub(super) fn new(target: Target, transport: Transport) -> Result<Self, ProviderError> {
+        let route = |path: &str| join(without_version(&target.base_url), path);
+        Ok(Self {
+            completions: route("/v1/completions")?,
+            tokenize: route("/tokenize")?,
+            openai: OpenaiProvider::new(target, transport)?,
+        })
+    }
+
+    async fn post(&self, url: &Url, body: Vec<u8>) -> Result<bytes::Bytes, ProviderError> {
+        self.openai.transport.send(self.openai.post(url, body)).await
+    }
+}
+
+#[async_trait]
+impl Provider for VllmProvider {
+    /// A vLLM server is started with its models; one without is none.
+    async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
+        let models = self.openai.probe().await?;
+        if models.is_empty() {
+            return Err(ProviderError::new(ProviderErrorKind::Reply, "the server lists no model"));
+        }
+        Ok(models)
+    }
+
+    async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
+        let reply = match self.post(&self.openai.chat, vllm::chat_body(model, call)).await {
+            // A server without the chat route may still complete texts; one with it says which model it lacks.
+            Err(error) if error.is_unknown_route() => match vllm::completion_body(model, call) {
+                Some(body) => self.post(&self.completions, body).await?,
+                None => return Err(error),
+            },
+            other => other?,
+        };
+        Ok(vllm::parse_answer(&reply)?)
+    }
+
+    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
+        self.openai.embed(model, text).await
+    }
+
+    async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {
+        let mut tokens = 0;
+        for text in texts {
+            match self.post(&self.tokenize, tokenizer::body(model, text)).await {
+                Ok(reply) => tokens += tokenizer::parse(&reply)?,
+                // A gateway in front of it lets only the common routes through.
+                Err(error) if error.is_unknown_route() => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(tokens))
+    }
+}
