@@ -110,6 +110,8 @@ struct Visit {
     mending: Option<Mending>,
     /// How often the attempt under way had a reply mended.
     repairs: u32,
+    /// What is recorded of it: attempts, and repairs of their replies.
+    recorded: u32,
 }
 
 /// What a run waits for.

@@ -15,6 +15,8 @@ pub struct StateUnit {
     pub task_id: Arc<str>,
     /// What it does.
     pub task_handler: &'static str,
+    /// Which attempt of one visit of the task, from 1; repairs of a reply count. 1 again: the run has come anew.
+    pub attempt: u32,
     /// Type of what the handler got.
     pub input_type: DataType,
     /// Type of what the handler gave, before compose; `any` when the attempt failed.
@@ -54,6 +56,11 @@ pub struct StateError {
     pub error: String,
 }
 
+/// The tasks a run came to, in order: one for each visit, whatever its attempts.
+pub fn visited(units: &[StateUnit]) -> Vec<Arc<str>> {
+    units.iter().filter(|unit| unit.attempt == 1).map(|unit| Arc::clone(&unit.task_id)).collect()
+}
+
 fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     // Whole microseconds: what is below them is noise, and 1.2000000000000002 helps nobody.
     let micros = u32::try_from(duration.as_micros()).map_or_else(|_| duration.as_secs_f64() * 1e6, f64::from);
@@ -71,6 +78,7 @@ mod tests {
         let unit = StateUnit {
             task_id: "validate".into(),
             task_handler: "condition_key",
+            attempt: 1,
             input_type: DataType::String,
             output_type: DataType::String,
             transition: "valid".to_owned(),
@@ -84,7 +92,7 @@ mod tests {
             output_tokens: None,
             queue_ms: None,
         };
-        let bare = json!({"taskID": "validate", "taskHandler": "condition_key", "inputType": "string",
+        let bare = json!({"taskID": "validate", "taskHandler": "condition_key", "attempt": 1, "inputType": "string",
             "outputType": "string", "transition": "valid", "duration": 812.4, "error": {"error": ""},
             "input": "", "output": ""});
         assert_eq!(serde_json::to_value(&unit).expect("serialises"), bare);

@@ -44,7 +44,7 @@ async fn the_readmes_chain_runs_as_printed() {
         }
         assert_eq!(
             first,
-            json!({"taskID": "validate", "taskHandler": "condition_key", "inputType": "string",
+            json!({"taskID": "validate", "taskHandler": "condition_key", "attempt": 1, "inputType": "string",
                 "outputType": "string", "transition": "valid", "error": {"error": ""}, "input": "", "output": "",
                 "backend": id, "model": "chat:1b"})
         );

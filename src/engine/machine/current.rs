@@ -11,16 +11,20 @@ pub struct CurrentAttempt {
     pub task: Arc<str>,
     /// What it does.
     pub handler: &'static str,
-    /// Which attempt of this visit, from 1.
+    /// Which attempt of this visit it is or will be, from 1; repairs of a reply count.
     pub attempt: u32,
 }
 
 impl Machine {
-    /// The attempt whose effect is out, or the latest one of a task between two attempts; `None` before the start and
-    /// after the end.
+    /// The attempt whose effect is out, or the next one of a task between two attempts; `None` before the start and after
+    /// the end.
     pub fn current(&self) -> Option<CurrentAttempt> {
         let visit = self.visit.as_ref()?;
         let step = self.program.steps.get(visit.place)?;
-        Some(CurrentAttempt { task: Arc::clone(&step.id), handler: step.handler.as_str(), attempt: visit.attempt })
+        Some(CurrentAttempt {
+            task: Arc::clone(&step.id),
+            handler: step.handler.as_str(),
+            attempt: visit.recorded.saturating_add(1),
+        })
     }
 }

@@ -37,7 +37,9 @@ impl Machine {
 
     /// Adds the attempt that is over to the run's state.
     pub(super) fn record(&mut self, step: &Step, settled: &Settled) {
-        let Some(visit) = &self.visit else { return };
+        let Some(visit) = &mut self.visit else { return };
+        visit.recorded = visit.recorded.saturating_add(1);
+        let attempt = visit.recorded;
         let input_type = visit.input.data_type();
         let left = &mut self.recordable;
         let debug = self.program.debug;
@@ -58,6 +60,7 @@ impl Machine {
         self.state.push(StateUnit {
             task_id: Arc::clone(&step.id),
             task_handler: step.handler.as_str(),
+            attempt,
             input_type,
             output_type,
             transition,

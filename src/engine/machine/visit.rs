@@ -52,6 +52,7 @@ impl Machine {
             conversation: None,
             mending: None,
             repairs: 0,
+            recorded: 0,
         });
         match problem {
             None => Next::Attempt,

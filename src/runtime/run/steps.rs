@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::engine::{CurrentAttempt, Effect, Machine, StateUnit, Visits};
+use crate::engine::{CurrentAttempt, Effect, Machine, StateUnit};
 
 /// Events a watcher may be behind.
 const WATCHER_BUFFER: usize = 256;
@@ -58,8 +58,6 @@ pub struct EndedStep {
     pub task: Arc<str>,
     /// What it does.
     pub handler: &'static str,
-    /// Which attempt of this visit, from 1.
-    pub attempt: u32,
     /// As it is recorded.
     #[serde(flatten)]
     pub unit: StateUnit,
@@ -78,13 +76,12 @@ pub struct Watch {
     sender: mpsc::Sender<StepEvent>,
     /// Recorded attempts that were shown, or had no room.
     shown: usize,
-    visits: Visits,
 }
 
 /// A watch for a run, and what will be seen of it.
 pub fn watch() -> (Watch, mpsc::Receiver<StepEvent>) {
     let (sender, receiver) = mpsc::channel(WATCHER_BUFFER);
-    (Watch { sender, shown: 0, visits: Visits::default() }, receiver)
+    (Watch { sender, shown: 0 }, receiver)
 }
 
 impl Watch {
@@ -97,9 +94,7 @@ impl Watch {
         });
         for unit in finished.map_or_else(|| machine.state(), |outcome| &outcome.state).iter().skip(self.shown) {
             self.shown += 1;
-            let attempt = self.visits.attempt(unit);
-            let (task, handler) = (Arc::clone(&unit.task_id), unit.task_handler);
-            let ended = EndedStep { task, handler, attempt, unit: unit.clone() };
+            let ended = EndedStep { task: Arc::clone(&unit.task_id), handler: unit.task_handler, unit: unit.clone() };
             self.show(StepEvent::Ended(Box::new(ended)), 0);
         }
         if finished.is_some() || self.sender.is_closed() {
@@ -133,7 +128,7 @@ fn of(effect: &Effect, current: &CurrentAttempt) -> Option<StepEvent> {
         Effect::Wait { least, most, .. } => Some(StepEvent::Retrying(RetriedStep {
             task,
             handler,
-            attempt: attempt.saturating_add(1),
+            attempt,
             at_least_ms: millis(least),
             at_most_ms: millis(most),
         })),
@@ -179,8 +174,8 @@ mod tests {
             told.push(match event {
                 StepEvent::Started(step) => format!("started {} {}", step.task, step.attempt),
                 StepEvent::Retrying(step) => format!("retrying {} {}, {}", step.task, step.attempt, step.at_most_ms),
-                StepEvent::Ended(step) if step.has_failed() => format!("failed {} {}", step.task, step.attempt),
-                StepEvent::Ended(step) => format!("completed {} {}", step.task, step.attempt),
+                StepEvent::Ended(step) if step.has_failed() => format!("failed {} {}", step.task, step.unit.attempt),
+                StepEvent::Ended(step) => format!("completed {} {}", step.task, step.unit.attempt),
             });
         }
         told
