@@ -41,6 +41,8 @@ pub(super) enum By {
     /// The branch of this number.
     Branch(usize),
     Failure,
+    /// The task was come to too often, so it was come to before.
+    Visits,
 }
 
 impl<'a> Outline<'a> {
@@ -98,13 +100,17 @@ impl<'a> Node<'a> {
                 exits.extend(to.map(|to| Exit { to, by: By::Branch(at) }));
             }
         }
-        let catches = task.transition.catch.iter().map(|catch| catch.goto.as_str());
-        let failures = catches.chain([task.transition.on_failure.as_str()]);
-        let failures: Vec<usize> = failures.filter_map(|target| places.get(target).copied()).collect();
+        let catches = task.transition.catch.iter().map(|catch| {
+            let is_visits = |class: &String| class.trim().eq_ignore_ascii_case("max_visits");
+            let only_visits = !catch.errors.is_empty() && catch.errors.iter().all(is_visits);
+            (catch.goto.as_str(), if only_visits { By::Visits } else { By::Failure })
+        });
+        let failures = catches.chain([(task.transition.on_failure.as_str(), By::Failure)]);
+        let failures: Vec<(usize, By)> = failures.filter_map(|(target, by)| Some((*places.get(target)?, by))).collect();
         if handler == Some(Handler::RaiseError) && failures.is_empty() {
             exits.push(Exit { to: None, by: By::Failure });
         }
-        exits.extend(failures.into_iter().map(|to| Exit { to: Some(to), by: By::Failure }));
+        exits.extend(failures.into_iter().map(|(to, by)| Exit { to: Some(to), by }));
         Self { task, handler, operators, exits }
     }
 }

@@ -174,7 +174,7 @@ fn flow(outline: &Outline<'_>) -> (Vec<Types>, Vec<Types>) {
         for exit in &node.exits {
             let Some(to) = exit.to else { continue };
             // A failing task hands on what it got.
-            let all = inherited[to].or(if exit.by == By::Failure { input } else { given });
+            let all = inherited[to].or(if matches!(exit.by, By::Branch(_)) { given } else { input });
             if all != inherited[to] || !seen[to] {
                 inherited[to] = all;
                 look(to);

@@ -217,7 +217,7 @@ impl<'a> Flow<'a> {
                     return None;
                 }
                 let (Some(to), Some(mut after)) = (exit.to, flow.before[at].clone()) else { continue };
-                flow.add(outline, at, exit.by == By::Failure, &mut after);
+                flow.add(outline, at, exit.by, &mut after);
                 let changed = match &mut flow.before[to] {
                     Some(before) => meet(before, &after),
                     unseen => {
@@ -240,12 +240,14 @@ impl<'a> Flow<'a> {
     }
 
     /// Adds what a task sets.
-    fn add(&self, outline: &Outline<'_>, at: usize, failed: bool, state: &mut [u64]) {
+    fn add(&self, outline: &Outline<'_>, at: usize, by: By, state: &mut [u64]) {
         let id = &outline.nodes[at].task.id;
-        if failed {
+        if !matches!(by, By::Branch(_)) {
             self.set(state, LAST_ERROR);
             self.set(state, &format!("{id}_error"));
-        } else {
+        }
+        // One that was come to too often was there before, as a rule with success.
+        if by != By::Failure {
             self.set(state, PREVIOUS_OUTPUT);
             self.set(state, id);
             self.set(state, &format!("{id}_composed"));
@@ -256,7 +258,7 @@ impl<'a> Flow<'a> {
     fn is_set(&self, outline: &Outline<'_>, at: usize, name: &str, when: When) -> bool {
         let (Some(bit), Some(mut state)) = (self.bits.get(name), self.before[at].clone()) else { return true };
         if when == When::After {
-            self.add(outline, at, false, &mut state);
+            self.add(outline, at, By::Branch(0), &mut state);
         }
         state[bit / 64] & (1 << (bit % 64)) != 0
     }

@@ -112,7 +112,8 @@ impl Reader {
     }
 
     fn read(&mut self, name: &str, is_asked_for: bool) {
-        let is_asked_for = is_asked_for || self.asked.iter().any(|asked| asked == name);
+        // Where one variable is there, others are, that were set with it or before.
+        let is_asked_for = is_asked_for || !self.asked.is_empty();
         self.found.push(NameRead { name: name.to_owned(), is_asked_for });
     }
 }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn a_condition_asks_for_what_it_names() {
         let asked = |source: &str| variables(source).into_iter().map(|read| read.is_asked_for).collect::<Vec<_>>();
-        assert_eq!(asked("{{if .a}}{{.a}}{{.b}}{{end}}{{.a}}"), [true, true, false, false]);
+        assert_eq!(asked("{{if .a}}{{.a}}{{.b}}{{end}}{{.a}}"), [true, true, true, false]);
         assert_eq!(asked("{{or .a \"x\"}}{{with .b}}{{$.b}}{{end}}"), [true, true, true]);
     }
 }

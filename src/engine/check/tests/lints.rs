@@ -76,6 +76,21 @@ fn ways_through_a_chain() {
             one("noop", &["equals done -> end", "default -> a"], none()),
             vec!["DEAD_BRANCH /tasks/0/transition/branches/0/when", "NO_PATH_TO_END /tasks/0/transition"],
         ),
+        // A bounded loop that goes on elsewhere when its visits are used up.
+        (
+            chain(&[
+                (
+                    "a",
+                    "raw_string",
+                    &["default -> b"],
+                    json!({"max_visits": 3, "prompt_template": "{{if .b}}{{.a}}{{end}}",
+                    "transition": {"catch": [{"errors": ["max_visits"], "goto": "c"}]}}),
+                ),
+                ("b", "parse_score", &["> 7 -> end", "default -> a"], none()),
+                ("c", "noop", END, json!({"input_var": "a"})),
+            ]),
+            vec![],
+        ),
         // A refinement with an exit, a retry on failure, and an error that is meant.
         (one("parse_score", &["> 7 -> end", "default -> a"], none()), vec![]),
         (one("raw_string", &["fail -> a", "default -> end"], none()), vec![]),
