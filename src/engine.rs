@@ -36,7 +36,6 @@ mod template;
 mod transition;
 mod validate;
 mod variables;
-mod visits;
 
 use crate::domain::finding;
 pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
@@ -50,7 +49,6 @@ pub use machine::{
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};
 pub use reply::answer as answer_in;
-pub use state::{StateError, StateUnit};
+pub use state::{StateError, StateUnit, path};
 pub use suggest::did_you_mean;
 pub use validate::{MAX_TASKS, compile, validate};
-pub use visits::Visits;

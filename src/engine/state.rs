@@ -13,6 +13,9 @@ pub struct StateUnit {
     /// Which task.
     #[serde(rename = "taskID")]
     pub task_id: Arc<str>,
+    /// Which attempt of this visit of the task, from 1; replies that were mended count.
+    #[serde(skip)]
+    pub attempt: u32,
     /// What it does.
     pub task_handler: &'static str,
     /// Type of what the handler got.
@@ -47,6 +50,11 @@ pub struct StateUnit {
     pub queue_ms: Option<u64>,
 }
 
+/// The tasks a run came to, in order: its attempts, those of one visit counted once.
+pub fn path(units: &[StateUnit]) -> Vec<Arc<str>> {
+    units.iter().filter(|unit| unit.attempt == 1).map(|unit| Arc::clone(&unit.task_id)).collect()
+}
+
 /// The error of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct StateError {
@@ -70,6 +78,7 @@ mod tests {
     fn a_unit_is_written_with_the_fields_that_are_known() {
         let unit = StateUnit {
             task_id: "validate".into(),
+            attempt: 2,
             task_handler: "condition_key",
             input_type: DataType::String,
             output_type: DataType::String,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Machine;
+use super::{Machine, Phase};
 
 /// The attempt a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct CurrentAttempt {
     pub task: Arc<str>,
     /// What it does.
     pub handler: &'static str,
-    /// Which attempt of this visit, from 1.
+    /// Which attempt of this visit, from 1; as it is or will be recorded.
     pub attempt: u32,
 }
 
@@ -21,6 +21,7 @@ impl Machine {
     pub fn current(&self) -> Option<CurrentAttempt> {
         let visit = self.visit.as_ref()?;
         let step = self.program.steps.get(visit.place)?;
-        Some(CurrentAttempt { task: Arc::clone(&step.id), handler: step.handler.as_str(), attempt: visit.attempt })
+        let attempt = if visit.phase == Phase::Waiting { visit.recorded } else { visit.recorded + 1 };
+        Some(CurrentAttempt { task: Arc::clone(&step.id), handler: step.handler.as_str(), attempt })
     }
 }

@@ -37,7 +37,8 @@ impl Machine {
 
     /// Adds the attempt that is over to the run's state.
     pub(super) fn record(&mut self, step: &Step, settled: &Settled) {
-        let Some(visit) = &self.visit else { return };
+        let Some(visit) = &mut self.visit else { return };
+        visit.recorded += 1;
         let input_type = visit.input.data_type();
         let left = &mut self.recordable;
         let debug = self.program.debug;
@@ -57,6 +58,7 @@ impl Machine {
         let served = settled.served.as_ref();
         self.state.push(StateUnit {
             task_id: Arc::clone(&step.id),
+            attempt: visit.recorded,
             task_handler: step.handler.as_str(),
             input_type,
             output_type,

@@ -14,7 +14,7 @@ use crate::{
         time::Timestamp,
         value::Value,
     },
-    engine::{Effect, EngineSettings, Event, Machine, Program, RunFailure, RunInfo, StateUnit, StepId, Visits, tokens},
+    engine::{Effect, EngineSettings, Event, Machine, Program, RunFailure, RunInfo, StateUnit, StepId, path, tokens},
 };
 
 /// What came of a case's run.
@@ -76,7 +76,7 @@ impl Rig<'_> {
                     Effect::Wait { step, .. } => next = Some(Ok(Event::Waited { step })),
                     Effect::RaiseAlert(_) | Effect::Print { .. } | Effect::Yield => {}
                     Effect::Finish(outcome) => {
-                        let path = Visits::path(&outcome.state);
+                        let path = path(&outcome.state);
                         return self.ended(Some(outcome.result), path, None);
                     }
                 }
@@ -96,7 +96,7 @@ impl Rig<'_> {
     /// The recorded tasks, and the one that is being asked.
     fn path_so_far(&self) -> Vec<Arc<str>> {
         let units: &[StateUnit] = self.machine.state();
-        let mut path = Visits::path(units);
+        let mut path = path(units);
         path.extend(self.machine.current().filter(|current| current.attempt == 1).map(|current| current.task));
         path
     }

@@ -94,6 +94,20 @@ fn ways_through_a_chain() {
             ]),
             vec![],
         ),
+        // A bound that leads back into the loop.
+        (
+            chain(&[
+                (
+                    "a",
+                    "hook",
+                    &["default -> a", "fail -> a"],
+                    json!({"hook": {"name": "h"}, "max_visits": 5,
+                        "transition": {"catch": [{"errors": ["timeout"], "goto": "b"}]}}),
+                ),
+                ("b", "noop", END, none()),
+            ]),
+            vec!["UNBOUNDED_CYCLE /tasks/0/transition"],
+        ),
     ] {
         assert_eq!(codes(&written), expected, "{written}");
     }
