@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Machine;
+use super::{Machine, Phase};
 
 /// The attempt a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
