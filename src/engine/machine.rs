@@ -91,8 +91,6 @@ struct Visit {
     input: Value,
     /// Attempts begun, on all its models.
     attempt: u32,
-    /// Attempts recorded, each reply that had to be mended one of them.
-    recorded: u32,
     /// The model that is asked: 0 = the wanted ones, then the fallbacks.
     choice: usize,
     /// Attempts begun on it.

@@ -13,9 +13,6 @@ pub struct StateUnit {
     /// Which task.
     #[serde(rename = "taskID")]
     pub task_id: Arc<str>,
-    /// Which attempt of this visit of the task, from 1; replies that were mended count.
-    #[serde(skip)]
-    pub attempt: u32,
     /// What it does.
     pub task_handler: &'static str,
     /// Which attempt of one visit of the task, from 1; repairs of a reply count. 1 again: the run has come anew.
@@ -52,11 +49,6 @@ pub struct StateUnit {
     pub queue_ms: Option<u64>,
 }
 
-/// The tasks a run came to, in order: its attempts, those of one visit counted once.
-pub fn path(units: &[StateUnit]) -> Vec<Arc<str>> {
-    units.iter().filter(|unit| unit.attempt == 1).map(|unit| Arc::clone(&unit.task_id)).collect()
-}
-
 /// The error of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct StateError {
@@ -85,7 +77,6 @@ mod tests {
     fn a_unit_is_written_with_the_fields_that_are_known() {
         let unit = StateUnit {
             task_id: "validate".into(),
-            attempt: 2,
             task_handler: "condition_key",
             attempt: 1,
             input_type: DataType::String,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Phase};
+use super::Machine;
 
 /// The attempt a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]

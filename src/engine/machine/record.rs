@@ -59,7 +59,6 @@ impl Machine {
         let served = settled.served.as_ref();
         self.state.push(StateUnit {
             task_id: Arc::clone(&step.id),
-            attempt: visit.recorded,
             task_handler: step.handler.as_str(),
             attempt,
             input_type,

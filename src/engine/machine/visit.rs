@@ -42,7 +42,6 @@ impl Machine {
             place,
             input,
             attempt: 0,
-            recorded: 0,
             choice: 0,
             tries: 0,
             began: turn.now,

@@ -250,7 +250,7 @@ mod tests {
             visit.clone().chain(visit).chain(["failed a 1".to_owned(), "completed b 1".to_owned()]).collect();
         assert_eq!(told(&mut receiver), visits);
         let Some(Effect::Finish(outcome)) = effects.last() else { panic!("it is over") };
-        let path = engine::path(&outcome.state);
+        let path = engine::visited(&outcome.state);
         assert_eq!(path.iter().map(|task| &**task).collect::<Vec<_>>(), ["a", "a", "a", "b"]);
     }
 
