@@ -3,7 +3,7 @@
 //! What is set for certain when a task begins is what is set on all ways to it: a task that succeeded has set its own
 //! name, one that failed only `last_error` and `<id>_error`. A template may ask first (`{{if .x}}`), so such uses are fine.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{
     outline::{By, Outline, hinted},
@@ -72,7 +72,9 @@ pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
 }
 
 /// Every name that some run may set, by its lower case: templates find them in any case.
-struct Names(HashMap<String, String>);
+///
+/// Sorted, so that the same chain always gets the same hints.
+struct Names(BTreeMap<String, String>);
 
 impl Names {
     fn of(outline: &Outline<'_>) -> Self {
