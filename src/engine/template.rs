@@ -32,6 +32,9 @@ const MOST_STEPS: u32 = 1_000_000;
 pub(crate) const RUN_BUDGET: usize = 2 * 1024 * 1024 * 1024;
 /// What the text outside all `define`s is registered as.
 const MAIN: &str = "main text";
+/// `else if`s and `else with`s of one template. The parser takes each for a nested block and goes one call deeper, without a
+/// bound of its own; rendering gives up at 200 nested blocks.
+const MOST_ELSE_IFS: usize = 250;
 /// Parsed behind every template. Only where each block has its `end` does it come out as the last thing of all: the
 /// parser by itself takes a missing `end` for granted, and a stray one for the end of the template.
 const LAST: &str = "{{`last`}}";
@@ -47,6 +50,9 @@ impl Template {
     /// # Errors
     /// What is wrong and where.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
+        if is_too_deep(source) {
+            return Err(format!("there are more than {MOST_ELSE_IFS} {{{{else if}}}}s; use fewer conditions"));
+        }
         let parse = |source: &str| gotmpl::Template::new(MAIN).parse(source).map_err(|error| error.to_string());
         // What is wrong is told of the template as it was written.
         let parsed = parse(&format!("{source}{LAST}")).or_else(|error| parse(source).and(Err(error)))?;
@@ -91,6 +97,16 @@ impl Template {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Whether parsing might need more stack than there is. What only looks like an action, in a comment or a string, counts too.
+fn is_too_deep(source: &str) -> bool {
+    let goes_deeper = |action: &&str| {
+        let action = action.strip_prefix('-').unwrap_or(action).trim_start();
+        let rest = action.strip_prefix("else").map(str::trim_start);
+        rest.is_some_and(|rest| !rest.starts_with("}}") && !rest.starts_with("-}}"))
+    };
+    source.split("{{").skip(1).filter(goes_deeper).count() > MOST_ELSE_IFS
 }
 
 fn is_last(node: &Node) -> bool {

@@ -39,7 +39,9 @@ pub(super) fn check(paths: &[String], strict: bool, format: Format, color: Color
             }
         };
         let checked = file.checked();
-        text.push_str(&findings::shown(&file, &checked.findings));
+        if matches!(format, Format::Text) {
+            text.push_str(&findings::shown(&file, &checked.findings));
+        }
         if checked.more > 0 {
             text.push_str(&format!("{path}: and {} findings more\n\n", checked.more));
         }

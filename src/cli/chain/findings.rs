@@ -9,6 +9,8 @@ use crate::domain::finding::{Finding, Severity};
 
 /// Characters around a place that are shown of a very long line.
 const WIDTH: usize = 140;
+/// Bytes of the longest line that is shown at all. A chain of a megabyte in one line would be gone through for each finding.
+const LONGEST_LINE: usize = 16 * 1024;
 
 /// The findings as text for a terminal, one below the other. Colours are escape sequences, to be removed by the stream
 /// that does not want them.
@@ -34,7 +36,13 @@ fn one(file: &TextFile, finding: &Finding) -> String {
             .line_start(excerpt.line)
             .annotation(AnnotationKind::Primary.span(excerpt.span))
     });
-    let origin = snippet.is_none().then(|| annotate_snippets::Origin::path(file.name.as_str()));
+    let origin = snippet.is_none().then(|| {
+        let origin = annotate_snippets::Origin::path(file.name.as_str());
+        match (finding.line, finding.column) {
+            (Some(line), Some(column)) => origin.line(line).char_column(column),
+            _ => origin,
+        }
+    });
     let mut group = annotate_snippets::Group::with_title(title).elements(snippet).elements(origin);
     if let Some(hint) = &finding.hint {
         group = group.element(Level::HELP.message(printable(hint)));
@@ -57,6 +65,9 @@ fn excerpt(file: &TextFile, finding: &Finding) -> Option<Excerpt> {
     let (before, from) = (text.get(..span.start)?, text.get(span.start..)?);
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     let end = span.start + from.find('\n').unwrap_or(from.len());
+    if end - start > LONGEST_LINE {
+        return None;
+    }
     let line = text.get(start..end)?.trim_end();
     let marked = span.start - start..span.end.min(start + line.len()).saturating_sub(start).max(span.start - start);
     Some(Excerpt { text: line.chars().map(drawn).collect(), line: before.matches('\n').count() + 1, span: marked })
@@ -77,4 +88,24 @@ fn is_obeyed(character: char) -> bool {
     let turns =
         matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::source;
+
+    #[test]
+    fn of_a_very_long_line_only_the_place_is_told() {
+        let filler = |length: usize| format!("{{\"id\": \"{}\", \"tasks\": [], \"colour\": 1}}", "x".repeat(length));
+        let told = |length: usize| {
+            let text = bytes::Bytes::from(filler(length));
+            let (document, source) = source::read(source::Format::Json, text).expect("is JSON");
+            let file = TextFile { name: "long.json".to_owned(), source, document: Ok(document) };
+            anstream::adapter::strip_str(&shown(&file, &file.checked().findings)).to_string()
+        };
+        let (long, short) = (told(LONGEST_LINE), told(10));
+        assert!(long.contains("long.json:1:16409") && !long.contains("1 |"), "{long}");
+        assert!(short.contains("long.json:1:35") && short.contains("1 |"), "{short}");
+    }
 }

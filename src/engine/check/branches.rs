@@ -22,6 +22,10 @@ use crate::{
 /// Values that are tried for one task; with more bounds than that nothing is said.
 const MOST_SAMPLES: usize = 2_000;
 
+/// Comparisons of branches with each other and with what a task may yield, in a whole chain; of tasks beyond that nothing is
+/// said.
+const MOST_COMPARISONS: usize = 5_000_000;
+
 /// Words that a misspelt one is compared with.
 const MOST_GUESSED: usize = 20;
 
@@ -122,15 +126,28 @@ impl Yields {
 
 /// All of them; the second value tells of each task which of its exits are ever taken.
 pub(super) fn lint(outline: &Outline<'_>) -> (Vec<Finding>, Vec<Vec<bool>>) {
-    let mut found = Vec::new();
-    let alive = (0..outline.nodes.len()).map(|at| lint_task(outline, at, &mut found)).collect();
+    let (mut found, mut left) = (Vec::new(), MOST_COMPARISONS);
+    let alive = (0..outline.nodes.len()).map(|at| lint_task(outline, at, &mut left, &mut found)).collect();
     (found, alive)
 }
 
-fn lint_task(outline: &Outline<'_>, at: usize, found: &mut Vec<Finding>) -> Vec<bool> {
+/// Comparisons that one task may take.
+fn comparisons(node: &Node<'_>) -> usize {
+    let branches = node.operators.len();
+    let yielded = match node.handler {
+        Some(Handler::ConditionKey) => node.task.valid_conditions.len(),
+        // Two bounds of a branch, and four numbers near each.
+        Some(Handler::ParseNumber | Handler::ParseScore) => (8 * branches + 4).min(MOST_SAMPLES),
+        _ => 1,
+    };
+    branches.saturating_add(yielded).saturating_mul(branches.saturating_add(yielded))
+}
+
+fn lint_task(outline: &Outline<'_>, at: usize, left: &mut usize, found: &mut Vec<Finding>) -> Vec<bool> {
     let node = &outline.nodes[at];
     let mut dead = vec![false; node.operators.len()];
-    if node.handler.is_some() && node.handler != Some(Handler::RaiseError) {
+    let is_affordable = left.checked_sub(comparisons(node)).map(|rest| *left = rest).is_some();
+    if is_affordable && node.handler.is_some() && node.handler != Some(Handler::RaiseError) {
         let yields = Yields::of(node);
         dead_branches(outline, at, &yields, &mut dead, found);
         if !node.operators.is_empty() && node.operators.iter().all(Option::is_some) {

@@ -7,6 +7,10 @@ use crate::domain::spelling::{folded, replaces};
 
 /// The member that fills a field: its name as written.
 pub(super) fn member<'a>(object: &'a Map<String, Value>, field: &Field) -> Option<(&'a String, &'a Value)> {
+    // The canonical spelling wins; asking for it first spares a walk through objects with very many members.
+    if let Some(canonical) = object.get_key_value(&field.name).filter(|(_, value)| !value.is_null()) {
+        return Some(canonical);
+    }
     let mut taken: Option<(bool, (&String, &Value))> = None;
     for (name, value) in object {
         if !value.is_null() && (*name == field.name || folded(name) == field.folded) {

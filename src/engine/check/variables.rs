@@ -3,7 +3,7 @@
 //! What is set for certain when a task begins is what is set on all ways to it: a task that succeeded has set its own
 //! name, one that failed only `last_error` and `<id>_error`. A template may ask first (`{{if .x}}`), so such uses are fine.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{
     outline::{By, Outline, hinted},
@@ -78,9 +78,11 @@ pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
 }
 
 /// Every name that some run may set. Templates find them in any case, everything else as they are written.
+///
+/// Sorted, so that the same chain always gets the same hints.
 struct Names {
     exact: BTreeSet<String>,
-    folded: HashMap<String, String>,
+    folded: BTreeMap<String, String>,
 }
 
 impl Names {

@@ -116,3 +116,21 @@ fn root_types_are_those_that_are_written_at_the_root() {
         assert_eq!(compiled(schema.clone()).roots(), roots, "{schema}");
     }
 }
+
+#[test]
+fn references_that_go_round_in_several_ways_are_not_followed_into_deep_values() {
+    let nested = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
+    let doubling =
+        Schema::compile(&json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}))
+            .expect("a schema");
+    assert!(!doubling.accepts(&nested(60)));
+    let told = doubling.violations(&nested(60));
+    assert!(told[0].message.contains("nested too deeply"), "{told:?}");
+    let tree = Schema::compile(&json!({"$ref": "#/$defs/tree", "$defs": {"tree": {"anyOf": [
+        {"type": "integer"},
+        {"type": "object", "properties": {"left": {"$ref": "#/$defs/tree"}, "right": {"$ref": "#/$defs/tree"}}}
+    ]}}}))
+    .expect("a schema");
+    let deep = (0..60).fold(json!(1), |value, _| json!({"left": value, "right": 2}));
+    assert!(tree.accepts(&deep), "one way round for each part");
+}

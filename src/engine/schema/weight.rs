@@ -24,6 +24,9 @@ const REFUSED: [&str; 5] = ["$anchor", "$dynamicAnchor", "$dynamicRef", "$recurs
 pub(super) struct Weight {
     nodes: u64,
     depth: usize,
+    /// How often one round of references goes round again with the same part of a value: with two, a part ten levels down is
+    /// checked a thousand times.
+    rounds: u64,
     /// Whether a reference leads back to where it stands in.
     pub(super) is_recursive: bool,
 }
@@ -35,14 +38,16 @@ impl Weight {
     /// When it is too heavy, or uses references that cannot be weighed.
     pub(super) fn of(schema: &Json) -> Result<Self, String> {
         let mut scale = Scale { root: schema, known: HashMap::new(), is_recursive: false };
-        let Weighed { nodes, depth } = scale.weigh(schema, 0)?;
-        Ok(Self { nodes, depth, is_recursive: scale.is_recursive })
+        let Weighed { nodes, depth, rounds } = scale.weigh(schema, 0)?;
+        Ok(Self { nodes, depth, rounds, is_recursive: scale.is_recursive })
     }
 
     /// Whether a value may be checked.
     pub(super) fn allows(&self, value: &Json) -> bool {
         let (nodes, depth) = extent(value);
-        self.nodes.saturating_mul(nodes) <= MOST_CHECKS && self.depth.saturating_mul(depth) <= MOST_NESTED
+        let again = self.rounds.max(1).saturating_pow(u32::try_from(depth - 1).unwrap_or(u32::MAX));
+        self.nodes.saturating_mul(nodes).saturating_mul(again) <= MOST_CHECKS
+            && self.depth.saturating_mul(depth) <= MOST_NESTED
     }
 }
 
@@ -50,6 +55,7 @@ impl Weight {
 struct Weighed {
     nodes: u64,
     depth: usize,
+    rounds: u64,
 }
 
 struct Scale<'a> {
@@ -64,19 +70,19 @@ impl<'a> Scale<'a> {
         let too_deep = || format!("its subschemas are nested deeper than {DEEPEST}, references counted");
         let address = std::ptr::from_ref(schema) as usize;
         if !(schema.is_object() || schema.is_array()) {
-            return Ok(Weighed { nodes: 1, depth: 1 });
+            return Ok(Weighed { nodes: 1, depth: 1, rounds: 0 });
         }
         match self.known.get(&address) {
             Some(Some(weighed)) if above + weighed.depth > DEEPEST => return Err(too_deep()),
             Some(Some(weighed)) => return Ok(*weighed),
             Some(None) => {
                 self.is_recursive = true;
-                return Ok(Weighed { nodes: 1, depth: 1 });
+                return Ok(Weighed { nodes: 1, depth: 1, rounds: 1 });
             }
             None if above >= DEEPEST => return Err(too_deep()),
             None => self.known.insert(address, None),
         };
-        let mut sum = Weighed { nodes: 1, depth: 0 };
+        let mut sum = Weighed { nodes: 1, depth: 0, rounds: 0 };
         match schema {
             Json::Array(items) => {
                 for item in items {
@@ -106,6 +112,16 @@ impl<'a> Scale<'a> {
                         },
                         // What is named from nowhere costs nothing.
                         ("$defs" | "definitions", Json::Object(_)) => {}
+                        // Each field of a value meets one of these, so they do not add up.
+                        ("properties", Json::Object(fields)) => {
+                            let (before, mut most) = (sum.rounds, 0);
+                            for field in fields.values() {
+                                sum = self.add(Weighed { rounds: 0, ..sum }, field, above + 1)?;
+                                most = most.max(sum.rounds);
+                            }
+                            sum.rounds = before.saturating_add(most);
+                            sum.depth += 1;
+                        }
                         (_, value) => sum = self.add(sum, value, above)?,
                     }
                 }
@@ -123,7 +139,7 @@ impl<'a> Scale<'a> {
         if nodes > HEAVIEST {
             return Err(format!("with its references written out it has more than {HEAVIEST} parts"));
         }
-        Ok(Weighed { nodes, depth: sum.depth.max(part.depth) })
+        Ok(Weighed { nodes, depth: sum.depth.max(part.depth), rounds: sum.rounds.saturating_add(part.rounds) })
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) struct NameRead {
 
 /// The variables of a template; none of one that cannot be parsed.
 pub(crate) fn variables(source: &str) -> Vec<NameRead> {
+    if super::is_too_deep(source) {
+        return Vec::new();
+    }
     let Ok(parsed) = gotmpl::Template::new(super::MAIN).parse(source) else { return Vec::new() };
     let Some(tree) = parsed.lookup(super::MAIN) else { return Vec::new() };
     let mut reader = Reader { found: Vec::new(), asked: Vec::new() };

@@ -185,6 +185,18 @@ fn what_cannot_work_is_refused_when_parsed() {
 }
 
 #[test]
+fn a_long_row_of_else_ifs_is_refused_before_the_parser_runs_out_of_stack() {
+    let row = |count: usize, action: &str| format!("{{{{if .a}}}}x{}{{{{end}}}}", action.repeat(count));
+    for action in ["{{else if .b}}y", "{{- else\n if .b -}}y", "{{else with .b}}y", "{{else   if .b}}{{/* {{end */}}"] {
+        let refused = Template::parse(&row(100_000, action)).expect_err(action);
+        assert!(refused.contains("more than 250 {{else if}}s"), "{action}: {refused}");
+        assert_eq!(names::variables(&row(100_000, action)), []);
+    }
+    Template::parse(&row(250, "{{else if .b}}y")).expect("as many as are allowed");
+    Template::parse(&"{{if .a}}x{{else}}y{{end}}{{if .a}}x{{- else -}}y{{end}}".repeat(1000)).expect("no row");
+}
+
+#[test]
 fn what_fails_while_rendering_says_why() {
     for (source, part) in [
         ("{{.n.x}}", "can't evaluate field x in type int"),

@@ -466,3 +466,35 @@ fn a_slip_in_a_way_is_not_told_as_faults_of_other_tasks() {
     ]);
     assert_eq!(codes(&written), ["UNKNOWN_GOTO /tasks/0/transition/branches/0/goto"]);
 }
+
+#[test]
+fn branches_are_compared_only_as_far_as_it_takes_little_time() {
+    let keys = |count: usize| (0..count).map(|at| format!("w{at}")).collect::<Vec<_>>();
+    let many = |count: usize| {
+        let branches = |goto: &str| -> Vec<Value> {
+            let others = (0..count).map(|_| json!({"when": "other", "goto": "end"}));
+            others.chain([json!({"goto": goto})]).collect()
+        };
+        let task = |id: &str, goto: &str| {
+            json!({"id": id, "handler": "condition_key", "prompt_template": "x", "valid_conditions": keys(count),
+                "transition": {"branches": branches(goto)}})
+        };
+        codes(&json!({"tasks": [task("a", "b"), task("b", "end")]}))
+    };
+    assert!(!many(100).is_empty(), "a hundred keys are looked at");
+    assert_eq!(many(3_000), Vec::<String>::new());
+}
+
+#[test]
+fn the_same_chain_gets_the_same_hint_each_time() {
+    let tasks: Vec<Value> = (0..700)
+        .map(|at| {
+            let goto = if at == 699 { "end".to_owned() } else { format!("task_{}", at + 1) };
+            json!({"id": format!("task_{at}"), "handler": "noop", "prompt_template": "{{.task_x}}",
+                "transition": {"branches": [{"goto": goto}]}})
+        })
+        .collect();
+    let chain = json!({"tasks": &tasks});
+    let first = told(&chain);
+    assert!((0..3).all(|_| told(&chain) == first), "{first:?}");
+}
