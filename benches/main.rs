@@ -5,4 +5,8 @@ mod chain;
 mod reply;
 mod request;
 
+/// The server's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 criterion::criterion_main!(chain::benches, reply::benches, request::benches);

@@ -50,8 +50,6 @@ pub struct ProviderError {
     pub is_explained: bool,
 }
 
-/// Longest wait that is passed on when a backend asks for more: nothing waits for a day because a server says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Characters of a backend's own words that are shown to a caller.
 const SHOWN_WORDS: usize = 200;
 
@@ -79,7 +77,7 @@ impl ProviderError {
             500.. => ProviderErrorKind::Server,
             _ => ProviderErrorKind::Caller,
         };
-        let retry_after = retry_after.or(error.retry_after).map(|wait| wait.min(LONGEST_WAIT));
+        let retry_after = retry_after.or(error.retry_after);
         // Some servers repeat the key they refuse.
         let words = if kind == ProviderErrorKind::Auth { "check the API key".to_owned() } else { error.message };
         let words: String = words.chars().take(SHOWN_WORDS).collect();
@@ -157,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_comes_from_the_header_or_the_body_and_is_bounded() {
+    fn a_wait_comes_from_the_header_or_the_body_as_it_is_asked_for() {
         let wait = |header: Option<u64>, body: &str| {
             let header = header.map(Duration::from_secs);
             ProviderError::from_status(429, header, body.as_bytes()).retry_after.map(|wait| wait.as_secs())
         };
         let body = r#"{"error":{"status":"RESOURCE_EXHAUSTED","message":"x","details":[{"retryDelay":"7s"}]}}"#;
         assert_eq!((wait(Some(3), body), wait(None, body), wait(None, "")), (Some(3), Some(7), None));
-        assert_eq!(wait(Some(86_400), ""), Some(3600));
+        assert_eq!(wait(Some(86_400), ""), Some(86_400), "whoever waits knows how long is too long");
     }
 
     #[test]

@@ -44,6 +44,14 @@ async fn a_busy_backend_is_asked_again_after_the_time_it_asks_for() {
 }
 
 #[tokio::test]
+async fn a_backend_that_asks_for_a_day_is_neither_waited_for_nor_asked_sooner() {
+    let Scene { server, sim, .. } = Scene::start(&[]).await;
+    let busy = sim.script(Rule::on(Route::Generate).status(429).header("retry-after", "86400"));
+    let answer = run(&server, &asking(json!({"retry_policy": {"max_attempts": 5}}))).await.expect(500);
+    assert_eq!((errors(&answer).len(), busy.hits()), (1, 1), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_run_that_waits_holds_no_slot_and_stops_when_its_caller_leaves() {
     let Scene { server, sim, id } = Scene::start(&[]).await;
     let broken = sim.script(Rule::on(Route::Generate).status(503));

@@ -5,6 +5,8 @@
 //! Of numbers it is enough to try the bounds of all branches and their neighbours: between two bounds nothing changes.
 //! A free text is only known to be a text.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::outline::{By, Node, Outline, hinted};
@@ -26,6 +28,9 @@ const MOST_SAMPLES: usize = 2_000;
 /// said.
 const MOST_COMPARISONS: usize = 5_000_000;
 
+/// Words times branches that are compared; of a task with more, nothing is said about its words.
+const MOST_COMPARED: usize = 1_000_000;
+
 /// Words that a misspelt one is compared with.
 const MOST_GUESSED: usize = 20;
 
@@ -45,6 +50,8 @@ pub(super) enum Yields {
 
 impl Yields {
     pub(super) fn of(node: &Node<'_>) -> Self {
+        let is_few =
+            |words: usize| words <= MOST_SAMPLES && words.saturating_mul(node.operators.len()) <= MOST_COMPARED;
         let words = |word: &str| Self::Words(vec![Evaluation::of(word)]);
         if !node.task.transition.variable.trim().is_empty() {
             return Self::Text;
@@ -54,20 +61,22 @@ impl Yields {
             Some(Handler::Embedding) => words("ok"),
             Some(Handler::ModelExecution) => words("executed"),
             Some(Handler::ConvertToOpenaiChatResponse) => words("converted"),
-            Some(Handler::ConditionKey) if !node.task.valid_conditions.is_empty() => {
+            Some(Handler::ConditionKey)
+                if !node.task.valid_conditions.is_empty() && is_few(node.task.valid_conditions.len()) =>
+            {
                 let conditions = Conditions::new(node.task.valid_conditions.clone());
                 Self::Words(conditions.keys().iter().filter_map(|key| conditions.matching(key)).collect())
             }
             Some(Handler::ParseNumber) => Self::Whole,
             Some(Handler::ParseScore) => Self::Score,
             Some(Handler::ParseRange) => Self::Range,
-            Some(Handler::ParseJson) => Self::of_json(node.task.output_schema.as_ref()),
+            Some(Handler::ParseJson) => Self::of_json(node.task.output_schema.as_ref(), is_few),
             _ => Self::Text,
         }
     }
 
     /// Of a reply in the form of a schema: scalars are compared themselves, objects and lists are `ok`.
-    fn of_json(schema: Option<&Value>) -> Self {
+    fn of_json(schema: Option<&Value>, is_few: impl Fn(usize) -> bool) -> Self {
         let words = |words: &[&str]| Self::Words(words.iter().map(|word| Evaluation::text(*word)).collect());
         let Some(schema) = schema else { return Self::Text };
         match schema.get("type").map(Value::as_str) {
@@ -77,7 +86,7 @@ impl Yields {
             None | Some(Some("string")) => {
                 let listed = schema.get("enum").and_then(Value::as_array);
                 let texts: Option<Vec<&str>> = listed.and_then(|listed| listed.iter().map(Value::as_str).collect());
-                texts.filter(|texts| texts.len() <= MOST_SAMPLES).map_or(Self::Text, |texts| words(&texts))
+                texts.filter(|texts| is_few(texts.len())).map_or(Self::Text, |texts| words(&texts))
             }
             _ => Self::Text,
         }
@@ -194,7 +203,9 @@ fn dead_branches(outline: &Outline<'_>, at: usize, yields: &Yields, dead: &mut [
     let order = numbered()
         .filter(|(_, operator)| !is_default(operator))
         .chain(numbered().filter(|(_, operator)| is_default(operator)));
-    let mut seen: Vec<(usize, &Operator)> = Vec::new();
+    // By their written form: they hold numbers, which have no hash.
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut takes_all = None;
     let samples = yields.samples(&node.operators);
     let mut open = samples.clone();
     for (branch, operator) in order {
@@ -209,8 +220,8 @@ fn dead_branches(outline: &Outline<'_>, at: usize, yields: &Yields, dead: &mut [
             let finding = outline.warning(at, code, field, message);
             found.push(Finding { hint, ..finding });
         };
-        let all = seen.iter().find(|(_, earlier)| always(earlier));
-        if let Some((earlier, _)) = seen.iter().find(|(_, earlier)| *earlier == operator).or(all) {
+        let written = format!("{operator:?}");
+        if let Some(earlier) = seen.get(&written).copied().or(takes_all) {
             let message = format!("branch {} is never taken: branch {} takes all it would", branch + 1, earlier + 1);
             tell(Code::DeadBranch, &field, message, Some("remove one of the two".to_owned()));
         } else if let Some(why) = never(operator, yields, samples.as_deref(), node) {
@@ -229,7 +240,8 @@ fn dead_branches(outline: &Outline<'_>, at: usize, yields: &Yields, dead: &mut [
                 tell(Code::DeadBranch, &field, message, Some("put the narrower branch first".to_owned()));
             }
         }
-        seen.push((branch, operator));
+        seen.entry(written).or_insert(branch);
+        takes_all = takes_all.or(always(operator).then_some(branch));
     }
 }
 

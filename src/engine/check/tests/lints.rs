@@ -333,6 +333,17 @@ fn variables_that_are_read() {
 }
 
 #[test]
+fn many_keys_and_branches_do_not_take_long() {
+    let keys: Vec<String> = (0..100_000).map(|at| format!("k{at}")).collect();
+    codes(&one("condition_key", END, json!({"valid_conditions": keys})));
+    let branches: Vec<String> = (0..10_000).map(|at| format!("equals w{at} -> end")).collect();
+    let branches: Vec<&str> = branches.iter().map(String::as_str).collect();
+    codes(&one("raw_string", &branches, json!({})));
+    let few = json!({"valid_conditions": keys[..2000]});
+    codes(&one("condition_key", &branches, few));
+}
+
+#[test]
 fn ways_out_of_a_failure() {
     let catching = |catch: Value, more: Value| {
         let mut transition = json!({"catch": catch});
