@@ -71,6 +71,14 @@ fn observed(tag: Tag) -> ObservedModel {
     }
 }
 
+/// Reads the answer of `GET /api/ps`: names of the models in memory.
+///
+/// # Errors
+/// A body that is no such list.
+pub fn parse_running(body: &[u8]) -> Result<Vec<String>, ReplyError> {
+    Ok(parse_tags(body)?.into_iter().map(|model| model.name).collect())
+}
+
 /// What `POST /api/show` tells beyond the tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shown {
