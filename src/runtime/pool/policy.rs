@@ -177,10 +177,9 @@ mod tests {
         assert!((4_300..4_700).contains(&seconds[1]) && (1_350..1_650).contains(&seconds[2]), "{seconds:?}");
     }
 
-    /// The backends in the order in which a key is offered to them.
-    fn offered(loads: &[Load], key: u64) -> Vec<usize> {
-        // Neither the turn nor chance has a say.
-        order(Policy::PrefixAffinity, loads, Pick { turn: 5, key }, |_| 0)
+    /// The backends in the order in which a key is offered to them; neither the turn nor chance has a say.
+    fn offered(loads: &[Load], key: u64, chance: usize) -> Vec<usize> {
+        order(Policy::PrefixAffinity, loads, Pick { turn: chance, key }, |below| chance % below)
     }
 
     #[test]
@@ -188,7 +187,7 @@ mod tests {
         let idle = loads(&[0, 0, 0]);
         let reversed: Vec<Load> = idle.iter().rev().copied().collect();
         for key in 0..100 {
-            let (seen, again) = (offered(&idle, key), offered(&reversed, key));
+            let (seen, again) = (offered(&idle, key, 1), offered(&reversed, key, 2));
             assert_eq!(seen, again.into_iter().map(|at| 2 - at).collect::<Vec<_>>());
         }
         for count in first_picks(Policy::PrefixAffinity, &idle, 3_000) {
@@ -200,15 +199,15 @@ mod tests {
     fn an_overloaded_backend_passes_a_prefix_to_the_next_in_hash_order() {
         let mut loads = loads(&[4, 4, 4, 3]);
         for key in 0..100 {
-            let idle = offered(&loads, key);
+            let idle = offered(&loads, key, 1);
             let first = idle[0];
             loads[first].in_use += 1;
-            let busy = offered(&loads, key);
+            let busy = offered(&loads, key, 2);
             // Five quarters of a share of 17 calls are 5.3: 6 may run.
             assert_eq!(busy, idle);
             loads[first].in_use += 5;
             let expected: Vec<usize> = idle[1..].iter().chain(&idle[..1]).copied().collect();
-            assert_eq!(offered(&loads, key), expected);
+            assert_eq!(offered(&loads, key, 3), expected);
             loads[first].in_use -= 6;
         }
     }
