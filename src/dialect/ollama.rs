@@ -327,6 +327,14 @@ mod tests {
     }
 
     #[test]
+    fn the_models_in_memory_are_read_by_the_names_of_the_tags() {
+        let body = br#"{"models":[{"name":"a:1b","model":"a:1b","size_vram":7,"expires_at":"2026-01-01T00:00:00Z"}]}"#;
+        assert_eq!(parse_running(body).unwrap(), ["a:1b"]);
+        assert!(parse_running(br#"{"models":[]}"#).unwrap().is_empty());
+        assert!(parse_running(b"{}").is_err(), "no list is not an empty one");
+    }
+
+    #[test]
     fn a_single_prompt_goes_to_generate_with_its_instruction() {
         assert_eq!(
             encoded(&call(&[("system", "Be brief"), ("user", "Hi")], true)),

@@ -186,8 +186,9 @@ mod tests {
     fn a_prefix_keeps_its_backend_whatever_the_order_of_the_candidates_and_prefixes_spread() {
         let idle = loads(&[0, 0, 0]);
         let reversed: Vec<Load> = idle.iter().rev().copied().collect();
-        for key in 0..100 {
-            let (seen, again) = (offered(&idle, key, 1), offered(&reversed, key, 2));
+        for chance in 0..100 {
+            let key = 7 + chance as u64;
+            let (seen, again) = (offered(&idle, key, 0), offered(&reversed, key, chance));
             assert_eq!(seen, again.into_iter().map(|at| 2 - at).collect::<Vec<_>>());
         }
         for count in first_picks(Policy::PrefixAffinity, &idle, 3_000) {
