@@ -6,6 +6,7 @@
 
 mod advice;
 mod branches;
+mod catches;
 mod graph;
 mod misplaced;
 mod outline;
@@ -162,6 +163,7 @@ fn finished(
 fn lints(chain: &Chain, ways_are_known: bool) -> Vec<Finding> {
     let outline = Outline::of(chain);
     let (mut found, alive) = branches::lint(&outline);
+    found.extend(catches::lint(&outline));
     found.extend(unused::lint(&outline));
     if ways_are_known {
         found.extend(graph::lint(&outline, &alive));

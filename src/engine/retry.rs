@@ -51,6 +51,11 @@ pub(crate) const fn is_final(class: FailureClass) -> bool {
     matches!(class, Budget | Cancelled | MaxSteps | MaxVisits)
 }
 
+/// Whether failures of this class end the run, so that no task can take over.
+pub(crate) const fn ends_the_run(class: FailureClass) -> bool {
+    matches!(class, FailureClass::Cancelled | FailureClass::MaxSteps)
+}
+
 impl Retry {
     /// Of `retry_on_failure`.
     pub(crate) const fn at_once(more: u32) -> Self {

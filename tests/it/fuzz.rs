@@ -22,7 +22,7 @@ static EXAMPLES: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn no_chain_bred_from_the_examples_panics_or_hangs(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

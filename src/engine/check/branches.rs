@@ -5,13 +5,15 @@
 //! Of numbers it is enough to try the bounds of all branches and their neighbours: between two bounds nothing changes.
 //! A free text is only known to be a text.
 
+use serde_json::Value;
+
 use super::outline::{By, Node, Outline, hinted};
 use crate::{
     domain::finding::{Code, Finding},
     engine::{
         condition::Conditions,
         handler::Handler,
-        number,
+        number, reply,
         suggest::did_you_mean,
         transition::{Evaluation, Operator, choose},
     },
@@ -55,6 +57,24 @@ impl Yields {
             Some(Handler::ParseNumber) => Self::Whole,
             Some(Handler::ParseScore) => Self::Score,
             Some(Handler::ParseRange) => Self::Range,
+            Some(Handler::ParseJson) => Self::of_json(node.task.output_schema.as_ref()),
+            _ => Self::Text,
+        }
+    }
+
+    /// Of a reply in the form of a schema: scalars are compared themselves, objects and lists are `ok`.
+    fn of_json(schema: Option<&Value>) -> Self {
+        let words = |words: &[&str]| Self::Words(words.iter().map(|word| Evaluation::text(*word)).collect());
+        let Some(schema) = schema else { return Self::Text };
+        match schema.get("type").map(Value::as_str) {
+            Some(Some("object" | "array")) => words(&["ok"]),
+            Some(Some("boolean")) => words(&["true", "false"]),
+            Some(Some("integer")) => Self::Whole,
+            None | Some(Some("string")) => {
+                let listed = schema.get("enum").and_then(Value::as_array);
+                let texts: Option<Vec<&str>> = listed.and_then(|listed| listed.iter().map(Value::as_str).collect());
+                texts.filter(|texts| texts.len() <= MOST_SAMPLES).map_or(Self::Text, |texts| words(&texts))
+            }
             _ => Self::Text,
         }
     }
@@ -214,7 +234,8 @@ fn never(
             let has_numbers =
                 words.iter().any(|word| number::decimal(&word.text).is_some() || number::range(&word.text).is_some());
             if is_numeric && !has_numbers {
-                return Some((Code::OperatorType, format!("it compares numbers, and {}", described()), None));
+                let text = format!("it compares numbers, and {}", described());
+                return Some((Code::OperatorType, text, part_of_json(node)));
             }
             let meant = match operator {
                 Operator::Equals { when, .. } => {
@@ -222,7 +243,7 @@ fn never(
                 }
                 _ => None,
             };
-            Some((Code::DeadBranch, described(), meant))
+            Some((Code::DeadBranch, described(), meant.or_else(|| part_of_json(node))))
         }
         (Yields::Range, Operator::Above(_) | Operator::Below(_)) => {
             let hint = "use in_range, which a range satisfies with both its ends".to_owned();
@@ -247,4 +268,18 @@ fn never(
         }
         _ => None,
     }
+}
+
+/// How branches get at a part of JSON, where they compare the whole.
+fn part_of_json(node: &Node<'_>) -> Option<String> {
+    let schema = node.task.output_schema.as_ref().filter(|_| node.handler == Some(Handler::ParseJson))?;
+    let part = match schema.get("type")?.as_str()? {
+        "object" => {
+            let fields = schema.get("properties").and_then(Value::as_object);
+            fields.and_then(|fields| fields.keys().next()).map_or("field", String::as_str)
+        }
+        "array" => "0",
+        _ => return None,
+    };
+    Some(format!("to compare a part of it, name it: transition.variable: {}.{part}", reply::excerpt(&node.task.id)))
 }

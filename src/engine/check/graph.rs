@@ -6,7 +6,10 @@
 use std::collections::HashSet;
 
 use super::outline::{By, Outline, hinted};
-use crate::domain::finding::{Code, Finding};
+use crate::domain::{
+    failure::FailureClass,
+    finding::{Code, Finding},
+};
 
 /// Names of tasks in one message.
 const MOST_NAMED: usize = 5;
@@ -76,7 +79,12 @@ fn trap(outline: &Outline<'_>, knot: &HashSet<usize>, ways: &[Vec<usize>], ends:
 
 /// A loop that only failures leave.
 fn bounded_by_failure(outline: &Outline<'_>, knot: &HashSet<usize>, alive: &[Vec<bool>]) -> Option<Finding> {
-    let is_bounded = |at: &usize| outline.nodes[*at].task.max_visits > 0;
+    // A bound that only leads back into the loop is none.
+    let is_bounded = |at: &usize| {
+        let task = outline.nodes[*at].task;
+        let back = outline.caught(task, FailureClass::MaxVisits).is_some_and(|to| knot.contains(&to));
+        task.max_visits > 0 && !back
+    };
     let leaves = |at: &usize| {
         let exits = outline.nodes[*at].exits.iter().zip(&alive[*at]);
         let is_out = |to: Option<usize>| to.is_none_or(|to| !knot.contains(&to));
@@ -89,7 +97,10 @@ fn bounded_by_failure(outline: &Outline<'_>, knot: &HashSet<usize>, alive: &[Vec
     let first = *knot.iter().min()?;
     let message = format!("only a failure or the run's limit of steps ends this loop: {}", named(outline, knot));
     let finding = outline.warning(first, Code::UnboundedCycle, "transition", message);
-    Some(hinted(finding, "set max_visits on one of them, or add a branch that leaves the loop"))
+    Some(hinted(
+        finding,
+        "set max_visits on one of them and let that failure lead out of the loop, or add a branch that leaves it",
+    ))
 }
 
 fn named(outline: &Outline<'_>, knot: &HashSet<usize>) -> String {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use crate::{
     domain::{
-        chain::{Chain, Task},
+        chain::{Catch, Chain, Task},
+        failure::FailureClass,
         finding::{Code, Finding, Severity},
     },
     engine::{handler::Handler, reply, transition::Operator},
@@ -65,6 +66,16 @@ impl<'a> Outline<'a> {
             }
         }
         reached
+    }
+
+    /// The task that takes over when this one has failed in this way.
+    pub(super) fn caught(&self, task: &Task, class: FailureClass) -> Option<usize> {
+        let fits = |catch: &&Catch| {
+            catch.errors.is_empty() || catch.errors.iter().any(|name| FailureClass::parse(name) == Some(class))
+        };
+        let transition = &task.transition;
+        let target = transition.catch.iter().find(fits).map_or(&transition.on_failure, |catch| &catch.goto);
+        self.places.get(target.as_str()).copied()
     }
 
     /// A warning about a task. `field`: a pointer below it.

@@ -40,6 +40,12 @@ struct Use {
     is_asked_for: bool,
 }
 
+impl Use {
+    fn is_in_template(&self) -> bool {
+        matches!(self.field, "prompt_template" | "print")
+    }
+}
+
 /// All of them.
 pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
     let names = Names::of(outline);
@@ -48,7 +54,7 @@ pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
     let known: Vec<&Use> = uses
         .iter()
         .filter(|used| {
-            let is_known = names.get(&used.name).is_some();
+            let is_known = names.meant(used).is_some();
             if !is_known {
                 let is_told = found.len() < MOST_FINDINGS;
                 found.push(unknown(outline, used, &names, is_told));
@@ -56,10 +62,10 @@ pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
             is_known && reached[used.at] && !used.is_asked_for
         })
         .collect();
-    let wanted: BTreeSet<&str> = known.iter().filter_map(|used| names.get(&used.name)).collect();
+    let wanted: BTreeSet<&str> = known.iter().filter_map(|used| names.meant(used)).collect();
     if let Some(flow) = Flow::of(outline, &wanted) {
         for used in known {
-            let Some(name) = names.get(&used.name) else { continue };
+            let Some(name) = names.meant(used) else { continue };
             if !flow.is_set(outline, used.at, name, used.when) {
                 found.push(maybe_unset(outline, used, name));
             }
@@ -71,8 +77,11 @@ pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
     found
 }
 
-/// Every name that some run may set, by its lower case: templates find them in any case.
-struct Names(HashMap<String, String>);
+/// Every name that some run may set. Templates find them in any case, everything else as they are written.
+struct Names {
+    exact: BTreeSet<String>,
+    folded: HashMap<String, String>,
+}
 
 impl Names {
     fn of(outline: &Outline<'_>) -> Self {
@@ -85,11 +94,26 @@ impl Names {
             }
         }
         names.extend(outline.nodes.iter().map(|node| node.task.id.clone()));
-        Self(names.into_iter().filter(|name| !name.is_empty()).map(|name| (name.to_lowercase(), name)).collect())
+        names.retain(|name| !name.is_empty());
+        let folded = names.iter().map(|name| (name.to_lowercase(), name.clone())).collect();
+        Self { exact: names.into_iter().collect(), folded }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(&name.to_lowercase()).map(String::as_str)
+    fn exact(&self, name: &str) -> Option<&str> {
+        self.exact.get(name).map(String::as_str)
+    }
+
+    /// The variable that a field means.
+    fn meant(&self, used: &Use) -> Option<&str> {
+        let in_any_case = || self.folded.get(&used.name.to_lowercase()).map(String::as_str);
+        self.exact(&used.name).or_else(|| in_any_case().filter(|_| used.is_in_template()))
+    }
+
+    fn like(&self, name: &str) -> Option<String> {
+        match self.folded.get(&name.to_lowercase()) {
+            Some(other) => Some(format!("did you mean '{other}'? only templates find names in any case")),
+            None => did_you_mean(name, self.exact.iter().map(String::as_str)),
+        }
     }
 }
 
@@ -118,7 +142,7 @@ fn uses(outline: &Outline<'_>, names: &Names) -> Vec<Use> {
         }
         let path = task.transition.variable.trim();
         if !path.is_empty() {
-            let whole = names.get(path).is_some();
+            let whole = names.exact(path).is_some();
             let name = if whole { path } else { path.split('.').next().unwrap_or(path) };
             add("transition/variable", name, When::After, false);
         }
@@ -132,7 +156,7 @@ fn unknown(outline: &Outline<'_>, used: &Use, names: &Names, is_told: bool) -> F
     let composed = name.strip_suffix("_composed").filter(|id| outline.places.contains_key(id));
     let hint = match composed {
         Some(id) => Some(format!("task {id} has no 'compose'; its output is '{id}'")),
-        None if is_told => did_you_mean(name, names.0.values().map(String::as_str)),
+        None if is_told => names.like(name),
         None => None,
     };
     Finding { hint, ..outline.warning(used.at, Code::UnknownVariable, used.field, message) }
@@ -165,8 +189,8 @@ fn output_variable(outline: &Outline<'_>, names: &Names, flow: Option<&Flow<'_>>
         hint,
         ..outline.warning(0, code, "", message)
     };
-    let Some(name) = names.get(wanted) else {
-        let hint = did_you_mean(wanted, names.0.values().map(String::as_str));
+    let Some(name) = names.exact(wanted) else {
+        let hint = names.like(wanted);
         return Some(finding(
             Code::UnknownVariable,
             format!("no task sets the variable '{wanted}', the result of the run"),

@@ -21,7 +21,7 @@ use crate::{
         route::{Capability, RoutingStrategy},
         value::DataType,
     },
-    engine::{compile, tokens},
+    engine::{compile, state::visited, tokens},
 };
 
 const NOON: Timestamp = Timestamp::from_micros(1_754_654_400_000_000);

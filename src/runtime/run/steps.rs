@@ -150,6 +150,7 @@ mod tests {
             chain::Chain,
             failure::{Failure, FailureClass},
             ids::{RequestId, RunId},
+            message::{Completion, Finish, Usage},
             time::Timestamp,
             value::Value,
         },
@@ -216,6 +217,41 @@ mod tests {
         }
         assert!(watch.is_none(), "the run is over");
         assert!(matches!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+    }
+
+    #[test]
+    fn replies_that_are_mended_and_ways_back_to_the_same_task_count_alike_at_beginning_and_end() {
+        let mut machine = machine(json!([
+            {"id": "a", "handler": "parse_json", "repair_attempts": 1, "retry_on_failure": 1, "max_visits": 2,
+             "transition": {"catch": [{"errors": ["max_visits"], "goto": "b"}], "on_failure": "a",
+                "branches": [{"goto": "end"}]}},
+            {"id": "b", "handler": "noop", "transition": {"branches": [{"goto": "end"}]}},
+        ]));
+        let (watch, mut receiver) = watch();
+        let mut effects = machine.start(Timestamp::ZERO);
+        let mut watching = watch.after_turn(&machine, &effects);
+        while let Some(watch) = watching {
+            let step = effects.iter().find_map(|effect| match effect {
+                Effect::AskModel { step, .. } => Some(*step),
+                _ => None,
+            });
+            let (step, elapsed) = (step.unwrap(), Duration::ZERO);
+            let completion = Completion {
+                text: "no".to_owned(),
+                role: "assistant".to_owned(),
+                finish: Finish::Stop,
+                usage: Usage::default(),
+            };
+            effects = machine.on_event(Event::Answered { step, completion, served: None, elapsed }, Timestamp::ZERO);
+            watching = watch.after_turn(&machine, &effects);
+        }
+        let visit = (1..=4).flat_map(|attempt| [format!("started a {attempt}"), format!("failed a {attempt}")]);
+        let visits: Vec<String> =
+            visit.clone().chain(visit).chain(["failed a 1".to_owned(), "completed b 1".to_owned()]).collect();
+        assert_eq!(told(&mut receiver), visits);
+        let Some(Effect::Finish(outcome)) = effects.last() else { panic!("it is over") };
+        let path = engine::visited(&outcome.state);
+        assert_eq!(path.iter().map(|task| &**task).collect::<Vec<_>>(), ["a", "a", "a", "b"]);
     }
 
     #[test]

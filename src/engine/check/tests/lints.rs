@@ -109,6 +109,20 @@ fn ways_through_a_chain() {
             ]),
             vec![],
         ),
+        // A bound that leads back into the loop.
+        (
+            chain(&[
+                (
+                    "a",
+                    "hook",
+                    &["default -> a", "fail -> a"],
+                    json!({"hook": {"name": "h"}, "max_visits": 5,
+                        "transition": {"catch": [{"errors": ["timeout"], "goto": "b"}]}}),
+                ),
+                ("b", "noop", END, none()),
+            ]),
+            vec!["UNBOUNDED_CYCLE /tasks/0/transition"],
+        ),
     ] {
         assert_eq!(codes(&written), expected, "{written}");
     }
@@ -191,6 +205,38 @@ fn branches_of_one_task() {
         ),
         (one("raw_string", &["> 5 -> end", "default -> end"], none()), vec![]),
         (one("condition_key", &["> 5 -> end", "default -> end"], json!({"valid_conditions": ["3", "7"]})), vec![]),
+        // What is no object or list is compared itself; of those, a path names a part.
+        (one("parse_json", &["equals ok -> end"], json!({"output_schema": {"type": "object"}})), vec![]),
+        (
+            one("parse_json", &["equals buy -> end", "default -> end"], json!({"output_schema": {"type": "object"}})),
+            vec!["DEAD_BRANCH /tasks/0/transition/branches/0/when"],
+        ),
+        (
+            one("parse_json", &["> 2 -> end", "default -> end"], json!({"output_schema": {"type": "array"}})),
+            vec!["OPERATOR_TYPE /tasks/0/transition/branches/0/operator"],
+        ),
+        (one("parse_json", &["> 2 -> end", "< 3 -> end"], json!({"output_schema": {"type": "integer"}})), vec![]),
+        (
+            one(
+                "parse_json",
+                &["equals true -> end", "equals false -> end"],
+                json!({"output_schema": {"type": "boolean"}}),
+            ),
+            vec![],
+        ),
+        (
+            one("parse_json", &["equals a -> end", "equals c -> end"], json!({"output_schema": {"enum": ["a", "b"]}})),
+            vec!["DEAD_BRANCH /tasks/0/transition/branches/1/when", "NO_DEFAULT_BRANCH /tasks/0/transition/branches"],
+        ),
+        (
+            one(
+                "parse_json",
+                &["> 2 -> end", "default -> end"],
+                json!({"output_schema": {"type": ["object", "number"]}}),
+            ),
+            vec![],
+        ),
+        (one("parse_json", &["equals x -> end", "default -> end"], none()), vec![]),
         // A path may lead to anything.
         (
             one(
@@ -228,6 +274,22 @@ fn variables_that_are_read() {
         (after_a(json!({"input_var": "b"})), vec!["VARIABLE_MAYBE_UNSET /tasks/1/input_var"]),
         (after_a(json!({"input_var": "nobody"})), vec!["UNKNOWN_VARIABLE /tasks/1/input_var"]),
         (after_a(json!({"input_var": "a_composed"})), vec!["UNKNOWN_VARIABLE /tasks/1/input_var"]),
+        // Only templates find names in any case.
+        (after_a(json!({"input_var": "A"})), vec!["UNKNOWN_VARIABLE /tasks/1/input_var"]),
+        (
+            after_a(json!({"compose": {"with_var": "A"}})),
+            vec!["TYPE_MISMATCH /tasks/1/compose", "UNKNOWN_VARIABLE /tasks/1/compose/with_var"],
+        ),
+        (after_a(json!({"transition": {"variable": "A.kind"}})), vec!["UNKNOWN_VARIABLE /tasks/1/transition/variable"]),
+        // Of two names that differ in nothing else, each is its own.
+        (
+            chain(&[
+                ("X", "raw_string", &["default -> b"], none()),
+                ("b", "noop", &["default -> x"], json!({"prompt_template": "{{.X}}"})),
+                ("x", "noop", END, none()),
+            ]),
+            vec![],
+        ),
         (
             after_a(json!({"prompt_template": "{{if .last_error}}{{.last_error}}{{end}}{{if .a_error}}x{{end}}"})),
             vec![],
@@ -263,9 +325,41 @@ fn variables_that_are_read() {
         ("b", vec![]),
         ("c", vec!["VARIABLE_MAYBE_UNSET /output_var"]),
         ("d", vec!["UNKNOWN_VARIABLE /output_var"]),
+        ("A", vec!["UNKNOWN_VARIABLE /output_var"]),
     ] {
         result["output_var"] = json!(name);
         assert_eq!(codes(&result), expected, "{name}");
+    }
+}
+
+#[test]
+fn ways_out_of_a_failure() {
+    let catching = |catch: Value, more: Value| {
+        let mut transition = json!({"catch": catch});
+        more.as_object().expect("fields").iter().for_each(|(name, value)| transition[name] = value.clone());
+        chain(&[("a", "raw_string", END, json!({"transition": transition})), ("b", "noop", END, json!({}))])
+    };
+    let of = |errors: &[&str]| json!({"errors": errors, "goto": "b"});
+    for (written, expected) in [
+        (catching(json!([of(&["timeout", "auth"]), of(&["timeout", "budget"]), of(&[])]), json!({})), vec![]),
+        (catching(json!([of(&["timeout"])]), json!({"on_failure": "b"})), vec![]),
+        (
+            catching(json!([of(&["timeout", "auth"]), of(&["auth"])]), json!({})),
+            vec!["DEAD_BRANCH /tasks/0/transition/catch/1"],
+        ),
+        (
+            catching(json!([of(&[]), of(&["auth"])]), json!({"on_failure": "b"})),
+            vec!["DEAD_BRANCH /tasks/0/transition/catch/1", "UNUSED_FIELD /tasks/0/transition/on_failure"],
+        ),
+        (
+            catching(json!([of(&["max_steps", "max_visits", "cancelled"])]), json!({})),
+            vec![
+                "UNUSED_FIELD /tasks/0/transition/catch/0/errors/0",
+                "UNUSED_FIELD /tasks/0/transition/catch/0/errors/2",
+            ],
+        ),
+    ] {
+        assert_eq!(codes(&written), expected, "{written}");
     }
 }
 

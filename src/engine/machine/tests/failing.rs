@@ -40,6 +40,21 @@ fn the_caught_task_gets_the_failed_tasks_input() {
     assert_eq!(output_of(&Rig::of(chain, Value::Int(3)).alone().0), "<3>");
 }
 
+#[test]
+fn a_task_that_takes_over_from_itself_is_come_to_twice_and_a_retried_one_once() {
+    let chain = json!({"tasks": [
+        {"id": "a", "handler": "raw_string", "retry_on_failure": 1, "max_visits": 2,
+            "transition": {"catch": [{"errors": ["max_visits"], "goto": "b"}], "on_failure": "a", "branches": [{}]}},
+        {"id": "b", "handler": "noop", "transition": {"branches": [{}]}}
+    ]});
+    let (outcome, _) =
+        Rig::of(chain, Value::string("x")).run(|effect| failed(effect, FailureClass::Timeout, "too slow"));
+    let attempts: Vec<_> = outcome.state.iter().map(|unit| (&*unit.task_id, unit.attempt)).collect();
+    assert_eq!(attempts, [("a", 1), ("a", 2), ("a", 1), ("a", 2), ("a", 1), ("b", 1)]);
+    let path: Vec<String> = visited(&outcome.state).iter().map(ToString::to_string).collect();
+    assert_eq!(path, ["a", "a", "a", "b"]);
+}
+
 /// Fails in `boom`, then renders a template.
 fn after_failure(template: &str) -> (RunOutcome, Vec<Effect>) {
     let chain = json!({"tasks": [

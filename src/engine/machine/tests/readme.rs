@@ -22,7 +22,7 @@ fn the_readmes_chain_answers_a_valid_question() {
     let (outcome, effects) = rig.replies(&["Valid.", " Yes, mostly.\n"]);
     assert_eq!(outcome.result, Ok(Value::string("Yes, mostly.")));
     let unit = |id: &str, handler: &str, transition: &str| {
-        json!({"taskID": id, "taskHandler": handler, "inputType": "string", "outputType": "string",
+        json!({"taskID": id, "taskHandler": handler, "attempt": 1, "inputType": "string", "outputType": "string",
             "transition": transition, "duration": 1.5, "error": {"error": ""}, "input": "", "output": "",
             "backend": "b1", "model": "qwen3:4b", "inputTokens": 11, "outputTokens": 2, "queueMs": 3})
     };
