@@ -71,6 +71,14 @@ fn observed(tag: Tag) -> ObservedModel {
     }
 }
 
+/// Reads the answer of `GET /api/ps`: names of the models in memory.
+///
+/// # Errors
+/// A body that is no such list.
+pub fn parse_running(body: &[u8]) -> Result<Vec<String>, ReplyError> {
+    Ok(parse_tags(body)?.into_iter().map(|model| model.name).collect())
+}
+
 /// What `POST /api/show` tells beyond the tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shown {
@@ -316,6 +324,14 @@ mod tests {
     fn encoded(call: &ChatCall) -> (&'static str, String) {
         let (route, body) = generate_or_chat("m", call);
         (route, String::from_utf8(body).unwrap())
+    }
+
+    #[test]
+    fn the_models_in_memory_are_read_by_the_names_of_the_tags() {
+        let body = br#"{"models":[{"name":"a:1b","model":"a:1b","size_vram":7,"expires_at":"2026-01-01T00:00:00Z"}]}"#;
+        assert_eq!(parse_running(body).unwrap(), ["a:1b"]);
+        assert!(parse_running(br#"{"models":[]}"#).unwrap().is_empty());
+        assert!(parse_running(b"{}").is_err(), "no list is not an empty one");
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub struct ObservedModel {
     pub context_length: i64,
     /// As the backend reports them, or guessed from the name.
     pub capabilities: Capabilities,
+    /// Whether it was in memory at the last look; true where the backend does not tell.
+    pub is_warm: bool,
 }
 
 impl ObservedModel {
@@ -182,6 +184,7 @@ impl ObservedModel {
             digest: String::new(),
             details: ModelDetails::default(),
             context_length: 0,
+            is_warm: true,
         }
     }
 }

@@ -22,11 +22,18 @@ pub enum Policy {
     Random,
     /// In turn.
     RoundRobin,
+    /// At random, in proportion to the backends' weights.
+    Weighted,
+    /// The same beginning of a conversation goes to the same backend, unless that is overloaded.
+    PrefixAffinity,
+    /// Backends that have the model in memory first, the fewest running calls among equals.
+    WarmFirst,
 }
 
 impl Policy {
     /// Every policy of this version.
-    pub const ALL: [Self; 3] = [Self::LeastLoaded, Self::Random, Self::RoundRobin];
+    pub const ALL: [Self; 6] =
+        [Self::LeastLoaded, Self::Random, Self::RoundRobin, Self::Weighted, Self::PrefixAffinity, Self::WarmFirst];
 
     /// Its name in the API.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +41,9 @@ impl Policy {
             Self::LeastLoaded => "least-loaded",
             Self::Random => "random",
             Self::RoundRobin => "round-robin",
+            Self::Weighted => "weighted",
+            Self::PrefixAffinity => "prefix-affinity",
+            Self::WarmFirst => "warm-first",
         }
     }
 

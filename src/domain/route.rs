@@ -11,8 +11,14 @@ pub enum RoutingStrategy {
     Random,
     /// In turn.
     RoundRobin,
+    /// At random, in proportion to the backends' weights.
+    Weighted,
     /// Fewest running calls.
     LeastLoaded,
+    /// The same beginning of a conversation to the same backend.
+    PrefixAffinity,
+    /// Backends that have the model in memory first.
+    WarmFirst,
     /// Largest context first.
     Auto,
     /// Largest context first.
@@ -21,14 +27,26 @@ pub enum RoutingStrategy {
 
 impl RoutingStrategy {
     /// Every strategy that a chain may name in this version.
-    pub const ALL: [Self; 5] = [Self::Random, Self::RoundRobin, Self::LeastLoaded, Self::Auto, Self::LowLatency];
+    pub const ALL: [Self; 8] = [
+        Self::Random,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::LeastLoaded,
+        Self::PrefixAffinity,
+        Self::WarmFirst,
+        Self::Auto,
+        Self::LowLatency,
+    ];
 
     /// Its name in a chain.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Random => "random",
             Self::RoundRobin => "round-robin",
+            Self::Weighted => "weighted",
             Self::LeastLoaded => "least-loaded",
+            Self::PrefixAffinity => "prefix-affinity",
+            Self::WarmFirst => "warm-first",
             Self::Auto => "auto",
             Self::LowLatency => "low-latency",
         }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::{
     ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress,
-    transport::{Call, Target, Transport, join, next_piece},
+    transport::{Call, Target, Transport, join as join_url, next_piece},
 };
 use crate::{
     dialect::{
@@ -35,6 +35,7 @@ pub(super) struct OllamaProvider {
     target: Target,
     tags: Url,
     show: Url,
+    running: Url,
     generate: Url,
     chat: Url,
     embed: Url,
@@ -47,10 +48,11 @@ pub(super) struct OllamaProvider {
 
 impl OllamaProvider {
     pub(super) fn new(target: Target, transport: Transport) -> Result<Self, ProviderError> {
-        let route = |path: &str| join(&target.base_url, path);
+        let route = |path: &str| join_url(&target.base_url, path);
         Ok(Self {
             tags: route("/api/tags")?,
             show: route("/api/show")?,
+            running: route("/api/ps")?,
             generate: route("/api/generate")?,
             chat: route("/api/chat")?,
             embed: route("/api/embed")?,
@@ -79,6 +81,13 @@ impl OllamaProvider {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown);
         shown
     }
+
+    /// The models in memory; `None` where the server does not tell, as old ones do not.
+    async fn running(&self) -> Option<Vec<String>> {
+        let call = Call { method: Method::GET, url: &self.running, credential: self.target.bearer(), body: None };
+        let body = tokio::time::timeout(SHOW_TIMEOUT, self.transport.send(call)).await.ok()?.ok()?;
+        ollama::parse_running(&body).ok()
+    }
 }
 
 #[async_trait]
@@ -87,10 +96,12 @@ impl Provider for OllamaProvider {
         let call = Call { method: Method::GET, url: &self.tags, credential: self.target.bearer(), body: None };
         let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
         // Side by side and each within its own time: one model that cannot be shown is no reason to lose the server.
-        let shown = join_all(models.iter().map(|model| self.describe(model))).await;
+        let shown = join_all(models.iter().map(|model| self.describe(model)));
+        let (shown, running) = join(shown, self.running()).await;
         for (model, shown) in models.iter_mut().zip(shown) {
             model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
             model.context_length = shown.context_length.unwrap_or(model.context_length);
+            model.is_warm = running.as_ref().is_none_or(|names| names.contains(&model.name));
         }
         // Forget files that are gone, so that a long life of pulls and deletes does not grow the memory.
         self.shown

@@ -5,11 +5,12 @@
 
 mod admission;
 mod call;
+mod prefix;
 
 use std::{sync::Arc, time::Duration};
 
 use self::{
-    admission::{Found, Plan},
+    admission::{Choice, Found, Plan},
     call::{Call, Embed, Generate},
 };
 use super::{
@@ -116,10 +117,11 @@ impl Dispatcher {
 
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(C::Answer, Served), DispatchError> {
         let mut plan = self.plan(route)?;
+        let choice = Choice::of(&plan.pool, route.strategy, || call.prefix());
         let mut waited = Duration::ZERO;
         let mut last: Option<DispatchError> = None;
         loop {
-            let admitted = match (plan.admit(route.strategy, waited).await, last) {
+            let admitted = match (plan.admit(choice, waited).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
                 (Err(_), Some(failed)) => return Err(failed),

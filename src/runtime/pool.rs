@@ -5,6 +5,7 @@
 //! queue itself is what bounds them; 64 control permits, of which one wake-up at a time is in use.
 //! On crash: waiting requests get a retryable refusal; the route table stays readable; the successor's queue is empty.
 
+mod affinity;
 mod policy;
 mod resolve;
 
@@ -17,7 +18,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 pub(super) use self::{
-    policy::{Load, order},
+    affinity::stable_hash,
+    policy::{Load, Pick, order},
     resolve::{Candidate, Matching, ModelQuery, resolve},
 };
 use super::{

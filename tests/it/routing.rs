@@ -295,6 +295,134 @@ async fn the_policy_of_a_pool_decides_the_distribution() {
     }
 }
 
+/// Asks with a policy in force only for this chain.
+async fn ask_by(server: &TestServer, strategy: &str, prompt: &str) {
+    let chain = json!({"routing_strategy": strategy, "tasks": [{"id": "t", "handler": "raw_string",
+        "system_instruction": "be brief", "transition": {"branches": [{"operator": "default"}]}}]});
+    server.post("/tasks", json!({"input": prompt, "chain": chain})).await.expect(200);
+}
+
+#[tokio::test]
+async fn weighted_sends_calls_in_proportion_to_the_weights() {
+    let server = TestServer::start(&[]).await;
+    let (heavy, light) = (ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await);
+    for (name, sim, weight) in [("heavy", &heavy, 3), ("light", &light, 1)] {
+        let body = json!({"name": name, "baseUrl": sim.url(), "type": "ollama", "weight": weight});
+        let id = server.register_as(body, &[TASKS]).await;
+        server.wait_for_model(&id, "chat:1b").await;
+    }
+    set_policy(&server, Policy::Weighted).await;
+    for _ in 0..200 {
+        server.post("/execute", json!({"prompt": "hi"})).await.expect(200);
+    }
+    // 150 are expected, with a standard deviation of 6.
+    let counts = (calls(&heavy), calls(&light));
+    assert!(counts.0 + counts.1 == 200 && (115..185).contains(&counts.0), "{counts:?}");
+}
+
+#[tokio::test]
+async fn prefix_affinity_sends_the_same_beginning_to_the_same_backend_and_spreads_others() {
+    let server = TestServer::start(&[]).await;
+    let sims = [ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await];
+    for (at, sim) in sims.iter().enumerate() {
+        server.ready(&format!("b{at}"), "ollama", sim).await;
+    }
+    let counts = || -> Vec<usize> { sims.iter().map(calls).collect() };
+    for prompt in 0..30 {
+        let before = counts();
+        for _ in 0..3 {
+            ask_by(&server, "prefix-affinity", &format!("question {prompt}")).await;
+        }
+        let gained: Vec<usize> = counts().iter().zip(before).map(|(now, before)| now - before).collect();
+        assert!(gained.contains(&3), "{gained:?}");
+    }
+    assert!(counts().iter().all(|count| *count >= 3), "{:?}", counts());
+
+    // Later turns of a conversation go where the first went, and the policy of a pool does the same.
+    set_policy(&server, Policy::PrefixAffinity).await;
+    let before = counts();
+    let mut messages = vec![json!({"role": "user", "content": "hello"})];
+    for _ in 0..4 {
+        let chain = json!({"tasks": [{"id": "t", "handler": "model_execution",
+            "transition": {"branches": [{"operator": "default"}]}}]});
+        let sent = json!({"input": {"messages": messages}, "inputType": "chat_history", "chain": chain});
+        server.post("/tasks", sent).await.expect(200);
+        messages.extend([json!({"role": "assistant", "content": "ho"}), json!({"role": "user", "content": "and?"})]);
+    }
+    let gained: Vec<usize> = counts().iter().zip(before).map(|(now, before)| now - before).collect();
+    assert!(gained.contains(&4), "{gained:?}");
+}
+
+#[tokio::test]
+async fn prefix_affinity_passes_an_overloaded_backend_over() {
+    let server = TestServer::start(&[]).await;
+    let sims = [ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await];
+    for (at, sim) in sims.iter().enumerate() {
+        server.ready(&format!("b{at}"), "ollama", sim).await;
+    }
+    set_policy(&server, Policy::PrefixAffinity).await;
+    let gates = [sims[0].hold(), sims[1].hold()];
+    // With the next call 1, 2, 3, 4 are to be shared; five quarters of half of them, rounded up, are 1, 2, 2, 3.
+    let mut running = Vec::new();
+    for call in 1..=4 {
+        running.push(server.execute_later("the same"));
+        eventually("the call placed", || async {
+            let placed = gates[0].waiting() + gates[1].waiting();
+            if placed == call { Ok(()) } else { Err(format!("{placed}")) }
+        })
+        .await;
+    }
+    let mut placed = [gates[0].waiting(), gates[1].waiting()];
+    placed.sort_unstable();
+    gates.iter().for_each(|gate| gate.release_all());
+    for answer in running {
+        answer.await.unwrap().expect(200);
+    }
+    assert_eq!(placed, [1, 3]);
+}
+
+#[tokio::test]
+async fn warm_first_prefers_the_backend_that_has_the_model_in_memory() {
+    let server = TestServer::start(&[]).await;
+    let sims = [ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await];
+    sims[1].load_model("chat:1b");
+    for (at, sim) in sims.iter().enumerate() {
+        let body = json!({"name": format!("b{at}"), "baseUrl": sim.url(), "type": "ollama", "maxConcurrency": 1});
+        let id = server.register_as(body, &[TASKS]).await;
+        server.wait_for_model(&id, "chat:1b").await;
+    }
+    for _ in 0..12 {
+        ask_by(&server, "warm-first", "hi").await;
+    }
+    assert_eq!(sims.iter().map(calls).collect::<Vec<_>>(), [0, 12, 0]);
+
+    // A cold one is better than none.
+    set_policy(&server, Policy::WarmFirst).await;
+    let gate = sims[1].hold();
+    let running = server.execute_later("long");
+    gate.wait_for_waiting(1).await.unwrap();
+    server.post("/execute", json!({"prompt": "hi"})).await.expect(200);
+    assert_eq!(calls(&sims[0]) + calls(&sims[2]), 1);
+    gate.release_all();
+    running.await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn servers_that_do_not_tell_what_is_in_memory_count_as_warm() {
+    let server = TestServer::start(&[]).await;
+    let (old, cold, openai) = (ollama(&["chat:1b"]).await, ollama(&["chat:1b"]).await, SimBackend::openai());
+    let openai = openai.model("chat:1b").start().await.unwrap();
+    old.script(Rule::on(Route::Running).status(404));
+    server.ready("old", "ollama", &old).await;
+    server.ready("cold", "ollama", &cold).await;
+    server.ready("other", "openai", &openai).await;
+    set_policy(&server, Policy::WarmFirst).await;
+    for _ in 0..30 {
+        server.post("/execute", json!({"prompt": "hi"})).await.expect(200);
+    }
+    assert!(calls(&old) > 0 && calls(&openai) > 0 && calls(&cold) == 0);
+}
+
 #[tokio::test]
 async fn a_model_is_asked_only_for_what_it_can_do() {
     let Scene { server, sim, .. } = Scene::start(&[]).await;

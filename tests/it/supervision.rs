@@ -93,7 +93,7 @@ async fn waiters_of_a_crashed_pool_are_told_to_come_back() {
 #[tokio::test]
 async fn a_change_made_while_a_pool_is_down_is_in_force_when_it_is_back() {
     let Scene { server, sim: _sim, .. } = Scene::start(&[]).await;
-    for policy in [Policy::Random, Policy::RoundRobin, Policy::LeastLoaded] {
+    for policy in Policy::ALL.into_iter().rev() {
         let pool = server.runtime.directory.pool(&PoolId::new(TASKS)).unwrap();
         pool.crash();
         server.put(&format!("/pools/{TASKS}"), json!({"policy": policy.as_str()})).await.expect(200);

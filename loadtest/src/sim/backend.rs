@@ -172,6 +172,11 @@ impl SimBackend {
         self.library.install(model.into());
     }
 
+    /// Puts a model into memory, as a call of it does.
+    pub fn load_model(&self, name: &str) {
+        self.library.load(&self.library.full_name(name));
+    }
+
     /// Makes a model available to pulls.
     pub fn add_to_catalog(&self, model: impl Into<SimModel>) {
         self.library.offer(model.into());

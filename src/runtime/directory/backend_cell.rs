@@ -22,7 +22,7 @@ use crate::{
         time::Timestamp,
     },
     providers::Provider,
-    runtime::{backend::BackendHandle, slots::Slots},
+    runtime::{backend::BackendHandle, pool::stable_hash, slots::Slots},
 };
 
 /// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
@@ -134,6 +134,8 @@ pub struct SlotSnapshot {
 pub struct BackendCell {
     /// Whose place it is.
     pub id: BackendId,
+    /// Its name in consistent hashing, made once.
+    pub(in crate::runtime) hash: u64,
     pub(in crate::runtime) slots: Slots,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
@@ -152,6 +154,7 @@ impl BackendCell {
     pub(in crate::runtime) fn new(backend: Backend) -> Arc<Self> {
         let id = backend.id.clone();
         Arc::new(Self {
+            hash: stable_hash([id.as_str().as_bytes()]),
             slots: Slots::new(slot_limit(&backend)),
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),

@@ -14,7 +14,7 @@ use crate::{
         directory::PoolCell,
         lease::{Announced, Lease},
         mailbox::SendError,
-        pool::{Candidate, Grant, Load, ModelQuery, Waiter, order, resolve},
+        pool::{Candidate, Grant, Load, ModelQuery, Pick, Waiter, order, resolve},
     },
 };
 
@@ -40,6 +40,30 @@ impl Found {
     }
 }
 
+/// How one of several candidates is chosen for a call. Decided once: a failover changes neither.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    policy: Policy,
+    /// The largest context first, the policy among equals.
+    by_context: bool,
+    /// What the call begins with, as a number; 0 under policies that do not ask for it.
+    prefix: u64,
+}
+
+impl Choice {
+    /// As the chain says, else as the pool does. `prefix` is computed only for a policy that looks at it.
+    pub(super) fn of(pool: &PoolCell, strategy: Option<RoutingStrategy>, prefix: impl FnOnce() -> u64) -> Self {
+        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
+        let policy = match strategy.and_then(RoutingStrategy::policy) {
+            Some(policy) => policy,
+            None if by_context => Policy::Random,
+            None => pool.policy(),
+        };
+        let prefix = if policy == Policy::PrefixAffinity { prefix() } else { 0 };
+        Self { policy, by_context, prefix }
+    }
+}
+
 /// A slot, and how long the call waited for it.
 pub(super) struct Admitted {
     pub(super) grant: Grant,
@@ -49,13 +73,9 @@ pub(super) struct Admitted {
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
     /// longest wait.
-    pub(super) async fn admit(
-        &mut self,
-        strategy: Option<RoutingStrategy>,
-        waited: Duration,
-    ) -> Result<Admitted, DispatchError> {
+    pub(super) async fn admit(&mut self, choice: Choice, waited: Duration) -> Result<Admitted, DispatchError> {
         let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
-        let mut candidates = self.ranked(found.candidates, strategy);
+        let mut candidates = self.ranked(found.candidates, choice);
         let free = candidates
             .iter()
             .enumerate()
@@ -71,21 +91,23 @@ impl Plan {
     }
 
     /// Candidates in the order in which they should be tried.
-    fn ranked(&self, candidates: Vec<Candidate>, strategy: Option<RoutingStrategy>) -> Vec<Candidate> {
+    fn ranked(&self, candidates: Vec<Candidate>, choice: Choice) -> Vec<Candidate> {
         let load = |candidate: &Candidate| {
             let counts = candidate.backend.slots.counts();
-            Load { tier: candidate.tier, in_use: counts.in_use, limit: counts.limit }
+            Load {
+                tier: candidate.tier,
+                in_use: counts.in_use,
+                limit: counts.limit,
+                weight: candidate.weight,
+                hash: candidate.backend.hash,
+                is_warm: candidate.is_warm,
+            }
         };
         let loads: Vec<Load> = candidates.iter().map(load).collect();
-        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
-        let policy = match strategy.and_then(RoutingStrategy::policy) {
-            Some(policy) => policy,
-            None if by_context => Policy::Random,
-            None => self.pool.policy(),
-        };
         let turn = self.pool.next_turn(self.query.model.as_deref().unwrap_or_default());
-        let mut picked = order(policy, &loads, turn, |below| fastrand::usize(..below));
-        if by_context {
+        let pick = Pick { turn, key: choice.prefix };
+        let mut picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
+        if choice.by_context {
             // The tier stays first: a large context is no reason to leave the own machines.
             picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
         }

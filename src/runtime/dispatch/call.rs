@@ -6,9 +6,14 @@ use crate::{
     runtime::pool::Candidate,
 };
 
+use super::prefix::{conversation_prefix, text_prefix};
+
 /// One kind of call, as it is made on whichever candidate gets it.
 pub(super) trait Call: Sync {
     type Answer;
+
+    /// What the call begins with, as a number: the same for calls that a backend's prompt cache may serve alike.
+    fn prefix(&self) -> u64;
 
     fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
 }
@@ -17,6 +22,10 @@ pub(super) struct Embed<'a>(pub(super) &'a str);
 
 impl Call for Embed<'_> {
     type Answer = Vec<f64>;
+
+    fn prefix(&self) -> u64 {
+        text_prefix(self.0)
+    }
 
     async fn on(&self, candidate: &Candidate) -> Result<Vec<f64>, ProviderError> {
         candidate.provider.embed(&candidate.model, self.0).await
@@ -27,6 +36,10 @@ pub(super) struct Generate<'a>(pub(super) &'a ChatCall);
 
 impl Call for Generate<'_> {
     type Answer = Completion;
+
+    fn prefix(&self) -> u64 {
+        conversation_prefix(&self.0.messages)
+    }
 
     /// A constrained reply that the backend refuses is asked for again without the constraint. Once the plain call has
     /// worked, the refusal is remembered for this model and kind of constraint: a server that knows no patterns may know

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::affinity::{is_overloaded, rank};
 use crate::domain::pool::Policy;
 
 /// What a policy may look at.
@@ -13,17 +14,32 @@ pub(crate) struct Load {
     pub(crate) in_use: u16,
     /// Calls that may.
     pub(crate) limit: u16,
+    /// Share under weighted policies.
+    pub(crate) weight: u32,
+    /// Which backend it is, in consistent hashing.
+    pub(crate) hash: u64,
+    /// Whether the model is in memory.
+    pub(crate) is_warm: bool,
 }
 
-/// The candidates' indexes, best first: the lowest tier before all others, the policy within each. `turn` counts the
-/// pool's picks; `random` gives a number below its argument.
-pub(crate) fn order(policy: Policy, loads: &[Load], turn: usize, mut random: impl FnMut(usize) -> usize) -> Vec<usize> {
+/// What a policy may know of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pick {
+    /// Counts the picks of the pool.
+    pub(crate) turn: usize,
+    /// What calls have in common that should go to the same backend.
+    pub(crate) key: u64,
+}
+
+/// The candidates' indexes, best first: the lowest tier before all others, the policy within each. `random` gives a
+/// number below its argument.
+pub(crate) fn order(policy: Policy, loads: &[Load], pick: Pick, mut random: impl FnMut(usize) -> usize) -> Vec<usize> {
     let mut by_tier: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, load) in loads.iter().enumerate() {
         by_tier.entry(load.tier).or_default().push(at);
     }
     for picked in by_tier.values_mut() {
-        order_equals(policy, loads, picked, turn, &mut random);
+        order_equals(policy, loads, picked, pick, &mut random);
     }
     by_tier.into_values().flatten().collect()
 }
@@ -33,7 +49,7 @@ fn order_equals(
     policy: Policy,
     loads: &[Load],
     picked: &mut [usize],
-    turn: usize,
+    pick: Pick,
     random: &mut impl FnMut(usize) -> usize,
 ) {
     if picked.len() < 2 {
@@ -41,16 +57,40 @@ fn order_equals(
     }
     match policy {
         Policy::Random => shuffle(picked, random),
-        Policy::RoundRobin => picked.rotate_left(turn % picked.len()),
-        Policy::LeastLoaded => {
-            // Power of two choices: looking at all would send every simultaneous request to the same emptiest backend.
-            shuffle(picked, random);
-            if is_busier(loads[picked[0]], loads[picked[1]]) {
-                picked.swap(0, 1);
-            }
-            picked[1..].sort_by(|a, b| share(loads[*a]).total_cmp(&share(loads[*b])));
+        Policy::RoundRobin => picked.rotate_left(pick.turn % picked.len()),
+        Policy::LeastLoaded => least_loaded(loads, picked, random),
+        // The backends of a key that no other call has.
+        Policy::Weighted => by_rank(loads, picked, random(usize::MAX) as u64),
+        Policy::PrefixAffinity => {
+            by_rank(loads, picked, pick.key);
+            let running = picked.iter().map(|at| u64::from(loads[*at].in_use)).sum();
+            let weights = picked.iter().map(|at| u64::from(loads[*at].weight)).sum();
+            picked.sort_by_key(|at| is_overloaded(loads[*at].in_use, loads[*at].weight, running, weights));
+        }
+        Policy::WarmFirst => {
+            picked.sort_by_key(|at| !loads[*at].is_warm);
+            let (warm, cold) = picked.split_at_mut(picked.partition_point(|at| loads[*at].is_warm));
+            least_loaded(loads, warm, random);
+            least_loaded(loads, cold, random);
         }
     }
+}
+
+/// Power of two choices: looking at all would send every simultaneous request to the same emptiest backend.
+fn least_loaded(loads: &[Load], picked: &mut [usize], random: &mut impl FnMut(usize) -> usize) {
+    if picked.len() < 2 {
+        return;
+    }
+    shuffle(picked, random);
+    if is_busier(loads[picked[0]], loads[picked[1]]) {
+        picked.swap(0, 1);
+    }
+    picked[1..].sort_by(|a, b| share(loads[*a]).total_cmp(&share(loads[*b])));
+}
+
+fn by_rank(loads: &[Load], picked: &mut [usize], key: u64) {
+    // Numbers above 0 are in the order of their bits.
+    picked.sort_by_cached_key(|at| rank(key, loads[*at].hash, loads[*at].weight).to_bits());
 }
 
 fn is_busier(a: Load, b: Load) -> bool {
@@ -71,16 +111,26 @@ fn shuffle(items: &mut [usize], random: &mut impl FnMut(usize) -> usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::pool::stable_hash;
 
     fn loads(in_use: &[u16]) -> Vec<Load> {
-        in_use.iter().map(|in_use| Load { tier: 0, in_use: *in_use, limit: 16 }).collect()
+        let load = |(at, in_use): (usize, &u16)| Load {
+            tier: 0,
+            in_use: *in_use,
+            limit: 16,
+            weight: 1,
+            hash: stable_hash([format!("backend-{at}").as_bytes()]),
+            is_warm: true,
+        };
+        in_use.iter().enumerate().map(load).collect()
     }
 
     fn first_picks(policy: Policy, loads: &[Load], rounds: usize) -> Vec<usize> {
         let mut random = fastrand::Rng::with_seed(7);
         let mut picks = vec![0; loads.len()];
         for turn in 0..rounds {
-            picks[order(policy, loads, turn, |below| random.usize(..below))[0]] += 1;
+            let key = stable_hash([turn.to_string().as_bytes()]);
+            picks[order(policy, loads, Pick { turn, key }, |below| random.usize(..below))[0]] += 1;
         }
         picks
     }
@@ -112,6 +162,69 @@ mod tests {
     }
 
     #[test]
+    fn weighted_picks_in_proportion_to_the_weights_and_so_among_the_rest() {
+        let mut loads = loads(&[9, 0, 3]);
+        (loads[0].weight, loads[1].weight, loads[2].weight) = (600, 300, 100);
+        let (mut random, mut seconds) = (fastrand::Rng::with_seed(7), [0; 3]);
+        for turn in 0..10_000 {
+            let picked = order(Policy::Weighted, &loads, Pick { turn, key: 0 }, |below| random.usize(..below));
+            if picked[0] == 0 {
+                seconds[picked[1]] += 1;
+            }
+        }
+        let firsts = first_picks(Policy::Weighted, &loads, 10_000);
+        assert!((5_800..6_200).contains(&firsts[0]) && (900..1_100).contains(&firsts[2]), "{firsts:?}");
+        assert!((4_300..4_700).contains(&seconds[1]) && (1_350..1_650).contains(&seconds[2]), "{seconds:?}");
+    }
+
+    /// The backends in the order in which a key is offered to them; neither the turn nor chance has a say.
+    fn offered(loads: &[Load], key: u64, chance: usize) -> Vec<usize> {
+        order(Policy::PrefixAffinity, loads, Pick { turn: chance, key }, |below| chance % below)
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_backend_whatever_the_order_of_the_candidates_and_prefixes_spread() {
+        let idle = loads(&[0, 0, 0]);
+        let reversed: Vec<Load> = idle.iter().rev().copied().collect();
+        for chance in 0..100 {
+            let key = 7 + chance as u64;
+            let (seen, again) = (offered(&idle, key, 0), offered(&reversed, key, chance));
+            assert_eq!(seen, again.into_iter().map(|at| 2 - at).collect::<Vec<_>>());
+        }
+        for count in first_picks(Policy::PrefixAffinity, &idle, 3_000) {
+            assert!((900..1_100).contains(&count), "{count}");
+        }
+    }
+
+    #[test]
+    fn an_overloaded_backend_passes_a_prefix_to_the_next_in_hash_order() {
+        let mut loads = loads(&[4, 4, 4, 3]);
+        for key in 0..100 {
+            let idle = offered(&loads, key, 1);
+            let first = idle[0];
+            loads[first].in_use += 1;
+            let busy = offered(&loads, key, 2);
+            // Five quarters of a share of 17 calls are 5.3: 6 may run.
+            assert_eq!(busy, idle);
+            loads[first].in_use += 5;
+            let expected: Vec<usize> = idle[1..].iter().chain(&idle[..1]).copied().collect();
+            assert_eq!(offered(&loads, key, 3), expected);
+            loads[first].in_use -= 6;
+        }
+    }
+
+    #[test]
+    fn warm_first_takes_the_idlest_that_has_the_model_in_memory_and_cold_ones_last() {
+        let mut loads = loads(&[0, 9, 3, 0]);
+        (loads[0].is_warm, loads[3].is_warm) = (false, false);
+        assert_eq!(first_picks(Policy::WarmFirst, &loads, 100), [0, 0, 100, 0]);
+        let all = order(Policy::WarmFirst, &loads, Pick { turn: 0, key: 0 }, |below| below - 1);
+        assert_eq!(all[..2], [2, 1]);
+        loads.iter_mut().for_each(|load| load.is_warm = false);
+        assert_eq!(first_picks(Policy::WarmFirst, &loads, 2_000)[1], 0, "then as least-loaded");
+    }
+
+    #[test]
     fn a_lower_tier_comes_first_under_every_policy() {
         let mut loads = loads(&[9, 0]);
         loads[1].tier = 1;
@@ -133,7 +246,7 @@ mod tests {
     #[test]
     fn every_candidate_appears_once() {
         for policy in Policy::ALL {
-            let mut all = order(policy, &loads(&[1, 2, 3, 4]), 3, |below| below / 2);
+            let mut all = order(policy, &loads(&[1, 2, 3, 4]), Pick { turn: 3, key: 3 }, |below| below / 2);
             all.sort_unstable();
             assert_eq!(all, [0, 1, 2, 3], "{policy:?}");
         }

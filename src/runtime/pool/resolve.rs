@@ -48,6 +48,10 @@ pub(crate) struct Candidate {
     /// Tokens of context, 0 = unknown.
     pub(crate) context_length: i64,
     pub(crate) tier: u32,
+    /// Its share under weighted policies.
+    pub(crate) weight: u32,
+    /// Whether the model is in its memory, as far as is known.
+    pub(crate) is_warm: bool,
 }
 
 /// All candidates of a pool, in the order of its members.
@@ -75,6 +79,8 @@ fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) ->
         model: view.observed[at].name.clone(),
         context_length,
         tier: view.backend.tier,
+        weight: view.backend.weight,
+        is_warm: view.observed[at].is_warm,
     })
 }
 
