@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::shape::{Field, Shape};
+use super::{
+    shape::{Field, Shape},
+    walk::LONGEST_NAME,
+};
 use crate::domain::spelling::{folded, replaces};
 
 /// The member that fills a field: its name as written.
@@ -13,7 +16,7 @@ pub(super) fn member<'a>(object: &'a Map<String, Value>, field: &Field) -> Optio
     }
     let mut taken: Option<(bool, (&String, &Value))> = None;
     for (name, value) in object {
-        if !value.is_null() && (*name == field.name || folded(name) == field.folded) {
+        if !value.is_null() && name.len() <= LONGEST_NAME && (*name == field.name || folded(name) == field.folded) {
             let is_canonical = *name == field.name;
             if replaces(is_canonical, taken.map(|(is_canonical, _)| is_canonical)) {
                 taken = Some((is_canonical, (name, value)));

@@ -344,3 +344,14 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_with_a_million_underscores_is_no_spelling_and_told_only_once() {
+    let spelled = |underscores: usize| {
+        let fields: serde_json::Map<String, Value> = (0..50).map(|at| (format!("f{at}"), json!(1))).collect();
+        let checked = check_chain(&json!({"id": "a", format!("{}tasks", "_".repeat(underscores)): [fields]}));
+        checked.findings.iter().map(|finding| finding.path.len()).sum::<usize>()
+    };
+    assert!(spelled(1_000_000) < 1_100_000, "{}", spelled(1_000_000));
+    assert!(spelled(100) > 50 * 100);
+}

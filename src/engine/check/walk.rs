@@ -19,6 +19,10 @@ use crate::{
 /// Findings that are kept; a document full of rubbish would have one for every line.
 pub const MOST_FINDINGS: usize = 1_000;
 
+/// Bytes of a name that may be a spelling of a field. Every finding tells its path, so a longer one, of a million underscores,
+/// would be told a thousand times.
+pub(super) const LONGEST_NAME: usize = 128;
+
 /// Fields of a stored chain, and of chains written for older servers, that mean nothing to the engine.
 const IGNORED: [&str; 5] = ["triggers", "version", "draft", "createdat", "updatedat"];
 
@@ -84,6 +88,9 @@ impl Walk {
         for (name, value) in object {
             let exact = fields.iter().position(|field| field.name == *name);
             let Some(at) = exact.or_else(|| {
+                if name.len() > LONGEST_NAME {
+                    return None;
+                }
                 let wanted = folded(name);
                 fields.iter().position(|field| field.folded == wanted)
             }) else {
