@@ -58,3 +58,8 @@ impl From<SendError> for Error {
         Self::refused(RefusalReason::Restarting, message, RETRY_AFTER_SECONDS)
     }
 }
+
+/// The error of a request whose run's actor failed.
+pub(super) fn crashed() -> Error {
+    Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
+}

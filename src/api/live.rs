@@ -5,7 +5,7 @@ use std::{fmt, pin::Pin};
 use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
-use super::{Reply, run};
+use super::{Reply, failure};
 use crate::{
     engine::RunOutcome,
     error::Error,
@@ -38,7 +38,7 @@ impl LiveRun {
             if let Some(step) = steps.recv().await {
                 return Some((LiveEvent::Step(step), Some((run, steps))));
             }
-            let end = run.outcome().await.ok_or_else(run::crashed).and_then(answer);
+            let end = run.outcome().await.ok_or_else(failure::crashed).and_then(answer);
             Some((LiveEvent::End(end), None))
         })))
     }

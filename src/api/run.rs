@@ -11,7 +11,7 @@ use crate::{
         value::Value,
     },
     engine::{Program, RunFailure, RunInfo, RunOutcome, StateUnit},
-    error::{Error, ErrorCode},
+    error::Error,
     runtime::run::{RunSpec, steps},
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn to_its_end(
 ) -> Result<RunOutcome, Error> {
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
-    run.outcome().await.ok_or_else(crashed)
+    run.outcome().await.ok_or_else(failure::crashed)
 }
 
 /// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.
@@ -47,11 +47,6 @@ pub(super) async fn live(
     let (watch, steps) = steps::watch();
     let run = api.runtime.runs.start_watched(RunSpec { program, input, info }, Some(watch)).await?;
     Ok(Reply::live(LiveRun::new(run, steps, answer)))
-}
-
-/// The error of a request whose run's actor failed.
-pub(super) fn crashed() -> Error {
-    Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
 }
 
 /// The error of a request whose run failed: with the steps it took, unless it was refused before the first.
