@@ -122,6 +122,16 @@ fn a_key_that_stands_twice_in_json_is_told_at_its_first_place_and_the_last_one_c
 }
 
 #[test]
+fn keys_that_stand_twice_under_a_very_long_name_are_not_told_with_it_each_time() {
+    let under = |length: usize| {
+        let text = format!("{{\"{}\": [{{\"a\": 1, \"a\": 2}}, {{\"b\": 1, \"b\": 2}}]}}", "x".repeat(length));
+        source(Format::Json, &text).findings().iter().map(|found| found.path.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(under(10), [15, 15]);
+    assert_eq!(under(100_000), [0; 0]);
+}
+
+#[test]
 fn a_text_that_cannot_be_read_says_where() {
     for (format, text, code, line, column, part) in [
         (Format::Json, "{\"a\": 1,\n \"é\": trux}", Code::Syntax, 2, 10, "not valid JSON"),

@@ -150,25 +150,34 @@ impl Tree {
     }
 
     /// Keys that stand twice in one mapping, with the pointer of the mapping's path: the place of each earlier one.
+    ///
+    /// Pointers are put together only of what is found: a long name would be in those of all that it holds.
     pub(super) fn duplicates(&self, most: usize) -> Vec<(String, Range<usize>)> {
         let mut found = Vec::new();
         let Some(root) = self.root else { return found };
-        let mut open = vec![(root, String::new())];
-        while let Some((id, pointer)) = open.pop() {
+        // Each node that was come to: in which it is, and its step there.
+        let mut ways: Vec<(usize, Step<'_>)> = vec![(0, Step::Item(0))];
+        let mut open = vec![(root, 0)];
+        while let Some((id, way)) = open.pop() {
             if found.len() >= most {
                 break;
             }
-            let child = |step: &str| format!("{pointer}/{}", step.replace('~', "~0").replace('/', "~1"));
             match self.nodes.get(id).map(|node| &node.content) {
                 Some(Content::List(items)) => {
-                    open.extend(items.iter().enumerate().map(|(at, item)| (*item, child(&at.to_string()))));
+                    for (at, item) in items.iter().enumerate() {
+                        ways.push((way, Step::Item(at)));
+                        open.push((*item, ways.len() - 1));
+                    }
                 }
                 Some(Content::Map(members)) => {
                     for member in &members.all {
-                        if members.get(&member.name).is_some_and(|last| last.key != member.key) {
-                            found.push((child(&member.name), member.key.clone()));
-                        } else {
-                            open.push((member.value, child(&member.name)));
+                        ways.push((way, Step::Member(&member.name)));
+                        if members.get(&member.name).is_none_or(|last| last.key == member.key) {
+                            open.push((member.value, ways.len() - 1));
+                        } else if found.len() < most
+                            && let Some(pointer) = pointer(&ways, ways.len() - 1)
+                        {
+                            found.push((pointer, member.key.clone()));
                         }
                     }
                 }
@@ -177,4 +186,31 @@ impl Tree {
         }
         found
     }
+}
+
+/// One step of a way from the root.
+enum Step<'a> {
+    Item(usize),
+    Member(&'a str),
+}
+
+/// The pointer to a node; `None` where it is too long to be told.
+fn pointer(ways: &[(usize, Step<'_>)], mut at: usize) -> Option<String> {
+    const LONGEST: usize = 4 * 1024;
+    let (mut steps, mut length) = (Vec::new(), 0);
+    while at > 0 {
+        let (parent, step) = ways.get(at)?;
+        let step = match step {
+            Step::Item(nth) => nth.to_string(),
+            Step::Member(name) if name.len() > LONGEST => return None,
+            Step::Member(name) => name.replace('~', "~0").replace('/', "~1"),
+        };
+        length += step.len() + 1;
+        if length > LONGEST {
+            return None;
+        }
+        steps.push(step);
+        at = *parent;
+    }
+    Some(steps.iter().rev().map(|step| format!("/{step}")).collect())
 }
