@@ -11,7 +11,7 @@ pub use self::response_format::Server;
 use self::response_format::{response_format, unwrapped};
 use super::{error_body::error_words, json, reply::ReplyError};
 use crate::domain::{
-    message::{ChatCall, Completion, Constraint, Finish, Usage},
+    message::{ChatCall, Completion, Constraint, Finish, Sampling, Usage},
     model::ObservedModel,
 };
 
@@ -19,6 +19,15 @@ use crate::domain::{
 struct ChatBody<'a> {
     model: &'a str,
     messages: Vec<MessageBody<'a>>,
+    #[serde(flatten)]
+    drawn: Drawn<'a>,
+    #[serde(flatten)]
+    forced: Forced,
+}
+
+/// How the reply is drawn, in every request of the protocol.
+#[derive(Serialize)]
+pub(super) struct Drawn<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,8 +36,17 @@ struct ChatBody<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
-    #[serde(flatten)]
-    forced: Forced,
+}
+
+impl<'a> Drawn<'a> {
+    pub(super) fn of(sampling: &'a Sampling) -> Self {
+        Self {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            max_tokens: sampling.max_tokens,
+            stop: &sampling.stop,
+        }
+    }
 }
 
 /// The fields that force a reply into a form.
@@ -66,10 +84,7 @@ pub(super) fn body_with(model: &str, call: &ChatCall, forced: Forced) -> Vec<u8>
             .iter()
             .map(|message| MessageBody { role: &message.role, content: &message.content })
             .collect(),
-        temperature: call.sampling.temperature,
-        top_p: call.sampling.top_p,
-        max_tokens: call.sampling.max_tokens,
-        stop: &call.sampling.stop,
+        drawn: Drawn::of(&call.sampling),
         forced,
     };
     serde_json::to_vec(&body).unwrap_or_default()

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::domain::value::{OpenaiChat, OpenaiMessage};
+use crate::domain::value::{OpenaiChat, OpenaiMessage, one_or_several};
 
 /// A request, and what it wants of the answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,13 +162,7 @@ impl<'a> Fields<'a> {
     }
 
     fn texts(&self, name: &str) -> Read<Vec<String>> {
-        let text = |item: &Json| item.as_str().map(str::to_owned);
-        let texts = match self.get(name) {
-            None => Some(Vec::new()),
-            Some(Json::Array(items)) => items.iter().map(text).collect(),
-            Some(single) => text(single).map(|text| vec![text]),
-        };
-        texts.map_or_else(|| self.wrong(name, "a string or an array of strings"), Ok)
+        one_or_several(self.get(name)).map_or_else(|| self.wrong(name, "a string or an array of strings"), Ok)
     }
 }
 

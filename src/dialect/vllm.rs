@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     constraint::RANGE,
-    openai::{self, Forced, Server},
+    openai::{self, Drawn, Forced, Server},
     reply::ReplyError,
 };
 use crate::domain::message::{ChatCall, Completion, Constraint};
@@ -44,14 +44,8 @@ fn forced(call: &ChatCall) -> Forced {
 struct CompletionBody<'a> {
     model: &'a str,
     prompt: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    stop: &'a [String],
+    #[serde(flatten)]
+    drawn: Drawn<'a>,
     #[serde(flatten)]
     forced: Forced,
 }
@@ -66,10 +60,7 @@ pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
     let body = CompletionBody {
         model,
         prompt: paragraphs.join("\n\n"),
-        temperature: call.sampling.temperature,
-        top_p: call.sampling.top_p,
-        max_tokens: call.sampling.max_tokens,
-        stop: &call.sampling.stop,
+        drawn: Drawn::of(&call.sampling),
         forced: forced(call),
     };
     serde_json::to_vec(&body).ok()

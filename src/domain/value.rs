@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 pub use convert::ConversionError;
-pub use openai::{OpenaiChat, OpenaiMessage};
+pub use openai::{OpenaiChat, OpenaiMessage, one_or_several};
 pub use text::number_text;
 
 use crate::domain::message::ChatHistory;

@@ -1,16 +1,16 @@
 //! `penstock chain run`: steps on standard error while they are taken, the output alone on standard output, and an exit
 //! status for each way it can end (`docs/workflow-spec.md`, tools).
 
-use std::{fs, net::TcpListener, path::Path, process::Stdio};
+use std::{fs, net::TcpListener, path::Path};
 
 use loadtest::sim::{Route, Rule};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::support::{Scene, TestServer, eventually, soon};
+use crate::support::{Scene, TestServer, eventually, left, soon, spawn_chain};
 
 const CHAIN: &str = r#"
 id: two
@@ -26,27 +26,7 @@ tasks:
 "#;
 
 fn spawn(folder: &Path, server: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_penstock"))
-        .args(["chain", "run", "--server", server])
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-/// Status, standard output and standard error of a command that was run to its end.
-async fn left(mut child: Child, input: &str) -> (i32, String, String) {
-    // A command that does not read its input closes it early.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.ok();
-    let output = soon("the end of the command", child.wait_with_output()).await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    spawn_chain(folder, &[&["run", "--server", server], arguments].concat(), environment)
 }
 
 fn url(server: &TestServer) -> String {

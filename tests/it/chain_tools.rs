@@ -3,14 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::support::soon;
+use crate::support::{left, spawn_chain};
 
 /// What a command left behind.
 #[derive(Debug)]
@@ -35,23 +33,8 @@ async fn chain(folder: &Path, arguments: &[&str], input: &str) -> Left {
 
 /// The same with this in its environment.
 async fn chain_with(folder: &Path, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Left {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_penstock"))
-        .arg("chain")
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    // A command that does not read its input closes it early.
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.ok();
-    let output = soon("the end of the command", child.wait_with_output()).await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Left { status: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    let (status, stdout, stderr) = left(spawn_chain(folder, arguments, environment), input).await;
+    Left { status, stdout, stderr }
 }
 
 fn repository() -> &'static Path {

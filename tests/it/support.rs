@@ -10,7 +10,7 @@ pub mod shape;
 use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
-pub use process::Process;
+pub use process::{Process, left, spawn_chain};
 pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::{DataType, OpenaiChat, OpenaiMessage, SearchResult, Value, text::loose_text};
+use super::{DataType, OpenaiChat, OpenaiMessage, SearchResult, Value, one_or_several, text::loose_text};
 use crate::domain::{
     message::{ChatHistory, ChatMessage},
+    spelling::folded,
     time::Timestamp,
 };
 
@@ -193,8 +194,8 @@ impl<'a> Fields<'a> {
 
     fn get(&self, name: &str) -> Option<&'a Json> {
         let loose = || {
-            let folded = fold_name(name);
-            self.0.iter().filter(|(key, _)| fold_name(key) == folded).map(|(_, value)| value).next_back()
+            let wanted = folded(name);
+            self.0.iter().filter(|(key, _)| folded(key) == wanted).map(|(_, value)| value).next_back()
         };
         self.0.get(name).or_else(loose).filter(|value| !value.is_null())
     }
@@ -230,13 +231,7 @@ impl<'a> Fields<'a> {
     }
 
     fn texts(&self, name: &str) -> Read<Vec<String>> {
-        let text = |item: &Json| item.as_str().map(str::to_owned);
-        let texts = match self.get(name) {
-            None => Some(Vec::new()),
-            Some(Json::Array(items)) => items.iter().map(text).collect(),
-            Some(single) => text(single).map(|text| vec![text]),
-        };
-        texts.ok_or_else(|| format!("'{name}' must be a string or an array of strings"))
+        one_or_several(self.get(name)).ok_or_else(|| format!("'{name}' must be a string or an array of strings"))
     }
 
     /// The text of `content`, or its text parts joined.
@@ -251,10 +246,6 @@ impl<'a> Fields<'a> {
         };
         items.iter().map(|item| read(&Fields::of(item, "message")?)).collect()
     }
-}
-
-fn fold_name(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
 /// What was found instead, for a message: never more than a short piece of the sender's data.

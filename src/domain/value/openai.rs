@@ -3,6 +3,7 @@
 //! It is read by `convert`, used by the task that runs a chat, and written back with everything unset left out.
 
 use serde::Serialize;
+use serde_json::Value as Json;
 
 /// One message: only who and what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,6 +49,16 @@ pub struct OpenaiChat {
     /// Who asks, as the sender names them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
+}
+
+/// The texts of a field that may hold one or an array of them; absent, none. `None` for anything else.
+pub fn one_or_several(field: Option<&Json>) -> Option<Vec<String>> {
+    let text = |item: &Json| item.as_str().map(str::to_owned);
+    match field {
+        None => Some(Vec::new()),
+        Some(Json::Array(items)) => items.iter().map(text).collect(),
+        Some(single) => text(single).map(|text| vec![text]),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

@@ -9,7 +9,10 @@ use std::{
 use loadtest::sim::SimBackend;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
 
 use super::{Client, TASKS, eventually, soon};
 
@@ -108,4 +111,29 @@ impl Client {
         .await;
         id
     }
+}
+
+/// Starts `penstock chain` in this folder with its input and output in pipes and nothing but this in its environment.
+pub fn spawn_chain(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_penstock"))
+        .arg("chain")
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Status, standard output and standard error of a command that was run to its end with this input.
+pub async fn left(mut child: Child, input: &str) -> (i32, String, String) {
+    // A command that does not read its input closes it early.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.ok();
+    let output = soon("the end of the command", child.wait_with_output()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
