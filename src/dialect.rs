@@ -19,6 +19,18 @@ pub mod openai_events;
 pub mod openai_request;
 pub mod reply;
 pub mod source;
+pub mod stream;
 pub mod tokenizer;
 pub mod vllm;
 pub mod yaml;
+
+/// A language that model calls are made in. vLLM and many others speak OpenAI's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's API.
+    Openai,
+    /// Ollama's own API.
+    Ollama,
+    /// Google's Gemini API.
+    Gemini,
+}

@@ -6,6 +6,8 @@
 pub mod alert;
 pub mod backend;
 pub mod chain;
+pub mod chat;
+pub mod embedding;
 pub mod failure;
 pub mod finding;
 pub mod hook;

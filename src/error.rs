@@ -34,6 +34,16 @@ pub enum ErrorCode {
     RequestTimeout,
     /// A task, model call or hook failed.
     ExecutionFailed,
+    /// The model named by a client of a dialect is unknown here.
+    ModelNotFound,
+    /// The prompt does not fit the model.
+    ContextTooLong,
+    /// The backend asked to slow down and no other could take over.
+    RateLimited,
+    /// The backend failed, or its answer was none.
+    UpstreamFailed,
+    /// The backend took too long.
+    UpstreamTimeout,
     /// A fault of ours.
     Internal,
     /// Nothing can serve the request now.
@@ -83,6 +93,13 @@ impl Error {
         error.reason = Some(reason);
         error.retry_after_seconds = Some(retry_after_seconds);
         error
+    }
+
+    /// Adds the seconds after which a retry makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: Option<u32>) -> Self {
+        self.retry_after_seconds = seconds.or(self.retry_after_seconds);
+        self
     }
 
     /// Adds what only the log may see.

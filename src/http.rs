@@ -11,5 +11,6 @@ mod request;
 mod respond;
 mod router;
 mod service;
+mod streamed;
 
 pub use self::service::{HttpConfig, Service};

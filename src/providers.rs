@@ -8,6 +8,7 @@ mod error;
 mod gemini;
 mod ollama;
 mod openai;
+mod stream;
 mod tokenizer;
 mod transport;
 mod vllm;
@@ -18,25 +19,40 @@ pub(crate) use self::transport::{retry_after, root_cause};
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},
+    stream::ReplyStream,
     tokenizer::TokenizerService,
     transport::{Target, Transport, TransportConfig},
 };
-use crate::domain::{
-    message::{ChatCall, Completion},
-    model::ObservedModel,
+use crate::{
+    dialect::Dialect,
+    domain::{
+        chat::{ChatCall, ChatReply},
+        embedding::{EmbedCall, Embedded},
+        message::Completion,
+        model::ObservedModel,
+    },
 };
 
 /// One backend, as its calls see it.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
+    /// What its routes speak: a client of the same dialect gets its own bytes through.
+    fn dialect(&self) -> Dialect;
+
     /// Asks what the backend serves now. The caller bounds the time.
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError>;
 
     /// Asks a model for a whole reply.
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError>;
 
-    /// Asks a model for the vector of a text.
-    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError>;
+    /// Asks a model for everything it has to say to a call.
+    async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError>;
+
+    /// Asks a model for its reply piece by piece; resolves when the backend has begun to answer.
+    async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError>;
+
+    /// Asks a model for the vectors of texts.
+    async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError>;
 
     /// How many tokens the texts are to a model, in all; `None` where the backend cannot count.
     async fn count_tokens(&self, _model: &str, _texts: &[String]) -> Result<Option<u64>, ProviderError> {

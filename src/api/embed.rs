@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Api, Reply};
 use crate::{
-    domain::{model::Capability, route::ModelRoute},
+    domain::{embedding::EmbedCall, model::Capability, route::ModelRoute},
     error::Error,
 };
 
@@ -29,6 +29,7 @@ pub async fn embed(api: &Api, input: EmbedInput) -> Result<Reply, Error> {
         return Err(Error::invalid("field 'text' is required and must not be empty"));
     }
     let route = ModelRoute::default_model(Capability::Embed);
-    let (vector, served) = api.runtime.dispatcher.embed(&route, &input.text).await?;
+    let (embedded, served) = api.runtime.dispatcher.embed(&route, &EmbedCall::of(input.text)).await?;
+    let vector = embedded.vectors.into_iter().next().unwrap_or_default();
     Ok(Reply::json(&EmbedReply { vector })?.served_by(Some(served)))
 }

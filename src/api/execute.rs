@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Reply, failure, fields};
 use crate::{
     domain::{
-        message::{ChatCall, ChatMessage, Finish, Sampling},
+        chat::{ChatCall, ChatTurn, Finish, Sampling},
         model::Capability,
         provider::ProviderKind,
         route::ModelRoute,
-        time::Timestamp,
     },
     engine,
     error::Error,
@@ -45,8 +44,9 @@ pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
         })?],
     };
     fields::at_most("model_name", &input.model_name, fields::MAX_TEXT_BYTES)?;
-    let names = [input.model_name.trim()].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let route = ModelRoute { names, providers, ..ModelRoute::default_model(Capability::Prompt) };
+    let names: Vec<String> =
+        [input.model_name.trim()].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let route = ModelRoute::of(Capability::Prompt, &names, &providers);
     let call = prompt_call(api, input.prompt);
     let (completion, served) = api.runtime.dispatcher.generate(&route, &call).await?;
     let response = engine::answer_in(&completion.text).map_err(|failure| {
@@ -63,17 +63,16 @@ pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
 
 /// The prompt behind the instruction that only the answer is wanted.
 fn prompt_call(api: &Api, prompt: String) -> ChatCall {
-    let now = Timestamp::now();
     let instruction = api.defaults.system_instruction.as_str();
-    let system = (!instruction.is_empty()).then(|| ChatMessage::new("system", instruction, now));
+    let system = (!instruction.is_empty()).then(|| ChatTurn::text("system", instruction));
     ChatCall {
-        messages: system.into_iter().chain([ChatMessage::new("user", prompt, now)]).collect(),
+        messages: system.into_iter().chain([ChatTurn::text("user", prompt)]).collect(),
         sampling: Sampling {
             temperature: Some(0.0),
             max_tokens: Some(api.defaults.max_output_tokens),
             ..Sampling::default()
         },
-        constraint: None,
         single_prompt: true,
+        ..ChatCall::default()
     }
 }

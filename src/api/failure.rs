@@ -1,7 +1,7 @@
 //! Errors of the layers below as errors of a request: one mapping each.
 
 use crate::{
-    domain::failure::{Failure, RefusalReason},
+    domain::failure::{Failure, FailureClass, RefusalReason},
     error::{Error, ErrorCode},
     runtime::{SendError, dispatch::DispatchError, runs::StartError},
     stores::catalog::StoreError,
@@ -34,6 +34,40 @@ pub(super) fn from_failure(failure: &Failure, message: String) -> Error {
         Some(reason) => Error::refused(reason, message, RETRY_AFTER_SECONDS),
         None => Error::new(ErrorCode::ExecutionFailed, message),
     }
+}
+
+/// The error of a dialect's request whose call ended so: its class decides the status, so that the client's own library
+/// does what it would do with the backend itself (`docs/api.md`, errors of the dialects).
+pub(super) fn of_call(error: DispatchError) -> Error {
+    let DispatchError { failure, served } = error;
+    of_failure(&failure).with_served(served)
+}
+
+/// The same for a failure by itself.
+pub(super) fn of_failure(failure: &Failure) -> Error {
+    let message = failure.message.clone();
+    if let Some(reason) = failure.refusal {
+        return Error::refused(reason, message, RETRY_AFTER_SECONDS);
+    }
+    let code = match failure.class {
+        FailureClass::InvalidInput if failure.status == Some(404) => ErrorCode::ModelNotFound,
+        FailureClass::InvalidInput => ErrorCode::InvalidRequest,
+        FailureClass::ContextLength => ErrorCode::ContextTooLong,
+        FailureClass::RateLimit => ErrorCode::RateLimited,
+        FailureClass::Timeout => ErrorCode::UpstreamTimeout,
+        // A refused key is ours, not the client's.
+        FailureClass::Auth | FailureClass::ServerError | FailureClass::Connection | FailureClass::InvalidOutput => {
+            ErrorCode::UpstreamFailed
+        }
+        FailureClass::HookError
+        | FailureClass::MaxVisits
+        | FailureClass::MaxSteps
+        | FailureClass::Budget
+        | FailureClass::Cancelled => ErrorCode::ExecutionFailed,
+        FailureClass::Internal => ErrorCode::Internal,
+    };
+    let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
+    Error::new(code, message).retry_after(seconds)
 }
 
 impl From<DispatchError> for Error {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::live::LiveRun;
+use super::{live::LiveRun, stream::ByteStream};
 use crate::{
     domain::message::Served,
     error::{Error, ErrorCode},
@@ -39,6 +39,8 @@ pub enum ReplyBody {
     Events(mpsc::Receiver<DownloadEvent>),
     /// The steps of a run, and its end.
     Run(LiveRun),
+    /// A reply that is still being made.
+    Stream(ByteStream),
 }
 
 impl Reply {
@@ -80,6 +82,11 @@ impl Reply {
     /// 200 with the steps of a run; how it ends is told in the stream.
     pub fn live(run: LiveRun) -> Self {
         Self { body: ReplyBody::Run(run), ..Self::empty() }
+    }
+
+    /// 200 with a reply that is still being made.
+    pub fn stream(stream: ByteStream) -> Self {
+        Self { body: ReplyBody::Stream(stream), ..Self::empty() }
     }
 
     /// Names who answered.

@@ -16,6 +16,7 @@ pub(super) fn schema_of(constraint: &Constraint) -> Value {
         Constraint::Integer => json!({"type": "integer"}),
         Constraint::Number => json!({"type": "number"}),
         Constraint::Range => json!({"type": "string", "pattern": format!("^{RANGE}$")}),
+        Constraint::Json => json!({"type": "object"}),
         Constraint::Schema(schema) => schema.as_ref().clone(),
     }
 }

@@ -3,12 +3,17 @@
 
 mod models;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::models::{ModelPage, parse_models};
 use super::{constraint::RANGE, json, reply::ReplyError};
-use crate::domain::message::{ChatCall, Completion, Constraint, Finish, Usage};
+use crate::domain::{
+    chat::{ChatCall, ChatTurn, Finish, Usage},
+    message::{Completion, Constraint},
+};
 
 #[derive(Serialize)]
 struct GenerateBody<'a> {
@@ -28,11 +33,11 @@ struct ContentBody<'a> {
 
 #[derive(Serialize)]
 struct PartBody<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl<'a> ContentBody<'a> {
-    fn new(role: Option<&'static str>, texts: impl IntoIterator<Item = &'a str>) -> Self {
+    fn new(role: Option<&'static str>, texts: impl IntoIterator<Item = Cow<'a, str>>) -> Self {
         Self { role, parts: texts.into_iter().map(|text| PartBody { text }).collect() }
     }
 }
@@ -59,19 +64,15 @@ struct GenerationConfig<'a> {
 /// The body of `:generateContent`.
 pub fn generate_body(call: &ChatCall) -> Vec<u8> {
     let is_system = |role: &str| matches!(role, "system" | "developer");
-    let system: Vec<&str> = call
-        .messages
-        .iter()
-        .filter(|message| is_system(&message.role))
-        .map(|message| message.content.as_str())
-        .collect();
+    let system: Vec<Cow<'_, str>> =
+        call.messages.iter().filter(|message| is_system(&message.role)).map(ChatTurn::joined_text).collect();
     let said: Vec<ContentBody<'_>> = call
         .messages
         .iter()
         .filter(|message| !is_system(&message.role))
         .map(|message| {
             let role = if matches!(message.role.as_str(), "assistant" | "model") { "model" } else { "user" };
-            ContentBody::new(Some(role), [message.content.as_str()])
+            ContentBody::new(Some(role), [message.joined_text()])
         })
         .collect();
     // An instruction alone is no conversation; as the user's words it is one.
@@ -106,7 +107,7 @@ fn own_schema(constraint: &Constraint) -> Option<Value> {
         Constraint::Integer => Some(json!({"type": "INTEGER"})),
         Constraint::Number => Some(json!({"type": "NUMBER"})),
         Constraint::Range => Some(json!({"type": "STRING", "pattern": format!("^{RANGE}$")})),
-        Constraint::Schema(_) => None,
+        Constraint::Json | Constraint::Schema(_) => None,
     }
 }
 
@@ -171,6 +172,7 @@ pub fn parse_generate(body: &[u8]) -> Result<Completion, ReplyError> {
         input_tokens: usage.prompt_token_count,
         // Thoughts are made, and paid for, like the answer.
         output_tokens: usage.candidates_token_count.map(|tokens| tokens + usage.thoughts_token_count.unwrap_or(0)),
+        ..Usage::default()
     };
     let Some(candidate) = reply.candidates.into_iter().next() else {
         let is_blocked = reply.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some());
@@ -229,7 +231,7 @@ pub fn parse_embedding(body: &[u8]) -> Result<Vec<f64>, ReplyError> {
 
 /// The body of `:countTokens` for texts that are counted together.
 pub fn count_body(texts: &[String]) -> Vec<u8> {
-    let content = ContentBody::new(Some("user"), texts.iter().map(String::as_str));
+    let content = ContentBody::new(Some("user"), texts.iter().map(|text| Cow::Borrowed(text.as_str())));
     json!({ "contents": [content] }).to_string().into_bytes()
 }
 

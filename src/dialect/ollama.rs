@@ -1,11 +1,14 @@
 //! Ollama's wire format: what is sent to `/api/*` and what comes back (`docs/backends.md`).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{constraint::schema_of, json, reply::ReplyError};
 use crate::domain::{
-    message::{ChatCall, ChatMessage, Completion, Finish, Sampling, Usage},
+    chat::{ChatCall, ChatTurn, Finish, Sampling, Usage},
+    message::Completion,
     model::{Capabilities, ModelDetails, ObservedModel},
     time::Timestamp,
 };
@@ -122,9 +125,9 @@ pub fn parse_show(body: &[u8]) -> Result<Shown, ReplyError> {
 #[derive(Serialize)]
 struct GenerateBody<'a> {
     model: &'a str,
-    prompt: &'a str,
+    prompt: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<&'a str>,
+    system: Option<Cow<'a, str>>,
     stream: bool,
     think: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +149,7 @@ struct ChatBody<'a> {
 #[derive(Serialize)]
 struct MessageBody<'a> {
     role: &'a str,
-    content: &'a str,
+    content: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -179,18 +182,18 @@ pub fn generate_or_chat<'a>(model: &'a str, call: &'a ChatCall) -> (&'static str
     let single = match call.messages.as_slice() {
         [user] if call.single_prompt && user.role == "user" => Some((None, user)),
         [system, user] if call.single_prompt && system.role == "system" && user.role == "user" => {
-            Some((Some(system.content.as_str()), user))
+            Some((Some(system.joined_text()), user))
         }
         _ => None,
     };
     match single {
         Some((system, user)) => {
-            let prompt = &user.content;
+            let prompt = user.joined_text();
             let body = GenerateBody { model, prompt, system, stream: false, think: false, format, options };
             ("/api/generate", serde_json::to_vec(&body).unwrap_or_default())
         }
         None => {
-            let message = |message: &'a ChatMessage| MessageBody { role: &message.role, content: &message.content };
+            let message = |message: &'a ChatTurn| MessageBody { role: &message.role, content: message.joined_text() };
             let messages = call.messages.iter().map(message).collect();
             let body = ChatBody { model, messages, stream: false, think: false, format, options };
             ("/api/chat", serde_json::to_vec(&body).unwrap_or_default())
@@ -247,7 +250,7 @@ pub fn parse_answer(body: &[u8]) -> Result<Completion, ReplyError> {
         text,
         role: role.unwrap_or_else(|| "assistant".to_owned()),
         finish,
-        usage: Usage { input_tokens: reply.prompt_eval_count, output_tokens: reply.eval_count },
+        usage: Usage { input_tokens: reply.prompt_eval_count, output_tokens: reply.eval_count, ..Usage::default() },
     })
 }
 
@@ -314,10 +317,11 @@ mod tests {
 
     fn call(messages: &[(&str, &str)], single_prompt: bool) -> ChatCall {
         ChatCall {
-            messages: messages.iter().map(|(role, text)| ChatMessage::new(*role, *text, Timestamp::ZERO)).collect(),
+            messages: messages.iter().map(|(role, text)| ChatTurn::text(*role, *text)).collect(),
             sampling: Sampling { temperature: Some(0.0), max_tokens: Some(9), ..Sampling::default() },
             constraint: None,
             single_prompt,
+            ..ChatCall::default()
         }
     }
 
@@ -380,7 +384,7 @@ mod tests {
     fn answers_of_both_routes_are_read_also_without_a_done_reason() {
         let generate = parse_answer(br#"{"model":"m","response":"Hi","done":true,"eval_count":2}"#).unwrap();
         assert_eq!((generate.text.as_str(), generate.finish), ("Hi", Finish::Stop));
-        assert_eq!(generate.usage, Usage { input_tokens: None, output_tokens: Some(2) });
+        assert_eq!(generate.usage, Usage { input_tokens: None, output_tokens: Some(2), ..Usage::default() });
         let chat = br#"{"message":{"role":"assistant","content":"Hi"},"done":true,"done_reason":"length"}"#;
         assert_eq!(parse_answer(chat).unwrap().finish, Finish::Length);
     }

@@ -4,6 +4,8 @@
 
 mod response_format;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -11,7 +13,8 @@ pub use self::response_format::Server;
 use self::response_format::{response_format, unwrapped};
 use super::{error_body::error_words, json, reply::ReplyError};
 use crate::domain::{
-    message::{ChatCall, Completion, Constraint, Finish, Sampling, Usage},
+    chat::{ChatCall, Finish, Sampling, Usage},
+    message::{Completion, Constraint},
     model::ObservedModel,
 };
 
@@ -67,7 +70,7 @@ pub(super) fn forced(constraint: Option<&Constraint>, server: Server) -> Forced 
 #[derive(Serialize)]
 struct MessageBody<'a> {
     role: &'a str,
-    content: &'a str,
+    content: Cow<'a, str>,
 }
 
 /// The body of `POST /chat/completions`.
@@ -82,7 +85,7 @@ pub(super) fn body_with(model: &str, call: &ChatCall, forced: Forced) -> Vec<u8>
         messages: call
             .messages
             .iter()
-            .map(|message| MessageBody { role: &message.role, content: &message.content })
+            .map(|message| MessageBody { role: &message.role, content: message.joined_text() })
             .collect(),
         drawn: Drawn::of(&call.sampling),
         forced,
@@ -139,6 +142,7 @@ pub fn parse_chat(body: &[u8], constraint: Option<&Constraint>, server: Server) 
     let usage = reply.usage.map_or_else(Usage::default, |usage| Usage {
         input_tokens: usage.prompt_tokens,
         output_tokens: usage.completion_tokens,
+        ..Usage::default()
     });
     let choice = reply.choices.into_iter().next().ok_or(ReplyError::Empty)?;
     let finish = match choice.finish_reason.as_deref() {
@@ -249,17 +253,17 @@ pub fn parse_count(body: &[u8]) -> Result<u64, ReplyError> {
 mod tests {
     use super::*;
     use crate::domain::{
-        message::{ChatMessage, Sampling},
+        chat::{ChatTurn, Sampling},
         model::Capabilities,
-        time::Timestamp,
     };
 
     fn call() -> ChatCall {
         ChatCall {
-            messages: vec![ChatMessage::new("user", "Hi", Timestamp::ZERO)],
+            messages: vec![ChatTurn::text("user", "Hi")],
             sampling: Sampling { temperature: Some(0.0), max_tokens: Some(20), ..Sampling::default() },
             constraint: Some(Constraint::OneOf(vec!["valid".to_owned(), "invalid".to_owned()])),
             single_prompt: true,
+            ..ChatCall::default()
         }
     }
 
@@ -287,7 +291,7 @@ mod tests {
             "completion_tokens":1,"total_tokens":13},"timings":{"cache_n":1},"service_tier":"default"}"#;
         let completion = parse_chat(body, None, Server::Openai).unwrap();
         assert_eq!((completion.text.as_str(), completion.finish), ("Hello", Finish::Length));
-        assert_eq!(completion.usage, Usage { input_tokens: Some(12), output_tokens: Some(1) });
+        assert_eq!(completion.usage, Usage { input_tokens: Some(12), output_tokens: Some(1), ..Usage::default() });
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum ReplyError {
     /// Withheld by the server's content filter.
     #[error("the reply was withheld by the server's content filter")]
     Filtered,
+    /// A stream that ended without its end mark.
+    #[error("the backend broke off in the middle of its answer")]
+    Cut,
     /// The server reported a failure inside a successful reply.
     #[error("{0}")]
     Reported(String),

@@ -9,7 +9,10 @@ use super::{
     openai::{self, Drawn, Forced, Server},
     reply::ReplyError,
 };
-use crate::domain::message::{ChatCall, Completion, Constraint};
+use crate::domain::{
+    chat::{ChatCall, ChatTurn},
+    message::{Completion, Constraint},
+};
 
 /// The body of `POST /v1/chat/completions`.
 pub fn chat_body(model: &str, call: &ChatCall) -> Vec<u8> {
@@ -33,7 +36,7 @@ fn forced(call: &ChatCall) -> Forced {
         None => Forced::default(),
         Some(Constraint::OneOf(texts)) => structured(json!({ "choice": texts })),
         Some(Constraint::Range) => structured(json!({ "regex": RANGE })),
-        Some(Constraint::Integer | Constraint::Number | Constraint::Schema(_)) => {
+        Some(Constraint::Integer | Constraint::Number | Constraint::Json | Constraint::Schema(_)) => {
             // Any root will do, as for llama.cpp.
             openai::forced(call.constraint.as_ref(), Server::LlamaCpp)
         }
@@ -56,7 +59,7 @@ pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
     if !call.single_prompt {
         return None;
     }
-    let paragraphs: Vec<&str> = call.messages.iter().map(|message| message.content.as_str()).collect();
+    let paragraphs: Vec<_> = call.messages.iter().map(ChatTurn::joined_text).collect();
     let body = CompletionBody {
         model,
         prompt: paragraphs.join("\n\n"),
@@ -69,17 +72,15 @@ pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        message::{ChatMessage, Sampling},
-        time::Timestamp,
-    };
+    use crate::domain::chat::Sampling;
 
     fn call(messages: &[(&str, &str)], single_prompt: bool) -> ChatCall {
         ChatCall {
-            messages: messages.iter().map(|(role, text)| ChatMessage::new(*role, *text, Timestamp::ZERO)).collect(),
+            messages: messages.iter().map(|(role, text)| ChatTurn::text(*role, *text)).collect(),
             sampling: Sampling { temperature: Some(0.0), max_tokens: Some(9), ..Sampling::default() },
             constraint: Some(Constraint::OneOf(vec!["a".to_owned()])),
             single_prompt,
+            ..ChatCall::default()
         }
     }
 

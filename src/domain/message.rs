@@ -1,10 +1,15 @@
-//! What is said to a model and what comes back, in no provider's dialect.
+//! Conversations as chains carry them, the forms a reply may be forced into, and who answered. What a model is asked and
+//! says in full is in [`chat`](super::chat).
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ids::BackendId, time::Timestamp};
+use crate::domain::{
+    chat::{Finish, Usage},
+    ids::BackendId,
+    time::Timestamp,
+};
 
 /// One message of a conversation (`docs/api.md`, ChatHistory).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,19 +50,6 @@ pub struct ChatHistory {
     pub output_tokens: i64,
 }
 
-/// How a reply is drawn. `None` leaves the backend's own default.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sampling {
-    /// 0 = always the likeliest token.
-    pub temperature: Option<f64>,
-    /// Nucleus sampling bound.
-    pub top_p: Option<f64>,
-    /// Tokens the reply may have.
-    pub max_tokens: Option<u32>,
-    /// Texts that end the reply.
-    pub stop: Vec<String>,
-}
-
 /// A form the reply is forced into where the backend can (`docs/workflow-spec.md`, constrained replies).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Constraint {
@@ -69,6 +61,8 @@ pub enum Constraint {
     Number,
     /// Two numbers with a hyphen between them, as a JSON string.
     Range,
+    /// Any JSON object.
+    Json,
     /// JSON that this schema (JSON Schema 2020-12) accepts.
     Schema(Arc<serde_json::Value>),
 }
@@ -84,6 +78,8 @@ pub enum ConstraintKind {
     Number,
     /// See [`Constraint::Range`].
     Range,
+    /// See [`Constraint::Json`].
+    Json,
     /// See [`Constraint::Schema`].
     Schema,
 }
@@ -96,44 +92,13 @@ impl Constraint {
             Self::Integer => ConstraintKind::Integer,
             Self::Number => ConstraintKind::Number,
             Self::Range => ConstraintKind::Range,
+            Self::Json => ConstraintKind::Json,
             Self::Schema(_) => ConstraintKind::Schema,
         }
     }
 }
 
-/// One call of a generating model, for every backend kind.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChatCall {
-    /// System instruction first, if any; at least one message.
-    pub messages: Vec<ChatMessage>,
-    /// How the reply is drawn.
-    pub sampling: Sampling,
-    /// Form of the reply.
-    pub constraint: Option<Constraint>,
-    /// True when the messages are one prompt with an optional instruction: a backend with a route of its own for
-    /// that (Ollama's generate) uses it.
-    pub single_prompt: bool,
-}
-
-/// Why a reply ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// The model was done.
-    Stop,
-    /// Cut at the bound of output tokens.
-    Length,
-}
-
-/// Tokens as the backend counted them; `None` where it does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Of the prompt.
-    pub input_tokens: Option<u64>,
-    /// Of the reply.
-    pub output_tokens: Option<u64>,
-}
-
-/// A whole reply.
+/// A whole reply, as a chain uses it: text there is, and nothing withheld.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// The text as the backend sent it.

@@ -1,6 +1,8 @@
 //! Which models may serve a call: what a chain, a request or the defaults ask of the fleet (`docs/workflow-spec.md`,
 //! which model). Made by the engine and by `api`, read by the dispatch.
 
+use std::collections::BTreeMap;
+
 pub use crate::domain::model::Capability;
 use crate::domain::{pool::Policy, provider::ProviderKind};
 
@@ -68,20 +70,81 @@ impl RoutingStrategy {
 pub struct ModelRoute {
     /// What the model must be able to do.
     pub capability: Capability,
-    /// Wanted models, the preferred one first; empty = the default model.
-    pub names: Vec<String>,
-    /// Wanted kinds of backend; empty = the local ones.
-    pub providers: Vec<ProviderKind>,
+    /// Where it may go, the preferred way first; empty = the default model in its default pool.
+    pub targets: Vec<RouteTarget>,
+    /// Whether a call that failed on one target goes on to the next, as an alias promises; otherwise a later target serves
+    /// only calls for which the earlier ones have no usable backend.
+    pub falls_back: bool,
+    /// Labels that every backend must carry that gets to see the call, beside those its pool requires.
+    pub require: BTreeMap<String, String>,
+    /// What calls have in common that should meet the same backend; `None` = what they begin with.
+    pub session: Option<String>,
     /// How one of the usable backends is chosen; `None` = as the pool says.
     pub strategy: Option<RoutingStrategy>,
     /// Tokens of the call, where they were counted: models with a smaller known context are skipped.
     pub tokens: Option<u64>,
 }
 
+/// One way a call may go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteTarget {
+    /// The model; `None` = the default model of the providers, or any of theirs that can do it.
+    pub model: Option<String>,
+    /// Wanted kinds of backend; empty = the local ones. Nothing goes to a cloud unless its kind is named here.
+    pub providers: Vec<ProviderKind>,
+    /// Only this pool, by id or by name; `None` = any.
+    pub pool: Option<String>,
+}
+
+impl RouteTarget {
+    /// This model on local backends.
+    pub fn model(name: impl Into<String>) -> Self {
+        Self { model: Some(name.into()), ..Self::default() }
+    }
+}
+
 impl ModelRoute {
     /// The default model of this capability.
     pub const fn default_model(capability: Capability) -> Self {
-        Self { capability, names: Vec::new(), providers: Vec::new(), strategy: None, tokens: None }
+        Self {
+            capability,
+            targets: Vec::new(),
+            falls_back: false,
+            require: BTreeMap::new(),
+            session: None,
+            strategy: None,
+            tokens: None,
+        }
+    }
+
+    /// These models on these kinds of backend; without models the default model of the kinds, without either the default
+    /// model (`docs/workflow-spec.md`, which model).
+    pub fn of(capability: Capability, names: &[String], providers: &[ProviderKind]) -> Self {
+        let target = |model: Option<&String>| RouteTarget {
+            model: model.cloned(),
+            providers: providers.to_vec(),
+            ..RouteTarget::default()
+        };
+        let targets = match names {
+            [] if providers.is_empty() => Vec::new(),
+            [] => vec![target(None)],
+            names => names.iter().map(|name| target(Some(name))).collect(),
+        };
+        Self { targets, ..Self::default_model(capability) }
+    }
+
+    /// Wants this model where none is named yet.
+    pub fn prefer(&mut self, model: String) {
+        match self.targets.as_mut_slice() {
+            [] => self.targets.push(RouteTarget::model(model)),
+            [only] if only.model.is_none() => only.model = Some(model),
+            _ => {}
+        }
+    }
+
+    /// The wanted models by name, the preferred one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter_map(|target| target.model.as_deref())
     }
 }
 

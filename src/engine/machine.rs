@@ -20,8 +20,9 @@ pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo
 
 use crate::{
     domain::{
+        chat::Usage,
         failure::{Failure, FailureClass},
-        message::{ChatMessage, Served, Usage},
+        message::{ChatMessage, Served},
         time::Timestamp,
         value::Value,
     },

@@ -188,10 +188,13 @@ impl ModelChoice {
         tokens: Option<u64>,
     ) -> ModelRoute {
         let fallback = choice.checked_sub(1).and_then(|at| self.fallbacks.get(at));
-        let (names, providers) = match fallback {
-            None => (self.names.clone(), self.providers.clone()),
-            Some(fallback) => (vec![fallback.model.clone()], fallback.provider.into_iter().collect()),
+        let route = match fallback {
+            None => ModelRoute::of(capability, &self.names, &self.providers),
+            Some(fallback) => {
+                let providers = fallback.provider.as_slice();
+                ModelRoute::of(capability, std::slice::from_ref(&fallback.model), providers)
+            }
         };
-        ModelRoute { capability, names, providers, strategy: program.strategy, tokens }
+        ModelRoute { strategy: program.strategy, tokens, ..route }
     }
 }

@@ -9,8 +9,9 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
+use super::respond::ErrorShape;
 use crate::{
-    api::reply::EVENT_STREAM,
+    api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
         document::{self, Document, DocumentError},
         loose,
@@ -18,6 +19,7 @@ use crate::{
     domain::{
         ids::RequestId,
         page::{MAX_LIMIT, Page},
+        provider::ProviderKind,
         time::Timestamp,
     },
     error::{Error, ErrorCode},
@@ -84,8 +86,19 @@ where
         if self.head.method == Method::HEAD { Method::GET } else { self.head.method.clone() }
     }
 
-    /// Whether it is a chat request of one of OpenAI's own client libraries, which all name themselves.
-    pub(super) fn is_from_openais_client(&self) -> bool {
+    /// The form in which this client reads errors.
+    pub(super) fn error_shape(&self) -> ErrorShape {
+        let path = self.head.uri.path();
+        if path == "/v1" || path.starts_with("/v1/") || self.is_chain_chat_of_openais_client() {
+            ErrorShape::Openai
+        } else {
+            // Ollama's is the same as ours.
+            ErrorShape::Text
+        }
+    }
+
+    /// Whether it is a chat with a chain by one of OpenAI's own client libraries, which all name themselves.
+    fn is_chain_chat_of_openais_client(&self) -> bool {
         let named = self.head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         self.head.uri.path().ends_with("/v1/chat/completions")
             && (self.head.headers.contains_key("x-stainless-lang")
@@ -129,6 +142,59 @@ where
         types.any(|media| media.trim().eq_ignore_ascii_case(EVENT_STREAM))
     }
 
+    /// What the headers ask of routing (`docs/api.md`, choosing where a request goes).
+    pub(super) fn scope(&self) -> Result<Scope, Error> {
+        let mut scope = Scope { pool: self.wish("x-penstock-pool")?, ..Scope::default() };
+        scope.session = self.wish("x-penstock-session")?;
+        for name in self.wishes("x-penstock-provider")? {
+            let kind = ProviderKind::parse(&name).ok_or_else(|| {
+                Error::invalid(format!(
+                    "header X-Penstock-Provider must name ollama, vllm, openai or gemini, not '{name}'"
+                ))
+            })?;
+            scope.providers.push(kind);
+        }
+        for label in self.wishes("x-penstock-require")? {
+            let (name, value) = label.split_once('=').ok_or_else(|| {
+                Error::invalid(format!("header X-Penstock-Require must be name=value, not '{label}'"))
+            })?;
+            if let Some(other) = scope.require.insert(name.trim().to_owned(), value.trim().to_owned())
+                && other != value.trim()
+            {
+                let message = format!("header X-Penstock-Require wants two values of label '{}'", name.trim());
+                return Err(Error::invalid(message));
+            }
+        }
+        Ok(scope)
+    }
+
+    /// A header's only value.
+    fn wish(&self, name: &str) -> Result<Option<String>, Error> {
+        let mut values = self.head.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        let text = std::str::from_utf8(value.as_bytes()).map(str::trim);
+        match text {
+            Ok(text) if !text.is_empty() && values.next().is_none() => Ok(Some(text.to_owned())),
+            _ => Err(Error::invalid(format!("header {name} must be sent once, with a value in UTF-8"))),
+        }
+    }
+
+    /// A header's values, in lists or one by one.
+    fn wishes(&self, name: &str) -> Result<Vec<String>, Error> {
+        let mut wishes = Vec::new();
+        for value in self.head.headers.get_all(name) {
+            let text = std::str::from_utf8(value.as_bytes())
+                .map_err(|_| Error::invalid(format!("header {name} is not valid UTF-8")))?;
+            let items: Vec<&str> = text.split(',').map(str::trim).collect();
+            // An empty wish is a slip, and what it should have forbidden must not be allowed.
+            if items.iter().any(|item| item.is_empty()) {
+                return Err(Error::invalid(format!("header {name} has an empty value")));
+            }
+            wishes.extend(items.into_iter().map(str::to_owned));
+        }
+        Ok(wishes)
+    }
+
     /// `limit` and `cursor` (`docs/api.md`, pagination).
     pub(super) fn page(&self) -> Result<Page, Error> {
         let mut page = Page::default();
@@ -162,6 +228,11 @@ where
     pub(super) async fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let value = self.read_exact().await?;
         loose::from_value(value).map_err(|error| Error::invalid(format!("the request body: {error}")))
+    }
+
+    /// The body's bytes, for routes that may send them on as they are. Whatever the type says, it must be JSON.
+    pub(super) async fn bytes(&mut self) -> Result<Bytes, Error> {
+        self.collect().await
     }
 
     /// The body as it is, for routes that speak somebody else's language.

@@ -9,15 +9,15 @@ use hyper::{
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{events::EventBody, live};
+use super::{events::EventBody, live, streamed::StreamedBody};
 use crate::{
-    api::{Reply, ReplyBody, reply::EVENT_STREAM},
+    api::{Reply, ReplyBody, reply::EVENT_STREAM, stream::NDJSON},
     domain::{failure::RefusalReason, ids::RequestId, message::Served},
     error::{Error, ErrorCode},
 };
 
-/// A whole body, or live events.
-pub(super) type Outgoing = Either<Full<Bytes>, EventBody>;
+/// A whole body, live events, or a reply that is still being made.
+pub(super) type Outgoing = Either<Full<Bytes>, Either<EventBody, StreamedBody>>;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_WARNING: HeaderName = HeaderName::from_static("x-penstock-warning");
@@ -34,19 +34,21 @@ const MAX_HEADER_CHARS: usize = 500;
 /// The status of an error (`docs/api.md`, errors).
 pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
-        ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::InvalidRequest | ErrorCode::ContextTooLong => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Immutable => StatusCode::FORBIDDEN,
-        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::Conflict => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::TooManyRows => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TooManyRows | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::ExecutionFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::UpstreamFailed => StatusCode::BAD_GATEWAY,
+        ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
@@ -62,12 +64,17 @@ pub(super) fn reply(
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
         ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
         ReplyBody::Events(events) => {
-            (Some(EVENT_STREAM), Either::Right(EventBody::downloads(events, stopping.clone())))
+            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::downloads(events, stopping.clone()))))
         }
         // It ends with its run, for which a stop waits.
-        ReplyBody::Run(run) => (Some(EVENT_STREAM), Either::Right(EventBody::new(live::events(run), None))),
+        ReplyBody::Run(run) => {
+            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::new(live::events(run), None))))
+        }
+        ReplyBody::Stream(stream) => {
+            (Some(stream.content_type), Either::Right(Either::Right(StreamedBody::new(stream))))
+        }
     };
-    let is_stream = content_type == Some(EVENT_STREAM);
+    let is_stream = matches!(content_type, Some(EVENT_STREAM | NDJSON));
     let mut response = Response::new(body);
     *response.status_mut() = if reply.created { StatusCode::CREATED } else { StatusCode::OK };
     let headers = response.headers_mut();
@@ -107,7 +114,7 @@ pub(super) fn error_body(error: &Error, shape: ErrorShape) -> Value {
                 "message": error.message(),
                 "type": openai_type(error.code()),
                 "param": null,
-                "code": error.reason().map(RefusalReason::as_str),
+                "code": error.reason().map(RefusalReason::as_str).or(openai_code(error.code())),
             }),
         },
     );
@@ -155,16 +162,35 @@ const fn openai_type(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Unauthorized => "authentication_error",
         ErrorCode::Immutable => "permission_error",
-        ErrorCode::TooManyRows => "rate_limit_error",
-        ErrorCode::ExecutionFailed | ErrorCode::Internal | ErrorCode::Unavailable => "server_error",
+        ErrorCode::TooManyRows | ErrorCode::RateLimited => "rate_limit_error",
+        ErrorCode::ExecutionFailed
+        | ErrorCode::Internal
+        | ErrorCode::Unavailable
+        | ErrorCode::UpstreamFailed
+        | ErrorCode::UpstreamTimeout => "server_error",
         ErrorCode::InvalidRequest
         | ErrorCode::NotFound
+        | ErrorCode::ModelNotFound
+        | ErrorCode::ContextTooLong
         | ErrorCode::MethodNotAllowed
         | ErrorCode::Conflict
         | ErrorCode::BodyTooLarge
         | ErrorCode::UnsupportedMediaType
         | ErrorCode::Unprocessable
         | ErrorCode::RequestTimeout => "invalid_request_error",
+    }
+}
+
+/// The word by which clients of OpenAI's API tell errors of one type apart.
+const fn openai_code(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::ModelNotFound => Some("model_not_found"),
+        ErrorCode::ContextTooLong => Some("context_length_exceeded"),
+        ErrorCode::RateLimited => Some("rate_limit_exceeded"),
+        ErrorCode::Unauthorized => Some("invalid_api_key"),
+        ErrorCode::UpstreamFailed => Some("upstream_failed"),
+        ErrorCode::UpstreamTimeout => Some("upstream_timeout"),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::{
     auth,
     request::{self, BodyLimits, Request},
-    respond::{self, ErrorShape, Outgoing},
+    respond::{self, Outgoing},
     router::{self, Route},
 };
 use crate::{
@@ -88,8 +88,7 @@ impl Service {
                 response
             }
             Err(error) => {
-                let shape = if request.is_from_openais_client() { ErrorShape::Openai } else { ErrorShape::Text };
-                let response = respond::error(&error, shape, &request.warnings, &request.id);
+                let response = respond::error(&error, request.error_shape(), &request.warnings, &request.id);
                 let (status, detail) = (response.status().as_u16(), error.detail().map(chain_of));
                 // A refusal for load is no fault, and there are many of them just when there is no time to write them.
                 if status >= 500 && error.reason().is_none() {

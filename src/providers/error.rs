@@ -107,6 +107,9 @@ impl ProviderError {
 
 impl From<ReplyError> for ProviderError {
     fn from(error: ReplyError) -> Self {
+        if error == ReplyError::Cut {
+            return Self::new(ProviderErrorKind::Cut, error.to_string());
+        }
         let words: String = error.to_string().chars().take(SHOWN_WORDS).collect();
         Self::new(ProviderErrorKind::Reply, words)
     }

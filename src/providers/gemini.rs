@@ -5,13 +5,15 @@ use bytes::Bytes;
 use reqwest::{Method, Url};
 
 use super::{
-    Provider, ProviderError, ProviderErrorKind,
+    Provider, ProviderError, ProviderErrorKind, ReplyStream,
     transport::{Call, Target, Transport, join},
 };
 use crate::{
-    dialect::gemini,
+    dialect::{Dialect, gemini},
     domain::{
-        message::{ChatCall, Completion},
+        chat::{ChatCall, ChatReply, Said},
+        embedding::{EmbedCall, Embedded},
+        message::Completion,
         model::ObservedModel,
     },
 };
@@ -51,6 +53,10 @@ fn short_name(model: &str) -> &str {
 
 #[async_trait]
 impl Provider for GeminiProvider {
+    fn dialect(&self) -> Dialect {
+        Dialect::Gemini
+    }
+
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let mut models = Vec::new();
         let mut next: Option<String> = None;
@@ -76,9 +82,23 @@ impl Provider for GeminiProvider {
         Ok(gemini::parse_generate(&reply)?)
     }
 
-    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
-        let reply = self.ask(model, "embedContent", gemini::embed_body(short_name(model), text)).await?;
-        Ok(gemini::parse_embedding(&reply)?)
+    async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
+        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
+        let said = Said { text, finish: Some(finish), ..Said::default() };
+        Ok(ChatReply { choices: vec![said], usage })
+    }
+
+    async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
+        Ok(ReplyStream::of(self.converse(model, call).await?))
+    }
+
+    async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        let mut vectors = Vec::new();
+        for text in &call.inputs {
+            let reply = self.ask(model, "embedContent", gemini::embed_body(short_name(model), text)).await?;
+            vectors.push(gemini::parse_embedding(&reply)?);
+        }
+        Ok(Embedded { vectors, input_tokens: None })
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

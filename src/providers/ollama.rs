@@ -11,16 +11,19 @@ use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::{
-    ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress,
+    ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress, ReplyStream,
     transport::{Call, Target, Transport, join as join_url, next_piece},
 };
 use crate::{
     dialect::{
+        Dialect,
         ndjson::Lines,
         ollama::{self, Shown},
     },
     domain::{
-        message::{ChatCall, Completion},
+        chat::{ChatCall, ChatReply, Said},
+        embedding::{EmbedCall, Embedded},
+        message::Completion,
         model::ObservedModel,
     },
 };
@@ -92,6 +95,10 @@ impl OllamaProvider {
 
 #[async_trait]
 impl Provider for OllamaProvider {
+    fn dialect(&self) -> Dialect {
+        Dialect::Ollama
+    }
+
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let call = Call { method: Method::GET, url: &self.tags, credential: self.target.bearer(), body: None };
         let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
@@ -118,15 +125,29 @@ impl Provider for OllamaProvider {
         Ok(ollama::parse_answer(&reply)?)
     }
 
-    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
-        let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
-            // A server older than the route knows only the old one; one that knows the route says which model it lacks.
-            Err(error) if error.is_unknown_route() => {
-                self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
-            }
-            other => other?,
-        };
-        Ok(ollama::parse_embedding(&reply)?)
+    async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
+        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
+        let said = Said { text, finish: Some(finish), ..Said::default() };
+        Ok(ChatReply { choices: vec![said], usage })
+    }
+
+    async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
+        Ok(ReplyStream::of(self.converse(model, call).await?))
+    }
+
+    async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        let mut vectors = Vec::new();
+        for text in &call.inputs {
+            let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
+                // A server older than the route knows only the old one; one that knows the route says which model it lacks.
+                Err(error) if error.is_unknown_route() => {
+                    self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
+                }
+                other => other?,
+            };
+            vectors.push(ollama::parse_embedding(&reply)?);
+        }
+        Ok(Embedded { vectors, input_tokens: None })
     }
 
     fn model_store(&self) -> Option<&dyn ModelStore> {

@@ -6,13 +6,18 @@ use async_trait::async_trait;
 use reqwest::{Method, Url};
 
 use super::{
-    Provider, ProviderError,
+    Provider, ProviderError, ReplyStream,
     transport::{Call, Target, Transport, join},
 };
 use crate::{
-    dialect::openai::{self, Server},
+    dialect::{
+        Dialect,
+        openai::{self, Server},
+    },
     domain::{
-        message::{ChatCall, Completion},
+        chat::{ChatCall, ChatReply, Said},
+        embedding::{EmbedCall, Embedded},
+        message::Completion,
         model::ObservedModel,
     },
 };
@@ -80,6 +85,10 @@ impl OpenaiProvider {
 
 #[async_trait]
 impl Provider for OpenaiProvider {
+    fn dialect(&self) -> Dialect {
+        Dialect::Openai
+    }
+
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let call = Call { method: Method::GET, url: &self.models, credential: self.target.bearer(), body: None };
         let list = openai::parse_models(&self.transport.send(call).await?)?;
@@ -95,9 +104,23 @@ impl Provider for OpenaiProvider {
         Ok(openai::parse_chat(&reply, call.constraint.as_ref(), server)?)
     }
 
-    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
-        let reply = self.transport.send(self.post(&self.embeddings, openai::embed_body(model, text))).await?;
-        Ok(openai::parse_embedding(&reply)?)
+    async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
+        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
+        let said = Said { text, finish: Some(finish), ..Said::default() };
+        Ok(ChatReply { choices: vec![said], usage })
+    }
+
+    async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
+        Ok(ReplyStream::of(self.converse(model, call).await?))
+    }
+
+    async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        let mut vectors = Vec::new();
+        for text in &call.inputs {
+            let reply = self.transport.send(self.post(&self.embeddings, openai::embed_body(model, text))).await?;
+            vectors.push(openai::parse_embedding(&reply)?);
+        }
+        Ok(Embedded { vectors, input_tokens: None })
     }
 
     /// llama.cpp's server counts; others of this kind have no route for it.

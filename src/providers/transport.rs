@@ -112,6 +112,12 @@ impl Transport {
             .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
     }
 
+    /// Sends a request and returns as soon as a successful answer begins; its pieces are waited for by phase.
+    pub(super) async fn stream(&self, call: Call<'_>) -> Result<Pieces, ProviderError> {
+        let response = self.open(call).await?;
+        Ok(Pieces { response, first: Some(self.config.first_byte), idle: self.config.idle })
+    }
+
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
     pub(super) async fn open(&self, call: Call<'_>) -> Result<Response, ProviderError> {
         let mut request = self.client.request(call.method, call.url.clone());
@@ -134,6 +140,22 @@ impl Transport {
         let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
         let body = collect(&mut response, self.config.idle, MAX_ERROR_BYTES).await.unwrap_or_default();
         Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
+    }
+}
+
+/// The body of an answer that has begun, piece by piece. Dropping it before its end closes the connection.
+pub(super) struct Pieces {
+    response: Response,
+    /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
+    first: Option<Duration>,
+    idle: Duration,
+}
+
+impl Pieces {
+    /// The next piece, `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        let limit = self.first.take().unwrap_or(self.idle);
+        next_piece(&mut self.response, limit).await
     }
 }
 

@@ -5,14 +5,16 @@ use async_trait::async_trait;
 use reqwest::Url;
 
 use super::{
-    Provider, ProviderError, ProviderErrorKind,
+    Provider, ProviderError, ProviderErrorKind, ReplyStream,
     openai::{OpenaiProvider, without_version},
     transport::{Target, Transport, join},
 };
 use crate::{
-    dialect::{tokenizer, vllm},
+    dialect::{Dialect, tokenizer, vllm},
     domain::{
-        message::{ChatCall, Completion},
+        chat::{ChatCall, ChatReply},
+        embedding::{EmbedCall, Embedded},
+        message::Completion,
         model::ObservedModel,
     },
 };
@@ -40,6 +42,10 @@ impl VllmProvider {
 
 #[async_trait]
 impl Provider for VllmProvider {
+    fn dialect(&self) -> Dialect {
+        Dialect::Openai
+    }
+
     /// A vLLM server is started with its models; one without is none.
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let models = self.openai.probe().await?;
@@ -61,8 +67,16 @@ impl Provider for VllmProvider {
         Ok(vllm::parse_answer(&reply)?)
     }
 
-    async fn embed(&self, model: &str, text: &str) -> Result<Vec<f64>, ProviderError> {
-        self.openai.embed(model, text).await
+    async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
+        self.openai.converse(model, call).await
+    }
+
+    async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
+        self.openai.stream(model, call).await
+    }
+
+    async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        self.openai.embed(model, call).await
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

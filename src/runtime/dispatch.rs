@@ -5,24 +5,30 @@
 
 mod admission;
 mod call;
+pub mod exchange;
+mod plan;
 mod prefix;
 
 use std::{sync::Arc, time::Duration};
 
 use self::{
-    admission::{Choice, Found, Plan},
+    admission::Choice,
     call::{Call, Embed, Generate},
+    prefix::text_prefix,
 };
 use super::{
-    directory::{BackendView, Directory},
-    pool::{Candidate, Grant, Matching, ModelQuery},
+    directory::Directory,
+    lease::Lease,
+    pool::{Candidate, Grant},
 };
 use crate::{
     domain::{
+        chat::ChatCall,
+        embedding::{EmbedCall, Embedded},
         failure::{Failure, RefusalReason},
         ids::PoolId,
-        message::{ChatCall, Completion, Served},
-        model::{Capability, ObservedModel, same_model},
+        message::{Completion, Served},
+        model::Capability,
         pool::{EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
         route::ModelRoute,
@@ -88,21 +94,23 @@ impl Dispatcher {
     /// # Errors
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
-        self.run(route, Generate(call)).await
+        let (held, served) = self.run(route, Generate(call)).await?;
+        Ok((held.release(), served))
     }
 
-    /// Asks a model for the vector of a text.
+    /// Asks a model for the vectors of texts.
     ///
     /// # Errors
     /// As for [`Dispatcher::generate`].
-    pub async fn embed(&self, route: &ModelRoute, text: &str) -> Result<(Vec<f64>, Served), DispatchError> {
-        self.run(route, Embed(text)).await
+    pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
+        let (held, served) = self.run(route, Embed(call)).await?;
+        Ok((held.release(), served))
     }
 
     /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken
     /// from them, and the call may go elsewhere all the same.
     pub(super) fn likely_backends(&self, route: &ModelRoute) -> Vec<(Arc<dyn Provider>, String)> {
-        let found = self.plan(route).ok().and_then(|plan| plan.found);
+        let found = self.plan(route, 0).ok().and_then(|plan| plan.found);
         let mut candidates = found.map(|found| found.candidates).unwrap_or_default();
         candidates.sort_by_key(|candidate| candidate.tier);
         candidates.into_iter().map(|candidate| (candidate.provider, candidate.model)).collect()
@@ -111,13 +119,15 @@ impl Dispatcher {
     /// The model a call would go to, by its name where it is served, else as it was asked for.
     pub(super) fn likely_model(&self, route: &ModelRoute) -> String {
         let served = self.likely_backends(route).into_iter().next().map(|(_, model)| model);
-        let asked = || route.names.first().cloned();
+        let asked = || route.names().next().map(str::to_owned);
         served.or_else(asked).unwrap_or_else(|| self.defaults.of(route.capability).0.to_owned())
     }
 
-    async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(C::Answer, Served), DispatchError> {
-        let mut plan = self.plan(route)?;
-        let choice = Choice::of(&plan.pool, route.strategy, || call.prefix());
+    /// Makes a call. What comes of it holds the slot until it is let go: a stream is no call done.
+    async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(Held<C::Answer>, Served), DispatchError> {
+        let mut plan = self.plan(route, 0)?;
+        let prefix = || route.session.as_deref().map_or_else(|| call.prefix(), text_prefix);
+        let choice = Choice::of(&plan.pool, route.strategy, prefix);
         let mut waited = Duration::ZERO;
         let mut last: Option<DispatchError> = None;
         loop {
@@ -131,12 +141,12 @@ impl Dispatcher {
             waited += admitted.waited;
             plan.query.tried.push(candidate.backend.id.clone());
             let outcome = call.on(&candidate).await;
-            drop(lease);
             let attempts = u32::try_from(plan.query.tried.len()).unwrap_or(u32::MAX);
             let served = served(&candidate, &plan.pool.id, attempts, waited);
             match outcome {
-                Ok(value) => return Ok((value, served)),
+                Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, _lease: lease } }, served)),
                 Err(error) => {
+                    drop(lease);
                     note_failure(&candidate, &error);
                     let may_try_another = error.may_fail_over() && attempts < MAX_ATTEMPTS;
                     let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
@@ -148,74 +158,36 @@ impl Dispatcher {
             }
         }
     }
+}
 
-    /// The first name with a usable backend, in the pool the rules of `docs/api.md`, routing, give it.
-    fn plan(&self, route: &ModelRoute) -> Result<Plan, DispatchError> {
-        let (default_model, default_provider, default_pool) = self.defaults.of(route.capability);
-        let is_default = route.names.is_empty() && route.providers.is_empty();
-        let providers = if is_default { default_provider.into_iter().collect() } else { route.providers.clone() };
-        let pools = self.directory.pools();
-        let default_pool = PoolId::new(default_pool);
-        let names: Vec<Option<&str>> = match route.names.as_slice() {
-            [] if is_default => vec![Some(default_model)],
-            // Providers only: their default model, else anything of theirs that can do it.
-            [] => vec![Some(default_model), None],
-            names => names.iter().map(|name| Some(name.as_str())).collect(),
-        };
-        for model in &names {
-            for matching in [Matching::Exact, Matching::Normalised] {
-                let query = ModelQuery {
-                    model: model.map(str::to_owned),
-                    matching,
-                    capability: route.capability,
-                    providers: providers.clone(),
-                    tokens: route.tokens,
-                    tried: Vec::new(),
-                };
-                for pool in pools.iter().filter(|pool| !is_default || pool.id == default_pool) {
-                    let found = Found::look_up(pool, &query);
-                    if !found.candidates.is_empty() {
-                        return Ok(Plan { pool: Arc::clone(pool), query, found: Some(found) });
-                    }
-                }
-            }
-        }
-        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route.capability, &names, &providers)))
+/// What came of a call, and the slot it is made in. Dropping it frees the slot.
+struct Held<T> {
+    answer: T,
+    call: HeldCall,
+}
+
+/// The call behind an answer that is still being read.
+struct HeldCall {
+    candidate: Candidate,
+    _lease: Lease,
+}
+
+impl HeldCall {
+    /// Tells the backend's actor that the answer broke.
+    fn failed(&self, error: &ProviderError) {
+        note_failure(&self.candidate, error);
+    }
+}
+
+impl<T> Held<T> {
+    /// The answer alone, for a call that is done: frees the slot.
+    fn release(self) -> T {
+        self.answer
     }
 
-    /// What was wanted and what there is.
-    fn nobody(&self, capability: Capability, names: &[Option<&str>], providers: &[ProviderKind]) -> String {
-        let names: Vec<&str> = names.iter().copied().flatten().collect();
-        let kinds: Vec<&str> = providers.iter().map(|kind| kind.as_str()).collect();
-        let kinds = if kinds.is_empty() { "local".to_owned() } else { kinds.join(" or ") };
-        let backends = self.directory.backends();
-        let describe = |view: &BackendView| {
-            let name = &view.backend.name;
-            let is_wanted = |model: &&ObservedModel| names.iter().any(|name| same_model(name, &model.name));
-            match (view.error(), view.observed.iter().find(is_wanted)) {
-                _ if !view.backend.enabled => format!("{name} is disabled"),
-                (Some(_), _) => format!("{name} is failing"),
-                (None, _) if !view.in_pool => format!("{name} is in no pool"),
-                (None, Some(_)) if providers.is_empty() && view.backend.is_cloud() => {
-                    format!("{name} has it, but is a cloud backend and used only when its provider is named")
-                }
-                (None, Some(_)) => format!(
-                    "{name} has it, but no pool with {name} may use it for this: declare and assign the model there, or \
-                     check its capabilities, its context length and the labels the pool requires"
-                ),
-                (None, None) => match &view.downloading {
-                    Some(model) => format!("{name} is downloading {model}"),
-                    None if view.observed.is_empty() => format!("{name} has no models yet"),
-                    None => {
-                        let models: Vec<&str> = view.observed.iter().map(|model| model.name.as_str()).take(5).collect();
-                        format!("{name} has {}", models.join(", "))
-                    }
-                },
-            }
-        };
-        let known: Vec<String> = backends.values().take(5).map(|cell| describe(&cell.view())).collect();
-        let known = if known.is_empty() { "no backend is registered".to_owned() } else { known.join("; ") };
-        format!("no usable {kinds} backend for model {} ({}): {known}", names.join(" or "), capability.as_str())
+    /// Both apart: the slot is taken for as long as the second lives.
+    fn into_parts(self) -> (T, HeldCall) {
+        (self.answer, self.call)
     }
 }
 

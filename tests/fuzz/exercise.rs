@@ -10,9 +10,10 @@ use penstock::{
     dialect::document,
     domain::{
         chain::Chain,
+        chat::{Finish, Usage},
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
-        message::{Completion, Finish, Usage},
+        message::Completion,
         time::Timestamp,
         value::{DataType, Value},
     },
@@ -209,7 +210,7 @@ fn answer(step: StepId, choices: &mut Choices<'_>) -> Event {
         kind => {
             let finish = if choices.byte() % 8 == 7 { Finish::Length } else { Finish::Stop };
             let tokens = Some(u64::from(choices.byte()));
-            let usage = Usage { input_tokens: tokens, output_tokens: tokens.filter(|_| kind != 4) };
+            let usage = Usage { input_tokens: tokens, output_tokens: tokens.filter(|_| kind != 4), ..Usage::default() };
             let text = choices.one(TEXTS).to_owned();
             let completion = Completion { text, role: "assistant".to_owned(), finish, usage };
             Event::Answered { step, completion, served: None, elapsed }

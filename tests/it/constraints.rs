@@ -7,8 +7,8 @@ use loadtest::sim::{Flavour, Routes, SimBackend};
 use penstock::{
     dialect::{gemini, ollama, openai, vllm},
     domain::{
-        message::{ChatCall, ChatMessage, Constraint, Sampling},
-        time::Timestamp,
+        chat::{ChatCall, ChatTurn, Sampling},
+        message::Constraint,
     },
 };
 use serde_json::{Value, json};
@@ -49,13 +49,11 @@ fn cases() -> Vec<(&'static str, Option<Constraint>)> {
 
 fn call(constraint: Option<Constraint>) -> ChatCall {
     ChatCall {
-        messages: vec![
-            ChatMessage::new("system", "Be brief.", Timestamp::ZERO),
-            ChatMessage::new("user", "What is it?", Timestamp::ZERO),
-        ],
+        messages: vec![ChatTurn::text("system", "Be brief."), ChatTurn::text("user", "What is it?")],
         sampling: Sampling { temperature: Some(0.0), max_tokens: Some(512), ..Sampling::default() },
         constraint,
         single_prompt: true,
+        ..ChatCall::default()
     }
 }
 

@@ -1,18 +1,15 @@
 //! What Gemini is sent, and how its answers are taken.
 
 use super::*;
-use crate::domain::{
-    message::{ChatMessage, Sampling},
-    model::Capabilities,
-    time::Timestamp,
-};
+use crate::domain::{chat::Sampling, model::Capabilities};
 
 fn call(messages: &[(&str, &str)]) -> ChatCall {
     ChatCall {
-        messages: messages.iter().map(|(role, text)| ChatMessage::new(*role, *text, Timestamp::ZERO)).collect(),
+        messages: messages.iter().map(|(role, text)| ChatTurn::text(*role, *text)).collect(),
         sampling: Sampling::default(),
         constraint: None,
         single_prompt: false,
+        ..ChatCall::default()
     }
 }
 
@@ -23,8 +20,13 @@ fn body(call: &ChatCall) -> Value {
 #[test]
 fn a_conversation_has_two_roles_and_its_instruction_apart() {
     let mut talk = call(&[("system", "Be brief"), ("user", "Hi"), ("assistant", "Hello"), ("user", "So?")]);
-    talk.sampling =
-        Sampling { temperature: Some(0.0), top_p: Some(0.5), max_tokens: Some(20), stop: vec!["END".to_owned()] };
+    talk.sampling = Sampling {
+        temperature: Some(0.0),
+        top_p: Some(0.5),
+        max_tokens: Some(20),
+        stop: vec!["END".to_owned()],
+        ..Sampling::default()
+    };
     let expected = json!({
         "system_instruction": {"parts": [{"text": "Be brief"}]},
         "contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]},
@@ -53,7 +55,7 @@ fn the_text_parts_of_the_first_candidate_are_the_reply() {
         (completion.text.as_str(), completion.role.as_str(), completion.finish),
         ("Paris", "assistant", Finish::Length)
     );
-    assert_eq!(completion.usage, Usage { input_tokens: Some(7), output_tokens: Some(5) });
+    assert_eq!(completion.usage, Usage { input_tokens: Some(7), output_tokens: Some(5), ..Usage::default() });
     let bare = parse_generate(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#).unwrap();
     assert_eq!((bare.finish, bare.usage), (Finish::Stop, Usage::default()));
 }

@@ -55,6 +55,7 @@ pub(super) fn unwrapped(text: String, constraint: Option<&Constraint>, server: S
 
 fn is_wrapped(constraint: &Constraint, server: Server) -> bool {
     let is_object = match constraint {
+        Constraint::Json => true,
         Constraint::Schema(schema) => schema.get("type").is_some_and(|kind| kind == "object"),
         Constraint::OneOf(_) | Constraint::Integer | Constraint::Number | Constraint::Range => false,
     };

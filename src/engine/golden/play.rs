@@ -10,9 +10,10 @@ use super::show;
 use crate::{
     domain::{
         chain::Chain,
+        chat::{Finish, Usage},
         failure::{Failure, FailureClass},
         ids::{BackendId, PoolId, RequestId, RunId},
-        message::{Completion, Finish, Served, Usage},
+        message::{Completion, Served},
         time::Timestamp,
         value::{DataType, Value},
     },
@@ -235,7 +236,11 @@ fn answered(
     model: Option<&str>,
     tokens: Option<(u64, u64)>,
 ) -> Event {
-    let usage = Usage { input_tokens: tokens.map(|tokens| tokens.0), output_tokens: tokens.map(|tokens| tokens.1) };
+    let usage = Usage {
+        input_tokens: tokens.map(|tokens| tokens.0),
+        output_tokens: tokens.map(|tokens| tokens.1),
+        ..Usage::default()
+    };
     let role = role.unwrap_or("assistant").to_owned();
     let completion = Completion { text: text.to_owned(), role, finish, usage };
     let served = Served {

@@ -6,7 +6,8 @@ use serde_json::{Map, Value as Json, json};
 use super::play::{MAX_TOKENS, STEP_TIMEOUT};
 use crate::{
     domain::{
-        message::{ChatCall, Constraint},
+        chat::ChatCall,
+        message::Constraint,
         route::{Capability, ModelRoute},
     },
     engine::{Effect, RunOutcome},
@@ -103,7 +104,7 @@ fn asked(call: &ChatCall) -> Map<String, Json> {
     let mut shown = Map::new();
     let said = call.messages.iter().map(|said| {
         let mut message = Map::new();
-        message.insert(said.role.clone(), json!(said.content));
+        message.insert(said.role.clone(), json!(said.joined_text()));
         Json::Object(message)
     });
     put(&mut shown, "ask", Some(said.collect()));
@@ -121,6 +122,7 @@ fn asked(call: &ChatCall) -> Map<String, Json> {
         Constraint::Integer => json!("integer"),
         Constraint::Number => json!("number"),
         Constraint::Range => json!("range"),
+        Constraint::Json => json!("json"),
         Constraint::Schema(schema) => json!({"schema": **schema}),
     });
     put(&mut shown, "constraint", constraint);
@@ -133,8 +135,9 @@ fn show_route(shown: &mut Map<String, Json>, route: &ModelRoute) {
         other => Some(json!(format!("{other:?}").to_lowercase())),
     };
     put(shown, "capability", capability);
-    put(shown, "models", (!route.names.is_empty()).then(|| json!(route.names)));
-    let providers: Vec<_> = route.providers.iter().map(|kind| kind.as_str()).collect();
+    put(shown, "models", route.names().next().map(|_| route.names().collect()));
+    let providers = route.targets.first().map_or(&[][..], |target| target.providers.as_slice());
+    let providers: Vec<_> = providers.iter().map(|kind| kind.as_str()).collect();
     put(shown, "providers", (!providers.is_empty()).then(|| json!(providers)));
     put(shown, "strategy", route.strategy.map(|strategy| json!(strategy.as_str())));
     put(shown, "tokens", route.tokens.map(|tokens| json!(tokens)));

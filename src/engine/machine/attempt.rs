@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, Turn, Visit};
 use crate::{
     domain::{
+        chat::{ChatCall, ChatTurn, Part, Sampling},
         failure::{Failure, FailureClass},
-        message::{ChatCall, ChatMessage, Constraint, Sampling},
+        message::Constraint,
         route::{Capability, ModelRoute},
         time::Timestamp,
         value::Value,
@@ -182,22 +183,22 @@ impl Machine {
 
     /// The call of an asking handler. `parses`: the reply is parsed, perhaps forced into a form.
     fn prompted(&self, asking: Asking<'_>, parses: Option<Option<Constraint>>) -> Result<Begun, Failure> {
-        let Asking { program, step, visit, counted, now } = asking;
+        let Asking { program, step, visit, counted, now: _ } = asking;
         let prompt = prompt(&visit.input)?;
         self.within_budget()?;
         let instruction = match step.system_instruction.as_str() {
             "" if parses.is_some() => self.settings.default_system_instruction.as_str(),
             own => own,
         };
-        let system = (!instruction.is_empty()).then(|| ChatMessage::new("system", instruction, now));
+        let system = (!instruction.is_empty()).then(|| ChatTurn::text("system", instruction));
         let mended = visit.mending.as_ref().map(|mending| {
-            let said = ChatMessage::new("assistant", mending.reply.as_str(), now);
-            [said, ChatMessage::new("user", mending.complaint.as_str(), now)]
+            let said = ChatTurn::text("assistant", mending.reply.as_str());
+            [said, ChatTurn::text("user", mending.complaint.as_str())]
         });
         let single_prompt = mended.is_none();
-        let asked = std::iter::once(ChatMessage::new("user", prompt, now));
-        let messages: Vec<ChatMessage> = system.into_iter().chain(asked).chain(mended.into_iter().flatten()).collect();
-        let texts = || messages.iter().map(|message| message.content.as_str());
+        let asked = std::iter::once(ChatTurn::text("user", prompt));
+        let messages: Vec<ChatTurn> = system.into_iter().chain(asked).chain(mended.into_iter().flatten()).collect();
+        let texts = || messages.iter().flat_map(|turn| turn.parts.iter().filter_map(Part::as_text));
         let bytes = texts().map(str::len).sum();
         let mut route = step.model.route(visit.choice, Capability::Prompt, program, None);
         if counted.is_none() && self.counts_first(program, bytes) {
@@ -216,6 +217,7 @@ impl Machine {
             constraint: parses.flatten(),
             single_prompt,
             messages,
+            ..ChatCall::default()
         };
         Ok(Begun::Asks { call, route, conversation: None, sent })
     }

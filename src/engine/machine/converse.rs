@@ -6,8 +6,9 @@ use super::{
 };
 use crate::{
     domain::{
+        chat::{ChatCall, ChatTurn, Sampling},
         failure::Failure,
-        message::{ChatCall, ChatMessage, Sampling},
+        message::ChatMessage,
         route::Capability,
         value::{OpenaiChat, OpenaiMessage, Value},
     },
@@ -48,8 +49,8 @@ impl Machine {
         }
         self.within_budget()?;
         let mut route = step.model.route(visit.choice, Capability::Chat, program, None);
-        if route.names.is_empty() {
-            route.names.extend(wanted_model);
+        if let Some(name) = wanted_model {
+            route.prefer(name);
         }
         let texts = || messages.iter().map(|message| message.content.as_str());
         if counted.is_none() && self.counts_first(program, texts().map(str::len).sum()) {
@@ -61,7 +62,8 @@ impl Machine {
         sampling.temperature = step.model.temperature.or(sampling.temperature);
         let bound = step.model.max_tokens.or(sampling.max_tokens);
         sampling.max_tokens = Some(bound.unwrap_or(self.settings.max_output_tokens));
-        let call = ChatCall { messages: messages.clone(), sampling, constraint: None, single_prompt: false };
+        let said = messages.iter().map(ChatTurn::from).collect();
+        let call = ChatCall { messages: said, sampling, ..ChatCall::default() };
         let conversation = Some(Conversation { messages, model, input_tokens });
         Ok(Begun::Asks { call, route, conversation, sent: program.bounds.tokens.map(|_| input_tokens) })
     }
@@ -73,5 +75,8 @@ fn requested_sampling(chat: &OpenaiChat) -> Sampling {
         top_p: chat.top_p,
         max_tokens: (chat.max_tokens > 0).then_some(chat.max_tokens),
         stop: chat.stop.clone(),
+        presence_penalty: chat.presence_penalty,
+        frequency_penalty: chat.frequency_penalty,
+        ..Sampling::default()
     }
 }

@@ -6,9 +6,10 @@ use serde_json::Value as Json;
 
 use crate::{
     domain::{
+        chat::ChatCall,
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
-        message::{ChatCall, Completion, Served},
+        message::{Completion, Served},
         route::ModelRoute,
         time::Timestamp,
         value::Value,

@@ -3,8 +3,9 @@
 use super::{Event, Mending, Settled, Visit};
 use crate::{
     domain::{
+        chat::Finish,
         failure::{Failure, FailureClass},
-        message::{ChatHistory, ChatMessage, Completion, Finish, Served},
+        message::{ChatHistory, ChatMessage, Completion, Served},
         model::same_model,
         time::Timestamp,
         value::Value,

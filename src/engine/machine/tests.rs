@@ -15,8 +15,9 @@ use super::*;
 use crate::{
     domain::{
         chain::Chain,
+        chat::{ChatCall, Finish},
         ids::{BackendId, PoolId, RequestId, RunId},
-        message::{ChatCall, ChatHistory, Completion, Constraint, Finish},
+        message::{ChatHistory, Completion, Constraint},
         provider::ProviderKind,
         route::{Capability, RoutingStrategy},
         value::DataType,
@@ -115,7 +116,7 @@ fn served() -> Served {
 }
 
 fn answered(effect: &Effect, text: &str) -> Event {
-    let usage = Usage { input_tokens: Some(11), output_tokens: Some(2) };
+    let usage = Usage { input_tokens: Some(11), output_tokens: Some(2), ..Usage::default() };
     let completion = Completion { text: text.to_owned(), role: "assistant".to_owned(), finish: Finish::Stop, usage };
     Event::Answered { step: step_of(effect).expect("waits"), completion, served: Some(served()), elapsed: TOOK }
 }

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Plan {
     pub(super) pool: Arc<PoolCell>,
     pub(super) query: ModelQuery,
+    /// Which of the route's targets it is.
+    pub(super) target: usize,
     /// What the planning found, for the first attempt; further ones look again.
     pub(super) found: Option<Found>,
 }
@@ -51,7 +53,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// As the chain says, else as the pool does. `prefix` is computed only for a policy that looks at it.
+    /// As the request says, else as the pool does. `prefix` is computed only for a policy that looks at it.
     pub(super) fn of(pool: &PoolCell, strategy: Option<RoutingStrategy>, prefix: impl FnOnce() -> u64) -> Self {
         let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
         let policy = match strategy.and_then(RoutingStrategy::policy) {

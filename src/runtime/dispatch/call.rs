@@ -1,7 +1,11 @@
 //! The kinds of call that are dispatched, each as it is made on whichever backend gets it.
 
 use crate::{
-    domain::message::{ChatCall, Completion, Constraint},
+    domain::{
+        chat::ChatCall,
+        embedding::{EmbedCall, Embedded},
+        message::{Completion, Constraint},
+    },
     providers::{ProviderError, ProviderErrorKind},
     runtime::pool::Candidate,
 };
@@ -18,16 +22,16 @@ pub(super) trait Call: Sync {
     fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
 }
 
-pub(super) struct Embed<'a>(pub(super) &'a str);
+pub(super) struct Embed<'a>(pub(super) &'a EmbedCall);
 
 impl Call for Embed<'_> {
-    type Answer = Vec<f64>;
+    type Answer = Embedded;
 
     fn prefix(&self) -> u64 {
-        text_prefix(self.0)
+        text_prefix(self.0.inputs.first().map_or("", String::as_str))
     }
 
-    async fn on(&self, candidate: &Candidate) -> Result<Vec<f64>, ProviderError> {
+    async fn on(&self, candidate: &Candidate) -> Result<Embedded, ProviderError> {
         candidate.provider.embed(&candidate.model, self.0).await
     }
 }

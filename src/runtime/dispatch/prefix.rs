@@ -1,18 +1,22 @@
 //! What a call begins with, as a number: `prefix-affinity` sends calls of the same number to the same backend, whose
 //! prompt cache has seen that beginning before.
 
-use crate::{domain::message::ChatMessage, runtime::pool::stable_hash};
+use crate::{
+    domain::chat::{ChatTurn, Part},
+    runtime::pool::stable_hash,
+};
 
 /// Bytes of a call that are looked at.
 const BOUND: usize = 1024;
 
 /// The beginning of a conversation up to its first user message: all turns of one conversation have it in common.
-pub(super) fn conversation_prefix(messages: &[ChatMessage]) -> u64 {
+pub(super) fn conversation_prefix(messages: &[ChatTurn]) -> u64 {
     let end = messages.iter().position(|message| message.role == "user").map_or(messages.len(), |at| at + 1);
     let mut left = BOUND;
     let texts = messages[..end].iter().flat_map(|message| {
         // A byte that no UTF-8 text has ends each part: where one stops and the next begins matters.
-        [message.role.as_bytes(), &[0xff], message.content.as_bytes(), &[0xff]]
+        let said = message.parts.iter().filter_map(Part::as_text).map(str::as_bytes);
+        [message.role.as_bytes(), &[0xff]].into_iter().chain(said).chain([&[0xff][..]])
     });
     stable_hash(texts.map_while(move |text| {
         let taken = &text[..text.len().min(left)];
@@ -29,10 +33,9 @@ pub(super) fn text_prefix(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Timestamp;
 
     fn prefix(messages: &[(&str, &str)]) -> u64 {
-        let message = |(role, text): &(&str, &str)| ChatMessage::new(*role, *text, Timestamp::ZERO);
+        let message = |(role, text): &(&str, &str)| ChatTurn::text(*role, *text);
         conversation_prefix(&messages.iter().map(message).collect::<Vec<_>>())
     }
 

@@ -1,6 +1,6 @@
 //! Which backends of a pool can serve a model (`docs/api.md`, routing): a pure look at published views.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::super::directory::{BackendCell, BackendView, RouteTable};
 use crate::{
@@ -23,6 +23,8 @@ pub(crate) struct ModelQuery {
     pub(crate) capability: Capability,
     /// Only these kinds; empty: local backends of any kind.
     pub(crate) providers: Vec<ProviderKind>,
+    /// Labels the backend must carry, beside those of the pool.
+    pub(crate) require: Arc<BTreeMap<String, String>>,
     /// Tokens that must fit where the context length is known.
     pub(crate) tokens: Option<u64>,
     /// Backends that have failed the request already.
@@ -62,7 +64,7 @@ pub(crate) fn resolve(table: &RouteTable, query: &ModelQuery) -> Vec<Candidate> 
 
 fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) -> Option<Candidate> {
     let view = cell.view();
-    if !view.is_usable() || !may_go_to(table, &view, &query.providers) {
+    if !view.is_usable() || !may_go_to(table, &view, query) {
         return None;
     }
     let fits = |at: usize| fitting(table, &view, at, query).map(|context| (at, context));
@@ -84,10 +86,12 @@ fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) ->
     })
 }
 
-/// Labels the pool requires, and the kinds of backend asked for. Nothing goes to a cloud unless its kind is named.
-fn may_go_to(table: &RouteTable, view: &BackendView, providers: &[ProviderKind]) -> bool {
-    let backend = &view.backend;
-    let has_labels = table.pool.require_labels.iter().all(|(name, value)| backend.labels.get(name) == Some(value));
+/// Labels the pool and the request require, and the kinds of backend asked for. Nothing goes to a cloud unless its kind is
+/// named.
+fn may_go_to(table: &RouteTable, view: &BackendView, query: &ModelQuery) -> bool {
+    let (backend, providers) = (&view.backend, &query.providers);
+    let mut required = table.pool.require_labels.iter().chain(query.require.iter());
+    let has_labels = required.all(|(name, value)| backend.labels.get(name) == Some(value));
     let is_asked_for = if providers.is_empty() { !backend.is_cloud() } else { providers.contains(&backend.kind) };
     has_labels && is_asked_for
 }

@@ -9,6 +9,7 @@ use super::{RunMsg, RunState};
 use crate::{
     domain::{
         alert::Alert,
+        embedding::EmbedCall,
         failure::{Failure, FailureClass},
         message::{Completion, Served},
     },
@@ -37,8 +38,11 @@ impl RunState {
                 Effect::Embed { step, text, route, timeout } => {
                     let dispatcher = self.deps.dispatcher.clone();
                     self.spawn(step, timeout, async move {
-                        match dispatcher.embed(&route, &text).await {
-                            Ok((vector, served)) => Outcome::Embedded(vector, served),
+                        match dispatcher.embed(&route, &EmbedCall::of(text)).await {
+                            Ok((embedded, served)) => {
+                                let vector = embedded.vectors.into_iter().next().unwrap_or_default();
+                                Outcome::Embedded(vector, served)
+                            }
                             Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
                         }
                     });

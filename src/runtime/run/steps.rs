@@ -148,9 +148,10 @@ mod tests {
     use crate::{
         domain::{
             chain::Chain,
+            chat::{Finish, Usage},
             failure::{Failure, FailureClass},
             ids::{RequestId, RunId},
-            message::{Completion, Finish, Usage},
+            message::Completion,
             time::Timestamp,
             value::Value,
         },

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     domain::{
+        chat::{Finish, Usage},
         failure::Failure,
         ids::{RequestId, RunId},
-        message::{Completion, Finish, Usage},
+        message::Completion,
         time::Timestamp,
         value::Value,
     },

@@ -23,11 +23,11 @@ fn what_a_task_says_of_its_model_goes_into_the_call_and_the_route() {
             "temperature": 0.7, "max_tokens": 9, "constrain": "off"}}]});
     let (_, effects) = Rig::of(chain, Value::string("q")).replies(&["a"]);
     let [Effect::AskModel { call, route, timeout, .. }] = &effects[..] else { panic!("one call") };
-    assert_eq!(call.messages[0].content, "be brief");
+    assert_eq!(call.messages[0].joined_text(), "be brief");
     assert_eq!(call.constraint, None);
     assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (Some(0.7), Some(9)));
-    assert_eq!(route.names, ["m1", "m2"]);
-    assert_eq!(route.providers, [ProviderKind::Vllm, ProviderKind::Ollama]);
+    assert_eq!(route.names().collect::<Vec<_>>(), ["m1", "m2"]);
+    assert_eq!(route.targets[0].providers, [ProviderKind::Vllm, ProviderKind::Ollama]);
     assert_eq!((route.capability, route.strategy), (Capability::Prompt, Some(RoutingStrategy::RoundRobin)));
     assert_eq!((route.tokens, *timeout), (None, Duration::from_secs(300)));
 }
@@ -174,7 +174,7 @@ fn model_execution_takes_the_wishes_of_a_request_unless_the_chain_has_its_own() 
     let [Effect::AskModel { call, route, .. }] = &effects[..] else { panic!("one call") };
     let sampling = &call.sampling;
     assert_eq!((sampling.temperature, sampling.top_p, sampling.max_tokens), (Some(0.9), Some(0.5), Some(7)));
-    assert_eq!((sampling.stop.as_slice(), route.names.as_slice()), (&["END".to_owned()][..], &["gpt".to_owned()][..]));
+    assert_eq!((sampling.stop.as_slice(), route.names().next()), (&["END".to_owned()][..], Some("gpt")));
     assert_eq!(route.capability, Capability::Chat);
 
     let own =
@@ -182,7 +182,7 @@ fn model_execution_takes_the_wishes_of_a_request_unless_the_chain_has_its_own() 
     let (_, effects) = Rig::of(one(own), input).replies(&["yo"]);
     let [Effect::AskModel { call, route, .. }] = &effects[..] else { panic!("one call") };
     assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (Some(0.0), Some(3)));
-    assert_eq!(route.names, ["m"]);
+    assert_eq!(route.names().collect::<Vec<_>>(), ["m"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn the_reply_is_json_of_the_schema_that_was_sent_along() {
     assert_eq!((outcome.state[0].output_type, outcome.state[0].transition.as_str()), (DataType::Json, "ok"));
     let [call] = calls(&effects)[..] else { panic!("one call") };
     assert!(matches!(&call.constraint, Some(Constraint::Schema(schema)) if schema["required"] == json!(["n"])));
-    assert_eq!((call.messages[0].content.as_str(), call.single_prompt), ("only the answer", true));
+    assert_eq!((call.messages[0].joined_text().as_ref(), call.single_prompt), ("only the answer", true));
     assert_eq!(call.sampling.temperature, Some(0.0));
     let off = parses(json!({"execute_config": {"constrain": "off"}}));
     let (_, effects) = Rig::of(off, Value::string("q")).replies(&["{\"n\": 7}"]);
@@ -59,8 +59,8 @@ fn a_violation_goes_back_to_the_model_within_the_attempt() {
     let calls = calls(&effects);
     let said: Vec<_> = calls[1].messages.iter().map(|said| said.role.as_str()).collect();
     assert_eq!((said.as_slice(), calls[1].single_prompt), (&["system", "user", "assistant", "user"][..], false));
-    assert_eq!(calls[1].messages[2].content, "{\"n\": \"x\"}");
-    let complaint = &calls[1].messages[3].content;
+    assert_eq!(calls[1].messages[2].joined_text(), "{\"n\": \"x\"}");
+    let complaint = calls[1].messages[3].joined_text();
     for part in ["- at /n: \"x\" is not of type \"integer\"", "{\"type\":\"object\",\"required\":[\"n\"]", "JSON only"]
     {
         assert!(complaint.contains(part), "{complaint}");
@@ -117,7 +117,7 @@ fn what_is_said_of_a_bad_reply_is_bounded() {
     let reply = json!(vec!["y".repeat(1000); 100]).to_string();
     let (outcome, effects) = Rig::of(chain, Value::string("q")).run(|effect| answered(effect, &reply));
     let calls = calls(&effects);
-    assert!(calls[1].messages[2].content.len() <= 16 * 1024 + 3);
-    assert!(calls[1].messages[3].content.len() < 2500, "{}", calls[1].messages[3].content.len());
+    assert!(calls[1].messages[2].joined_text().len() <= 16 * 1024 + 3);
+    assert!(calls[1].messages[3].joined_text().len() < 2500, "{}", calls[1].messages[3].joined_text().len());
     assert!(outcome.state[0].error.error.len() < 2500);
 }

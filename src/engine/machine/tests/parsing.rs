@@ -10,8 +10,8 @@ fn number_handlers_send_the_fixed_instruction_and_the_form_of_the_reply() {
     for (handler, constraint) in PARSING {
         let (_, effects) = Rig::of(one(json!({"handler": handler})), Value::string("q")).replies(&["7"]);
         let [call] = calls(&effects)[..] else { panic!("one call") };
-        let said: Vec<_> = call.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
-        assert_eq!(said, [("system", "only the answer"), ("user", "q")], "{handler}");
+        let said: Vec<_> = call.messages.iter().map(|m| (m.role.as_str(), m.joined_text().into_owned())).collect();
+        assert_eq!(said, [("system", "only the answer".to_owned()), ("user", "q".to_owned())], "{handler}");
         assert_eq!(call.constraint, Some(constraint));
         assert!(call.single_prompt);
         assert_eq!((call.sampling.temperature, call.sampling.max_tokens), (Some(0.0), Some(512)));
@@ -19,7 +19,7 @@ fn number_handlers_send_the_fixed_instruction_and_the_form_of_the_reply() {
         let own = json!({"handler": handler, "system_instruction": "be bold", "execute_config": {"constrain": "off"}});
         let (_, effects) = Rig::of(one(own), Value::string("q")).replies(&["7"]);
         let [call] = calls(&effects)[..] else { panic!("one call") };
-        assert_eq!((call.messages[0].content.as_str(), &call.constraint), ("be bold", &None));
+        assert_eq!((call.messages[0].joined_text().as_ref(), &call.constraint), ("be bold", &None));
     }
 }
 

@@ -234,7 +234,7 @@ proptest! {
         let mut asked = std::collections::HashMap::<Vec<String>, u64>::new();
         for effect in effects() {
             match effect {
-                Effect::AskModel { route, .. } | Effect::Embed { route, .. } => *asked.entry(route.names.clone()).or_default() += 1,
+                Effect::AskModel { route, .. } | Effect::Embed { route, .. } => *asked.entry(route.names().map(str::to_owned).collect()).or_default() += 1,
                 Effect::Wait { least, most, .. } => prop_assert!(least <= most && *most <= Duration::from_secs(7)),
                 _ => {}
             }

@@ -31,14 +31,15 @@ fn the_readmes_chain_answers_a_valid_question() {
     assert_eq!((outcome.warnings.len(), outcome.served), (0, Some(served())));
 
     let [first, second] = calls(&effects)[..] else { panic!("two calls") };
-    let said: Vec<_> = first.messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
+    let said: Vec<_> =
+        first.messages.iter().map(|message| (message.role.as_str(), message.joined_text().into_owned())).collect();
     let prompt = "Is this a valid question? Is the sky blue?\nRespond exactly with either \"valid\" or \"invalid\"\n";
-    assert_eq!(said, [("system", "only the answer"), ("user", prompt)]);
+    assert_eq!(said, [("system", "only the answer".to_owned()), ("user", prompt.to_owned())]);
     assert_eq!(first.constraint, Some(Constraint::OneOf(vec!["valid".to_owned(), "invalid".to_owned()])));
     assert_eq!((first.sampling.temperature, first.sampling.max_tokens), (Some(0.0), Some(512)));
     assert!(first.single_prompt);
     assert_eq!(second.messages.len(), 1, "an answer is not parsed, so nothing is said about its form");
-    assert_eq!(second.messages[0].content, "Answer this question: Is the sky blue?");
+    assert_eq!(second.messages[0].joined_text(), "Answer this question: Is the sky blue?");
     assert_eq!(second.constraint, None);
 }
 

@@ -27,7 +27,7 @@ fn fails(
             Event::Waited { step: *step }
         }
         Effect::AskModel { route, .. } => {
-            models.push(route.names.clone());
+            models.push(route.names().map(str::to_owned).collect::<Vec<_>>());
             broken(effect, &change)
         }
         other => panic!("{other:?}"),
@@ -129,7 +129,10 @@ fn fallback_models_are_asked_when_the_retries_are_spent_and_get_their_own() {
     let mut routes = Vec::new();
     let (outcome, _) = Rig::of(chain, Value::string("q")).run(|effect| {
         if let Effect::AskModel { route, .. } = effect {
-            routes.push((route.names.clone(), route.providers.clone()));
+            routes.push((
+                route.names().map(str::to_owned).collect::<Vec<_>>(),
+                route.targets.first().map(|target| target.providers.clone()).unwrap_or_default(),
+            ));
         }
         if routes.len() < 3 { broken(effect, |failure| failure) } else { answered(effect, "saved") }
     });

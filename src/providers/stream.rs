@@ -1,0 +1,92 @@
+//! A reply that arrives piece by piece: the transport's bytes through the dialect's decoder. Dropping it aborts the call.
+
+use std::collections::VecDeque;
+
+use super::{ProviderError, transport::Pieces};
+use crate::{
+    dialect::stream::ReplyDecoder,
+    domain::chat::{ChatReply, ReplyEvent},
+};
+
+/// The events of one reply, in order.
+pub struct ReplyStream {
+    /// What is still to come; `None` once it has ended or failed.
+    source: Option<Source>,
+    ready: VecDeque<ReplyEvent>,
+    /// A failure behind the events that are ready.
+    failure: Option<ProviderError>,
+}
+
+struct Source {
+    pieces: Pieces,
+    decoder: Box<dyn ReplyDecoder>,
+}
+
+impl ReplyStream {
+    pub(super) fn new(pieces: Pieces, decoder: Box<dyn ReplyDecoder>) -> Self {
+        Self { source: Some(Source { pieces, decoder }), ready: VecDeque::new(), failure: None }
+    }
+
+    /// A whole reply as its events.
+    pub(super) fn of(reply: ChatReply) -> Self {
+        let mut ready = VecDeque::new();
+        for (choice, said) in (0u32..).zip(reply.choices) {
+            let text = |text: String| (!text.is_empty()).then_some(text);
+            ready.extend(text(said.reasoning).map(|text| ReplyEvent::Reasoning { choice, text }));
+            ready.extend(text(said.text).map(|text| ReplyEvent::Text { choice, text }));
+            let calls = (0u32..).zip(said.tool_calls);
+            ready.extend(calls.map(|(index, piece)| ReplyEvent::ToolCall { choice, index, piece }));
+            ready.extend(said.logprobs.map(|logprobs| ReplyEvent::Logprobs { choice, logprobs }));
+            ready.extend(said.finish.map(|reason| ReplyEvent::Finish { choice, reason }));
+        }
+        ready.push_back(ReplyEvent::Usage(reply.usage));
+        Self { source: None, ready, failure: None }
+    }
+
+    /// Waits for the first event: until then a failure is one of the call, and another backend may be tried.
+    ///
+    /// # Errors
+    /// The backend failed before it had said anything.
+    pub async fn begin(&mut self) -> Result<(), ProviderError> {
+        self.fill().await;
+        match self.failure.take() {
+            Some(failure) if self.ready.is_empty() => Err(failure),
+            later => {
+                self.failure = later;
+                Ok(())
+            }
+        }
+    }
+
+    /// The next event; `None` at the clean end. After an error there is nothing more.
+    pub async fn next(&mut self) -> Option<Result<ReplyEvent, ProviderError>> {
+        self.fill().await;
+        match self.ready.pop_front() {
+            Some(event) => Some(Ok(event)),
+            None => self.failure.take().map(Err),
+        }
+    }
+
+    /// The next event if it is there already.
+    pub fn next_ready(&mut self) -> Option<ReplyEvent> {
+        self.ready.pop_front()
+    }
+
+    /// Waits until something is ready, or nothing will be any more.
+    async fn fill(&mut self) {
+        while self.ready.is_empty() {
+            let Some(source) = &mut self.source else { return };
+            let mut events = Vec::new();
+            let outcome = match source.pieces.next().await {
+                Ok(Some(piece)) => source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true),
+                Ok(None) => source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false),
+                Err(error) => Err(error),
+            };
+            self.ready.extend(events);
+            if !matches!(outcome, Ok(true)) {
+                self.source = None;
+                self.failure = outcome.err();
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A call of a client that speaks some dialect: where the backend speaks it too, the client's own bytes go through; everywhere
+//! else they are translated, event by event.
+
+use std::sync::Arc;
+
+use super::{DispatchError, Dispatcher, HeldCall, call::Call, prefix::conversation_prefix, prefix::text_prefix};
+use crate::{
+    domain::{
+        chat::{ChatCall, ChatReply, ReplyEvent},
+        embedding::{EmbedCall, Embedded},
+        failure::Failure,
+        message::Served,
+        route::ModelRoute,
+    },
+    providers::{ProviderError, ProviderErrorKind, ReplyStream},
+    runtime::pool::Candidate,
+};
+
+/// What a client asks for, in no dialect.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// Replies of a generating model.
+    Chat(Arc<ChatCall>),
+    /// Vectors.
+    Embed(Arc<EmbedCall>),
+}
+
+/// One call of a client.
+pub struct Exchange<'a> {
+    /// What the client asks for, made when a backend of another dialect gets the call; the error is the client's.
+    pub translate: &'a (dyn Fn() -> Result<Asked, String> + Send + Sync),
+    /// Whether the reply is wanted piece by piece.
+    pub wants_stream: bool,
+}
+
+/// What a backend answers.
+pub enum Answer {
+    /// All of a reply.
+    Whole(ChatReply),
+    /// A reply that arrives.
+    Pieces(HeldReply),
+    /// Vectors.
+    Embedded(Embedded),
+}
+
+/// The same before the slot is part of it.
+pub(super) enum Begun {
+    Whole(ChatReply),
+    Pieces(ReplyStream),
+    Embedded(Embedded),
+}
+
+/// A reply that arrives, and the slot it is made in. Dropping it aborts the call and frees the slot.
+pub struct HeldReply {
+    reply: ReplyStream,
+    call: HeldCall,
+}
+
+impl HeldReply {
+    /// The next event; `None` at the clean end. After a failure there is nothing more.
+    pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
+        let next = self.reply.next().await?;
+        if let Err(error) = &next {
+            self.call.failed(error);
+        }
+        Some(next.map_err(Failure::from))
+    }
+
+    /// The next event if it is there already.
+    pub fn next_ready(&mut self) -> Option<ReplyEvent> {
+        self.reply.next_ready()
+    }
+}
+
+impl Dispatcher {
+    /// Makes a client's call. A reply that arrives holds its slot until it is dropped.
+    ///
+    /// # Errors
+    /// As for [`Dispatcher::generate`]; `InvalidInput` with the words of `translate`.
+    pub async fn exchange(
+        &self,
+        route: &ModelRoute,
+        exchange: &Exchange<'_>,
+    ) -> Result<(Answer, Served), DispatchError> {
+        let (held, served) = self.run(route, exchange).await?;
+        let (begun, call) = held.into_parts();
+        let answer = match begun {
+            Begun::Whole(reply) => Answer::Whole(reply),
+            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call }),
+            Begun::Embedded(embedded) => Answer::Embedded(embedded),
+        };
+        Ok((answer, served))
+    }
+}
+
+impl Call for &Exchange<'_> {
+    type Answer = Begun;
+
+    fn prefix(&self) -> u64 {
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => conversation_prefix(&call.messages),
+            Ok(Asked::Embed(call)) => text_prefix(call.inputs.first().map_or("", String::as_str)),
+            Err(_) => 0,
+        }
+    }
+
+    async fn on(&self, candidate: &Candidate) -> Result<Begun, ProviderError> {
+        let Candidate { provider, model, .. } = candidate;
+        let asked = (self.translate)().map_err(|message| ProviderError::new(ProviderErrorKind::Caller, message))?;
+        match asked {
+            Asked::Chat(call) if self.wants_stream => {
+                let mut reply = provider.stream(model, &call).await?;
+                reply.begin().await?;
+                Ok(Begun::Pieces(reply))
+            }
+            Asked::Chat(call) => Ok(Begun::Whole(provider.converse(model, &call).await?)),
+            Asked::Embed(call) => Ok(Begun::Embedded(provider.embed(model, &call).await?)),
+        }
+    }
+}
