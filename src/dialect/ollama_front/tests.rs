@@ -1,0 +1,1 @@
+//! What requests become, and what is refused.
