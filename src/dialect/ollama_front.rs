@@ -32,6 +32,17 @@ pub enum Wish<T> {
     Unload,
 }
 
+impl<T> Wish<T> {
+    /// The same wish for something made of what is asked.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Wish<U> {
+        match self {
+            Self::Ask(asked) => Wish::Ask(make(asked)),
+            Self::Load => Wish::Load,
+            Self::Unload => Wish::Unload,
+        }
+    }
+}
+
 /// Why a request cannot be translated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

@@ -45,12 +45,8 @@ impl<C: FnMut() -> Moment + Send> LineEncoder<C> {
     }
 
     fn fail(&mut self, message: &str, out: &mut Vec<u8>) {
-        #[derive(Serialize)]
-        struct Broken<'a> {
-            error: &'a str,
-        }
         if !std::mem::replace(&mut self.is_over, true) {
-            write(&Broken { error: message }, out);
+            write_error(message, out);
         }
     }
 }
@@ -111,6 +107,19 @@ impl<C: FnMut() -> Moment + Send> ReplyEncoder for LineEncoder<C> {
     fn failed(&mut self, failure: &Failure, out: &mut Vec<u8>) {
         self.fail(&failure.message, out);
     }
+}
+
+/// The end of a stream that failed.
+pub fn broken(failure: &Failure, out: &mut Vec<u8>) {
+    write_error(&failure.message, out);
+}
+
+fn write_error(message: &str, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Broken<'a> {
+        error: &'a str,
+    }
+    write(&Broken { error: message }, out);
 }
 
 fn write(value: &impl Serialize, out: &mut Vec<u8>) {
