@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Api, Reply, failure, live::LiveRun};
+use super::{Api, Reply, failure, live::LiveRun, scope::Scope};
 use crate::{
     domain::{
         ids::{RequestId, RunId},
@@ -15,7 +15,7 @@ use crate::{
     runtime::run::{RunSpec, steps},
 };
 
-/// Runs it. Dropping the future stops the run.
+/// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
 ///
 /// # Errors
 /// 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
@@ -25,9 +25,10 @@ pub(super) async fn to_its_end(
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
 ) -> Result<RunOutcome, Error> {
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
-    let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
+    let mut run = api.runtime.runs.start(RunSpec { program, input, info, scope }).await?;
     run.outcome().await.ok_or_else(failure::crashed)
 }
 
@@ -41,11 +42,12 @@ pub(super) async fn live(
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
     answer: fn(RunOutcome) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let (watch, steps) = steps::watch();
-    let run = api.runtime.runs.start_watched(RunSpec { program, input, info }, Some(watch)).await?;
+    let run = api.runtime.runs.start_watched(RunSpec { program, input, info, scope }, Some(watch)).await?;
     Ok(Reply::live(LiveRun::new(run, steps, answer)))
 }
 

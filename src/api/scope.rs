@@ -1,8 +1,6 @@
 //! What a request asks of routing beside its body: the pool, kinds of backend and labels it wants, the session it belongs to
 //! (`docs/api.md`, choosing where a request goes), and what its model's name means.
 
-use std::collections::BTreeMap;
-
 use super::Api;
 use crate::{
     domain::{
@@ -14,18 +12,8 @@ use crate::{
     error::Error,
 };
 
-/// The wishes in a request's headers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scope {
-    /// `X-Penstock-Pool`: only this pool, by id or name.
-    pub pool: Option<String>,
-    /// `X-Penstock-Provider`: only these kinds of backend; the only way, beside a model's name, into a cloud.
-    pub providers: Vec<ProviderKind>,
-    /// `X-Penstock-Require`: labels every backend must carry that gets to see the request.
-    pub require: BTreeMap<String, String>,
-    /// `X-Penstock-Session`: what requests have in common that should meet the same backend.
-    pub session: Option<String>,
-}
+/// The wishes in a request's headers: `X-Penstock-Pool`, `-Provider`, `-Require` and `-Session`.
+pub use crate::domain::route::RouteScope as Scope;
 
 /// What a model's name means.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -252,15 +252,17 @@ where
         }
         ChainChat => {
             let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
+            let scope = request.scope()?;
             let input = request.read_exact().await?;
-            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id).await
+            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id, scope).await
         }
 
         Execute => api::execute::execute(api, request.read().await?).await,
         Embed => api::embed::embed(api, request.read().await?).await,
         Tasks => {
+            let scope = request.scope()?;
             let document = request.document().await?;
-            api::tasks::run(api, document, &request.id, request.wants_events()).await
+            api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
         }
     }
 }
