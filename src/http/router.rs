@@ -67,6 +67,11 @@ pub(super) enum Route {
     ChainGraph,
     ChainChat,
     ChainValidate,
+    AliasCreate,
+    AliasList,
+    AliasGet,
+    AliasUpdate,
+    AliasDelete,
     Execute,
     Embed,
     Tasks,
@@ -134,6 +139,11 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["queue", "inProgress"] => const { &[(Method::GET, QueueEvents), (Method::DELETE, QueueRemove)] },
         ["queue", "cancel"] => const { &[(Method::DELETE, QueueCancel)] },
         ["queue", _model] => const { &[(Method::DELETE, QueueRemove)] },
+
+        ["aliases"] => const { &[(Method::GET, AliasList), (Method::POST, AliasCreate)] },
+        ["aliases", _name] => {
+            const { &[(Method::GET, AliasGet), (Method::PUT, AliasUpdate), (Method::DELETE, AliasDelete)] }
+        }
 
         ["hooks", "remote"] => const { &[(Method::GET, HookList), (Method::POST, HookCreate)] },
         ["hooks", "remote", _id] => {
@@ -246,6 +256,15 @@ where
         QueueCancel => api::queue::cancel(api, request.query("url"), request.query("model")).await,
         QueueEvents => api::queue::events(api),
 
+        AliasCreate => api::aliases::create(api, request.read().await?).await,
+        AliasList => api::aliases::list(api, request.page()?).await,
+        AliasGet => api::aliases::get(api, request.segment(1)).await,
+        AliasUpdate => {
+            let input = request.read().await?;
+            api::aliases::update(api, request.segment(1), input).await
+        }
+        AliasDelete => api::aliases::delete(api, request.segment(1)).await,
+
         HookCreate => api::hooks::create(api, request.read().await?).await,
         HookList => api::hooks::list(api, request.page()?).await,
         HookGet => api::hooks::get(api, request.segment(2)).await,
@@ -277,15 +296,23 @@ where
         }
         ChainChat => {
             let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
+            let scope = request.scope()?;
             let input = request.read_exact().await?;
-            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id).await
+            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id, scope).await
         }
 
-        Execute => api::execute::execute(api, request.read().await?).await,
-        Embed => api::embed::embed(api, request.read().await?).await,
+        Execute => {
+            let scope = request.scope()?;
+            api::execute::execute(api, request.read().await?, scope).await
+        }
+        Embed => {
+            let scope = request.scope()?;
+            api::embed::embed(api, request.read().await?, scope).await
+        }
         Tasks => {
+            let scope = request.scope()?;
             let document = request.document().await?;
-            api::tasks::run(api, document, &request.id, request.wants_events()).await
+            api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
         }
 
         OllamaHome => Ok(api::ollama::home()),

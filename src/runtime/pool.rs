@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub(super) use self::{
     affinity::stable_hash,
     policy::{Load, Pick, order},
-    resolve::{Candidate, Matching, ModelQuery, resolve},
+    resolve::{Candidate, ModelKey, ModelQuery, resolve},
 };
 use super::{
     ask::answer,

@@ -1,4 +1,5 @@
-//! The configuration store: backends, models, pools, their associations, provider keys, hooks and chains.
+//! The configuration store: backends, models, pools, their associations, provider keys, hooks,
+//! aliases and chains.
 //!
 //! Implementations keep the rules of uniqueness, cascades, strictly rising `created_at` per resource type and the cap
 //! on rows; who may change what (the default pools and models) is decided above, in `api`.
@@ -6,6 +7,7 @@
 use async_trait::async_trait;
 
 use crate::domain::{
+    alias::{Alias, AliasSpec},
     backend::{ApiKey, Backend, BackendSpec},
     chain::Chain,
     hook::{Hook, HookSpec},
@@ -173,6 +175,17 @@ pub trait CatalogStore: Send + Sync + 'static {
     async fn hooks(&self, page: Page) -> Result<Vec<Hook>, StoreError>;
     /// The names of all hooks, in order.
     async fn hook_names(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Stores an alias. `Conflict` when its name is another alias's.
+    async fn create_alias(&self, spec: AliasSpec) -> Result<Alias, StoreError>;
+    /// Replaces the alias of this name, which may get another one. `Conflict` as on creation.
+    async fn update_alias(&self, name: &str, spec: AliasSpec) -> Result<Alias, StoreError>;
+    /// Removes an alias.
+    async fn delete_alias(&self, name: &str) -> Result<(), StoreError>;
+    /// One alias.
+    async fn alias(&self, name: &str) -> Result<Alias, StoreError>;
+    /// A page of aliases.
+    async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError>;
 
     /// Stores a chain under its own id, as version 1, or as the next version of the chain that has the id; its
     /// `created_at` is kept then. Numbers go on where they ended when a chain of this id was deleted, and only the latest

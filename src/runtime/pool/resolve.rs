@@ -15,10 +15,8 @@ use crate::{
 /// What a request needs of a backend. Owned, because a waiting request is asked about again when the world changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModelQuery {
-    /// The model by name; `None` takes any capable one.
-    pub(crate) model: Option<String>,
-    /// How its name is compared.
-    pub(crate) matching: Matching,
+    /// The model; `None` takes any capable one.
+    pub(crate) key: Option<ModelKey>,
     /// What it must be able to do.
     pub(crate) capability: Capability,
     /// Only these kinds; empty: local backends of any kind.
@@ -31,13 +29,30 @@ pub(crate) struct ModelQuery {
     pub(crate) tried: Vec<BackendId>,
 }
 
-/// How names are compared: exactly, or leniently when no exact match exists anywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Matching {
-    /// Equal, reading a missing tag as `:latest`.
-    Exact,
-    /// Equal after normalising.
-    Normalised,
+/// A model's name as it is looked up, made once a call: exactly, or leniently when no exact match exists anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ModelKey {
+    /// With its tag, a missing one read as `:latest`.
+    Exact(String),
+    /// Normalised.
+    Normalised(String),
+}
+
+impl ModelKey {
+    pub(crate) fn exact(name: &str) -> Self {
+        Self::Exact(with_tag(name).into_owned())
+    }
+
+    pub(crate) fn normalised(name: &str) -> Self {
+        Self::Normalised(normalised(name))
+    }
+
+    /// The text of it.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(name) | Self::Normalised(name) => name,
+        }
+    }
 }
 
 /// A backend that can serve a request, and under which name.
@@ -68,12 +83,10 @@ fn candidate(table: &RouteTable, cell: &Arc<BackendCell>, query: &ModelQuery) ->
         return None;
     }
     let fits = |at: usize| fitting(table, &view, at, query).map(|context| (at, context));
-    let (at, context_length) = match (query.model.as_deref(), query.matching) {
-        (Some(name), Matching::Exact) => fits(*view.by_name.get(with_tag(name).as_ref())?)?,
-        (Some(name), Matching::Normalised) => {
-            view.by_normalised.get(&normalised(name))?.iter().find_map(|at| fits(*at))?
-        }
-        (None, _) => (0..view.observed.len()).find_map(fits)?,
+    let (at, context_length) = match &query.key {
+        Some(ModelKey::Exact(name)) => fits(*view.by_name.get(name)?)?,
+        Some(ModelKey::Normalised(name)) => view.by_normalised.get(name)?.iter().find_map(|at| fits(*at))?,
+        None => (0..view.observed.len()).find_map(fits)?,
     };
     Some(Candidate {
         backend: Arc::clone(cell),

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     domain::{
+        alias::{Alias, AliasSpec},
         backend::{ApiKey, Backend, BackendSpec},
         chain::Chain,
         hook::{Hook, HookSpec},
@@ -19,7 +20,9 @@ use crate::{
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{EmbeddedStore, associations, backends, chains, hooks, intent, models, pools, providers, seed},
+        embedded::{
+            EmbeddedStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed,
+        },
     },
 };
 
@@ -205,6 +208,29 @@ impl CatalogStore for EmbeddedStore {
 
     async fn hook_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(hooks::names).await
+    }
+
+    async fn create_alias(&self, spec: AliasSpec) -> Result<Alias, StoreError> {
+        self.write(move |session| aliases::create(session, &spec)).await
+    }
+
+    async fn update_alias(&self, name: &str, spec: AliasSpec) -> Result<Alias, StoreError> {
+        let name = name.to_owned();
+        self.write(move |session| aliases::update(session, &name, &spec)).await
+    }
+
+    async fn delete_alias(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(move |session| aliases::delete(session, &name)).await
+    }
+
+    async fn alias(&self, name: &str) -> Result<Alias, StoreError> {
+        let name = name.to_owned();
+        self.read(move |session| aliases::get(session, &name)).await
+    }
+
+    async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError> {
+        self.read(move |session| aliases::list(session, page)).await
     }
 
     async fn put_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError> {
