@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod live;
 pub mod model_catalog;
 pub mod models;
+pub mod ollama;
 pub mod pools;
 pub mod providers;
 pub mod queue;

@@ -5,7 +5,7 @@ use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
-    api::{self, Api, Reply},
+    api::{self, Api, Reply, ollama::OllamaRoute},
     error::Error,
 };
 
@@ -75,11 +75,22 @@ pub(super) enum Route {
     Execute,
     Embed,
     Tasks,
+    OllamaHome,
+    OllamaAsk(OllamaRoute),
+    OllamaTags,
+    OllamaShow,
+    OllamaRunning,
+    OllamaVersion,
+    OllamaPull,
+    OllamaManage(&'static str),
 }
 
 /// The methods of a path and what they lead to; `None` for an unknown path.
 pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
     use Route::*;
+    if let [""] = path {
+        return Some(const { &[(Method::GET, OllamaHome)] });
+    }
     if path.iter().any(|segment| segment.is_empty()) {
         return None;
     }
@@ -160,6 +171,20 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["execute"] => const { &[(Method::POST, Execute)] },
         ["embed"] => const { &[(Method::POST, Embed)] },
         ["tasks"] => const { &[(Method::POST, Tasks)] },
+
+        ["api", "chat"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Chat))] },
+        ["api", "generate"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Generate))] },
+        ["api", "embed"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Embed))] },
+        ["api", "embeddings"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Embeddings))] },
+        ["api", "tags"] => const { &[(Method::GET, OllamaTags)] },
+        ["api", "show"] => const { &[(Method::POST, OllamaShow)] },
+        ["api", "ps"] => const { &[(Method::GET, OllamaRunning)] },
+        ["api", "version"] => const { &[(Method::GET, OllamaVersion)] },
+        ["api", "pull"] => const { &[(Method::POST, OllamaPull)] },
+        ["api", "delete"] => const { &[(Method::DELETE, OllamaManage("delete"))] },
+        ["api", "create"] => const { &[(Method::POST, OllamaManage("create"))] },
+        ["api", "copy"] => const { &[(Method::POST, OllamaManage("copy"))] },
+        ["api", "push"] => const { &[(Method::POST, OllamaManage("push"))] },
         _ => return None,
     })
 }
@@ -289,6 +314,25 @@ where
             let document = request.document().await?;
             api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
         }
+
+        OllamaHome => Ok(api::ollama::home()),
+        OllamaAsk(asked) => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::ollama::ask(api, asked, &scope, body, &request.id).await
+        }
+        OllamaTags => api::ollama::tags(api, &request.scope()?).await,
+        OllamaShow => {
+            let scope = request.scope()?;
+            api::ollama::show(api, &scope, &request.bytes().await?).await
+        }
+        OllamaRunning => api::ollama::running(api, &request.scope()?).await,
+        OllamaVersion => api::ollama::version(),
+        OllamaPull => {
+            let scope = request.scope()?;
+            api::ollama::pull(api, &scope, &request.bytes().await?).await
+        }
+        OllamaManage(what) => api::ollama::manage(what),
     }
 }
 
@@ -310,7 +354,8 @@ mod tests {
     #[test]
     fn an_empty_parameter_is_an_unknown_path() {
         assert!(methods(&["backends", ""]).is_none());
-        assert!(methods(&[""]).is_none());
+        assert!(methods(&["api", ""]).is_none() && methods(&["", ""]).is_none());
+        assert_eq!(route(&Method::GET, &[""]), Some(Route::OllamaHome), "the root is no parameter");
         assert!(methods(&["no", "such"]).is_none());
     }
 }
