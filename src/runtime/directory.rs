@@ -16,6 +16,8 @@ pub use self::{
     known::Known,
     pool_cell::{PoolCell, RouteTable},
 };
+pub use super::pool::ServedModel;
+use super::pool::served;
 use crate::domain::{
     alias::{Alias, alias_key},
     ids::{BackendId, PoolId},
@@ -57,6 +59,11 @@ impl Directory {
         let pools = self.pools.load();
         let by_id = pools.iter().find(|pool| pool.id.as_str() == wanted);
         by_id.or_else(|| pools.iter().find(|pool| pool.table().pool.name == wanted)).cloned()
+    }
+
+    /// All models that are served now on backends with these labels, pool by pool.
+    pub fn served(&self, require: &BTreeMap<String, String>) -> Vec<ServedModel> {
+        self.pools.load().iter().flat_map(|pool| served(&pool.table(), require)).collect()
     }
 
     /// All aliases by name.

@@ -17,7 +17,7 @@ use crate::domain::{
     page::Page,
     pool::{Pool, PoolPatch},
     provider::{CloudProvider, ProviderConfig},
-    stored_chain::{ChainVersion, StoredChain},
+    stored_chain::{ChainVersion, NamedChain, StoredChain},
 };
 
 /// Rows one resource type may have (`docs/api.md`, errors: 429).
@@ -204,4 +204,6 @@ pub trait CatalogStore: Send + Sync + 'static {
     /// A page of chains, the latest version of each. `Invalid` when they are together larger than
     /// [`MAX_CHAIN_PAGE_BYTES`].
     async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError>;
+    /// The same page, of which only names and times are read.
+    async fn chain_names(&self, page: Page) -> Result<Vec<NamedChain>, StoreError>;
 }

@@ -75,6 +75,11 @@ pub(crate) async fn chains_are_paged_by_their_creation(home: &impl Home) {
     // A later version does not move a chain.
     store.put_chain(chain("c2"), true).await.unwrap();
     walk(5, async |page| store.chains(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+    walk(5, async |page| store.chain_names(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+    let named = store.chain_names(Page { limit: 3, ..Page::default() }).await.unwrap();
+    let seen: Vec<_> = named.iter().map(|row| (row.id.as_str(), row.draft)).collect();
+    assert_eq!(seen, [("c4", false), ("c3", false), ("c2", true)]);
+    assert!(named[2].updated_at > named[2].created_at);
     let listed = store.chains(Page::default()).await.unwrap();
     let seen: Vec<_> = listed.iter().map(|row| (row.chain.id.as_str(), row.version, row.draft)).collect();
     assert_eq!(seen, [("c4", 1, false), ("c3", 1, false), ("c2", 2, true), ("c1", 1, false), ("c0", 1, false)]);

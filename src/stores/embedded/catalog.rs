@@ -16,7 +16,7 @@ use crate::{
         page::Page,
         pool::{Pool, PoolPatch},
         provider::{CloudProvider, ProviderConfig},
-        stored_chain::{ChainVersion, StoredChain},
+        stored_chain::{ChainVersion, NamedChain, StoredChain},
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
@@ -263,5 +263,9 @@ impl CatalogStore for EmbeddedStore {
 
     async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError> {
         self.read(move |session| chains::list(session, page)).await
+    }
+
+    async fn chain_names(&self, page: Page) -> Result<Vec<NamedChain>, StoreError> {
+        self.read(move |session| chains::names(session, page)).await
     }
 }
