@@ -14,6 +14,7 @@ mod failure;
 mod fields;
 pub mod hooks;
 pub mod live;
+pub mod model_catalog;
 pub mod models;
 pub mod pools;
 pub mod providers;
