@@ -7,6 +7,7 @@ pub mod aliases;
 pub mod associations;
 pub mod backends;
 pub mod chain_chat;
+mod chain_model;
 pub mod chain_programs;
 mod diagnostics;
 pub mod embed;
