@@ -9,7 +9,10 @@ async fn models_are_listed_by_the_names_to_ask_for_them() {
     let front = Front::of("ollama").await;
     front
         .server
-        .post("/taskchains", json!({"id": "talk", "tasks": [{"id": "a", "handler": "noop"}]}))
+        .post(
+            "/taskchains",
+            json!({"id": "talk", "tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [{}]}}]}),
+        )
         .await
         .expect(201);
     let list = front.server.get("/v1/models").await.expect(200).json();
@@ -30,7 +33,14 @@ async fn a_name_with_slashes_is_found_whether_they_are_encoded_or_not() {
     // A changed backend is looked at again at once.
     let body = json!({"name": "vllm", "baseUrl": front.sim.v1_url(), "type": "vllm"});
     front.server.put(&format!("/backends/{}", front.id), body).await.expect(200);
-    front.server.post("/taskchains", json!({"id": "a/b", "tasks": [{"id": "a", "handler": "noop"}]})).await.expect(201);
+    front
+        .server
+        .post(
+            "/taskchains",
+            json!({"id": "a/b", "tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [{}]}}]}),
+        )
+        .await
+        .expect(201);
     for path in ["/v1/models/chain/a/b", "/v1/models/chain%2Fa%2Fb", "/v1/models/chain/a%2Fb"] {
         assert_eq!(front.server.get(path).await.expect(200).json()["id"], "chain/a/b", "{path}");
     }
