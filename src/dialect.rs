@@ -4,7 +4,7 @@
 //! `openai_request` and `openai_events` are what clients of OpenAI's API send and read. `openai`, `vllm`, `ollama` and
 //! `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
-//! into lines.
+//! into lines, `sse` into server-sent events.
 
 mod constraint;
 pub mod document;
@@ -19,6 +19,7 @@ pub mod openai_events;
 pub mod openai_request;
 pub mod reply;
 pub mod source;
+pub mod sse;
 pub mod stream;
 pub mod tokenizer;
 pub mod vllm;
