@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::{
-        chat::ChatCall,
+        chat::{ChatCall, Usage},
         embedding::{EmbedCall, Embedded},
         failure::{Failure, RefusalReason},
         ids::PoolId,
@@ -176,6 +176,13 @@ impl HeldCall {
     /// Tells the backend's actor that the answer broke.
     fn failed(&self, error: &ProviderError) {
         note_failure(&self.candidate, error);
+    }
+
+    /// Writes down what the answer cost.
+    fn ended(&self, usage: Usage) {
+        let Candidate { backend, model, .. } = &self.candidate;
+        let (input, output) = (usage.input_tokens, usage.output_tokens);
+        tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");
     }
 }
 
