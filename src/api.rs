@@ -19,6 +19,7 @@ pub mod live;
 pub mod model_catalog;
 pub mod models;
 pub mod ollama;
+pub mod openai;
 pub mod pools;
 pub mod providers;
 pub mod queue;

@@ -1,6 +1,6 @@
 //! One call of a client: read as far as its backend needs it, sent, and told from calls that ask nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,12 +16,13 @@ use crate::{
         ollama_front::{self, ReadError, Wish},
     },
     domain::{
+        chat::ChatCall,
         failure::{FailureClass, RefusalReason},
         message::Served,
         provider::ProviderKind,
         route::ModelRoute,
     },
-    error::{Error, ErrorCode},
+    error::Error,
     runtime::dispatch::{
         DispatchError,
         exchange::{Answer, Asked, Exchange, Original},
@@ -59,6 +60,12 @@ pub(super) enum Outcome {
     },
 }
 
+/// What it asks of a chain.
+pub(super) enum ForChain {
+    Ask(Arc<ChatCall>),
+    Load { unloads: bool },
+}
+
 impl ClientCall {
     /// Reads the head of a request.
     ///
@@ -80,6 +87,19 @@ impl ClientCall {
     /// What it asks of a backend that does not speak Ollama's API.
     fn asked(&self) -> Result<Asked, Unasked> {
         self.read.get_or_init(|| self.translated()).clone()
+    }
+
+    /// The same of a stored chain.
+    ///
+    /// # Errors
+    /// 400 for a request that is none, and for what no chain can do.
+    pub(super) fn for_chain(&self) -> Result<ForChain, Error> {
+        match self.asked() {
+            Ok(Asked::Chat(call)) => Ok(ForChain::Ask(call)),
+            Ok(Asked::Embed(_)) => Err(Error::invalid("a chain has no vectors")),
+            Err(Unasked::Loads { unloads }) => Ok(ForChain::Load { unloads }),
+            Err(Unasked::Wrong(message) | Unasked::OllamaOnly(message)) => Err(Error::invalid(message)),
+        }
     }
 
     fn translated(&self) -> Result<Asked, Unasked> {
@@ -135,7 +155,7 @@ impl ClientCall {
         api.runtime.dispatcher.exchange(models, &exchange).await
     }
 
-    /// The client's error. That nobody serves the model may have reasons that clients of this dialect have words for.
+    /// The client's error. That nobody serves the model may be so because none of its kind could.
     async fn failed(&self, api: &Api, scope: &Scope, failed: DispatchError) -> Error {
         if failed.failure.refusal != Some(RefusalReason::NoBackend) {
             return failure::of_call(failed);
@@ -144,7 +164,6 @@ impl ClientCall {
             Ok(CallableModel { capabilities, .. }) if !self.route.capability().served_by(capabilities) => {
                 Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb()))
             }
-            Err(unknown) if unknown.code() == ErrorCode::ModelNotFound => unknown,
             _ => failure::of_call(failed),
         }
     }
