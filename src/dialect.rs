@@ -9,6 +9,7 @@
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
 //! into lines, `sse` into server-sent events.
 
+mod call_id;
 mod constraint;
 pub mod document;
 pub mod error_body;
@@ -16,6 +17,7 @@ pub mod gemini;
 pub mod head;
 pub mod json;
 pub mod loose;
+mod media_type;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;
@@ -28,6 +30,8 @@ pub mod sse;
 pub mod stream;
 pub mod stream_watch;
 pub mod tokenizer;
+mod tool_arguments;
+pub mod unsayable;
 pub mod vllm;
 pub mod yaml;
 
