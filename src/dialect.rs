@@ -17,7 +17,7 @@ pub mod gemini;
 pub mod head;
 pub mod json;
 pub mod loose;
-mod media_type;
+pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;

@@ -40,6 +40,7 @@ mod live_steps;
 mod model_sync;
 mod models;
 mod ollama_front;
+mod openai_dialect;
 mod paging;
 mod parsing;
 mod pools;
