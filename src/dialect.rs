@@ -6,7 +6,7 @@
 //! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
 //! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
-//! into lines.
+//! into lines, `sse` into server-sent events.
 
 mod constraint;
 pub mod document;
@@ -15,6 +15,7 @@ pub mod gemini;
 pub mod head;
 pub mod json;
 pub mod loose;
+pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;
@@ -22,6 +23,7 @@ pub mod openai;
 pub mod openai_front;
 pub mod reply;
 pub mod source;
+pub mod sse;
 pub mod stream;
 pub mod stream_watch;
 pub mod tokenizer;
