@@ -39,6 +39,7 @@ mod limits;
 mod live_steps;
 mod model_sync;
 mod models;
+mod openai_backend;
 mod openai_dialect;
 mod paging;
 mod parsing;
