@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BackendInput {
     name: String,
@@ -60,8 +61,9 @@ impl BackendInput {
 }
 
 /// A backend with what is known of it now.
-#[derive(Serialize)]
-struct BackendWithModels {
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackendView)]
+pub(super) struct BackendWithModels {
     #[serde(flatten)]
     backend: Backend,
     models: Vec<String>,
@@ -72,9 +74,9 @@ struct BackendWithModels {
 }
 
 /// One entry of `GET /state`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct BackendState {
+pub(super) struct BackendState {
     id: BackendId,
     name: String,
     models: Vec<String>,
@@ -87,9 +89,9 @@ struct BackendState {
 }
 
 /// A model seen on a backend, every field in the spellings of both API generations.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PulledModel {
+pub(super) struct PulledModel {
     name: String,
     model: String,
     #[serde(rename = "modified_at")]
@@ -105,8 +107,8 @@ struct PulledModel {
     can_stream: bool,
 }
 
-#[derive(Serialize)]
-struct PulledDetails {
+#[derive(Serialize, ToSchema)]
+pub(super) struct PulledDetails {
     #[serde(flatten)]
     details: ModelDetails,
     #[serde(rename = "parentModel")]

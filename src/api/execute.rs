@@ -1,6 +1,7 @@
 //! `POST /execute`: one prompt (`docs/api.md`, execution).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Reply, failure, fields};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub struct ExecuteInput {
     prompt: String,
@@ -23,8 +24,8 @@ pub struct ExecuteInput {
     model_provider: String,
 }
 
-#[derive(Serialize)]
-struct ExecuteReply<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExecuteReply<'a> {
     id: String,
     response: &'a str,
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 const MAX_METHOD_BYTES: usize = 10;
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HookInput {
     /// Of any type: a POST takes a text, a PUT ignores it.

@@ -1,6 +1,7 @@
 //! Chains that are kept under their id, in numbered versions (`docs/api.md`, stored chains).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{chain::Chain, time::Timestamp};
 
@@ -24,7 +25,7 @@ pub struct StoredChain {
 }
 
 /// What is listed of each version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainVersion {
     /// Which version.

@@ -40,6 +40,7 @@ mod live_steps;
 mod model_sync;
 mod models;
 mod paging;
+mod openapi;
 mod parsing;
 mod pools;
 mod providers;
