@@ -23,13 +23,19 @@ use crate::{
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BackendInput {
+    #[schema(required)]
     name: String,
+    #[schema(required)]
     base_url: String,
+    #[schema(required, value_type = ProviderKind)]
     #[serde(rename = "type")]
     kind: String,
     api_key: Option<String>,
+    #[schema(minimum = 1, maximum = 65_535)]
     max_concurrency: Option<i64>,
+    #[schema(minimum = 1, maximum = 1_000)]
     weight: Option<i64>,
+    #[schema(minimum = 0, maximum = 9)]
     tier: Option<i64>,
     cloud: Option<bool>,
     enabled: Option<bool>,

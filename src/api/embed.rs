@@ -13,6 +13,7 @@ use crate::{
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub struct EmbedInput {
+    #[schema(required)]
     text: String,
 }
 

@@ -19,6 +19,7 @@ use crate::{
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub struct ExecuteInput {
+    #[schema(required)]
     prompt: String,
     model_name: String,
     model_provider: String,

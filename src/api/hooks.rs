@@ -21,10 +21,15 @@ const MAX_METHOD_BYTES: usize = 10;
 #[serde(default, rename_all = "camelCase")]
 pub struct HookInput {
     /// Of any type: a POST takes a text, a PUT ignores it.
+    #[schema(value_type = serde_json::Value)]
     id: Option<Json>,
+    #[schema(required)]
     name: String,
+    #[schema(required)]
     endpoint_url: String,
+    #[schema(required)]
     method: String,
+    #[schema(required, minimum = 1)]
     timeout_ms: i64,
 }
 

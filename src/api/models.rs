@@ -19,6 +19,7 @@ use crate::{
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelInput {
     /// Of any type: a POST ignores it, a PUT compares it.
+    #[schema(value_type = serde_json::Value)]
     id: Option<Json>,
     model: Option<String>,
     context_length: Option<i64>,

@@ -104,9 +104,24 @@ fn document() -> Option<Json> {
         .build();
     let mut document = serde_json::to_value(&whole).ok()?;
     if let Some(Json::Object(schemas)) = document.pointer_mut("/components/schemas") {
+        schemas.values_mut().for_each(drop_empty_defaults);
         insert_chain(schemas);
     }
     Some(document)
+}
+
+/// What an absent field is read as says nothing where it is no value of its own.
+fn drop_empty_defaults(schema: &mut Json) {
+    match schema {
+        Json::Object(fields) => {
+            if fields.get("default").is_some_and(|value| value.is_null() || *value == "" || *value == 0) {
+                fields.remove("default");
+            }
+            fields.values_mut().for_each(drop_empty_defaults);
+        }
+        Json::Array(items) => items.iter_mut().for_each(drop_empty_defaults),
+        _ => {}
+    }
 }
 
 /// A chain's schema is the published one (`docs/chain.schema.json`): it has its own generator, which knows all fields in

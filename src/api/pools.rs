@@ -25,6 +25,7 @@ const MAX_WAIT_MS: u32 = 600_000;
 pub struct PoolInput {
     name: Option<String>,
     purpose_type: Option<String>,
+    #[schema(value_type = Option<Policy>)]
     policy: Option<String>,
     queue: Option<QueueInput>,
     require_labels: Option<BTreeMap<String, String>>,

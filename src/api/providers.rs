@@ -19,6 +19,7 @@ use crate::{
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProviderInput {
+    #[schema(required)]
     api_key: String,
     upsert: bool,
 }

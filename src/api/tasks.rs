@@ -27,6 +27,7 @@ use crate::{
 #[serde(default, rename_all = "camelCase")]
 pub struct TasksInput {
     /// What the chain begins with, of the type that `inputType` names.
+    #[schema(value_type = serde_json::Value)]
     input: Json,
     /// May be left out for a text.
     #[schema(value_type = Option<DataType>)]
@@ -38,7 +39,7 @@ pub struct TasksInput {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TasksReply<'a> {
-    #[schema(value_type = Json)]
+    #[schema(value_type = serde_json::Value)]
     output: &'a Value,
     output_type: DataType,
     #[schema(value_type = Vec<StateUnit>)]

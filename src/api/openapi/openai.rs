@@ -33,7 +33,7 @@ struct ChatCompletionRequest {
     #[schema(value_type = Vec<Object>, required = false)]
     tools: Vec<Json>,
     /// `auto`, `none`, `required`, or one function.
-    #[schema(required = false)]
+    #[schema(value_type = serde_json::Value, required = false)]
     tool_choice: Json,
     /// `text`, `json_object`, or `json_schema` with a schema.
     #[schema(value_type = Object, required = false)]
@@ -47,7 +47,7 @@ struct ChatCompletionRequest {
     #[schema(required = false)]
     top_p: Option<f64>,
     /// One text or several that end the reply.
-    #[schema(required = false)]
+    #[schema(value_type = serde_json::Value, required = false)]
     stop: Json,
     #[schema(required = false)]
     n: Option<u32>,
