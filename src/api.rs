@@ -3,6 +3,7 @@
 //! One file a resource. Writes go to the store and then poke reconcile; reads of live state come from what the actors
 //! publish. `http::router` is the only caller.
 
+pub mod aliases;
 pub mod associations;
 pub mod backends;
 pub mod chain_chat;
@@ -15,7 +16,9 @@ mod failure;
 mod fields;
 pub mod hooks;
 pub mod live;
+pub mod model_catalog;
 pub mod models;
+pub mod ollama;
 pub mod openapi;
 pub mod pools;
 pub mod providers;
@@ -26,6 +29,7 @@ mod run;
 pub mod scope;
 pub mod service;
 pub mod stream;
+mod suggestion;
 pub mod taskchains;
 pub mod tasks;
 pub mod validation;

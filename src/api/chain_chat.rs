@@ -6,6 +6,7 @@ use super::{
     Api, Reply, diagnostics,
     reply::EVENT_STREAM,
     run::{self, with_state},
+    scope::Scope,
 };
 use crate::{
     dialect::{
@@ -33,6 +34,7 @@ pub async fn complete(
     body: Json,
     stack_trace: bool,
     request_id: &RequestId,
+    scope: Scope,
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let id = ChainId::new(chain);
@@ -41,7 +43,7 @@ pub async fn complete(
     drop(body);
     let (wants_stream, wants_choices) = (chat.stream, chat.n);
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
-    let outcome = run::to_its_end(api, program, input, request_id, now).await?;
+    let outcome = run::to_its_end(api, program, input, request_id, now, scope).await?;
     let RunOutcome { result, state, warnings, served } = outcome;
     let output = match result {
         Ok(Value::OpenaiChatResponse(output)) => output,

@@ -7,7 +7,7 @@ use super::{docs_page::WebFile, live::LiveRun, stream::ByteStream};
 use crate::{
     domain::message::Served,
     error::{Error, ErrorCode},
-    runtime::events::DownloadEvent,
+    runtime::{dispatch::exchange::RelayedBody, events::DownloadEvent},
 };
 
 /// The media type of a stream of events.
@@ -43,6 +43,8 @@ pub enum ReplyBody {
     Run(LiveRun),
     /// A reply that is still being made.
     Stream(ByteStream),
+    /// A backend's answer as it is.
+    Relayed(RelayedBody),
 }
 
 impl Reply {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Api, Reply, failure, live::LiveRun};
+use super::{
+    Api, Reply, failure,
+    live::LiveRun,
+    scope::{self, Scope},
+};
 use crate::{
     domain::{
         ids::{RequestId, RunId},
@@ -15,37 +19,41 @@ use crate::{
     runtime::run::{RunSpec, steps},
 };
 
-/// Runs it. Dropping the future stops the run.
+/// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
 ///
 /// # Errors
-/// 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
+/// 404 for an unknown pool, 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
 pub(super) async fn to_its_end(
     api: &Api,
     program: Arc<Program>,
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
 ) -> Result<RunOutcome, Error> {
+    scope::check(api, &scope)?;
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
-    let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
+    let mut run = api.runtime.runs.start(RunSpec { program, input, info, scope }).await?;
     run.outcome().await.ok_or_else(failure::crashed)
 }
 
 /// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.
 ///
 /// # Errors
-/// 503 when too many run.
+/// 404 for an unknown pool, 503 when too many run.
 pub(super) async fn live(
     api: &Api,
     program: Arc<Program>,
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
     answer: fn(RunOutcome) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
+    scope::check(api, &scope)?;
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let (watch, steps) = steps::watch();
-    let run = api.runtime.runs.start_watched(RunSpec { program, input, info }, Some(watch)).await?;
+    let run = api.runtime.runs.start_watched(RunSpec { program, input, info, scope }, Some(watch)).await?;
     Ok(Reply::live(LiveRun::new(run, steps, answer)))
 }
 

@@ -6,7 +6,12 @@ use std::{fmt, pin::Pin};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
-use crate::{dialect::stream::ReplyEncoder, runtime::dispatch::exchange::HeldReply};
+use super::reply::{EVENT_STREAM, Reply, ReplyBody};
+use crate::{
+    dialect::stream::ReplyEncoder,
+    domain::failure::Failure,
+    runtime::dispatch::exchange::{HeldRelay, HeldReply, RelayedReply},
+};
 
 /// The media type of newline-delimited JSON.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -40,6 +45,49 @@ pub(super) fn translated(
         Some((Bytes::from(out), goes_on.then_some(translation)))
     });
     ByteStream { content_type, pieces: Box::pin(pieces) }
+}
+
+/// The answer of a backend that speaks the client's dialect, as it is. `failed` writes how a stream of this dialect and
+/// `content_type` ends that broke off; a whole answer has its own type.
+pub(super) fn relayed(
+    content_type: &'static str,
+    reply: RelayedReply,
+    failed: impl FnOnce(&Failure, &mut Vec<u8>) + Send + 'static,
+) -> Reply {
+    match reply {
+        RelayedReply::Whole(body) => Reply { body: ReplyBody::Relayed(body), ..Reply::empty() },
+        RelayedReply::Stream(relay) => {
+            let begun = Some(Relay { relay, failed, is_within_event: false });
+            let pieces = stream::unfold(begun, move |relay| async move { relay?.next(content_type).await });
+            Reply::stream(ByteStream { content_type, pieces: Box::pin(pieces) })
+        }
+    }
+}
+
+struct Relay<F> {
+    relay: HeldRelay,
+    failed: F,
+    /// Whether the last lines have not ended with the blank one that ends an event.
+    is_within_event: bool,
+}
+
+impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
+    async fn next(mut self, content_type: &'static str) -> Option<(Bytes, Option<Self>)> {
+        match self.relay.next().await? {
+            Ok(lines) => {
+                self.is_within_event = !lines.ends_with(b"\n\n") && !lines.ends_with(b"\n\r\n");
+                Some((lines, Some(self)))
+            }
+            Err(failure) => {
+                let mut out = Vec::new();
+                if self.is_within_event && content_type == EVENT_STREAM {
+                    out.push(b'\n');
+                }
+                (self.failed)(&failure, &mut out);
+                Some((Bytes::from(out), None))
+            }
+        }
+    }
 }
 
 struct Translation<E> {

@@ -9,6 +9,7 @@ use super::{
     diagnostics::{self, Sent},
     openapi::ChainSchema,
     run,
+    scope::Scope,
 };
 use crate::{
     dialect::document::{Document, DocumentError},
@@ -55,6 +56,7 @@ pub async fn run(
     api: &Api,
     document: Result<Document, DocumentError>,
     request_id: &RequestId,
+    scope: Scope,
     is_live: bool,
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
@@ -67,8 +69,8 @@ pub async fn run(
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
     let reply = match is_live {
-        true => run::live(api, program, value, request_id, now, answer).await,
-        false => answer(run::to_its_end(api, program, value, request_id, now).await?),
+        true => run::live(api, program, value, request_id, now, scope, answer).await,
+        false => answer(run::to_its_end(api, program, value, request_id, now, scope).await?),
     };
     reply.map(|reply| reply.warning(ignored))
 }

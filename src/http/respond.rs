@@ -59,6 +59,7 @@ pub(super) fn reply(
     id: &RequestId,
     stopping: &CancellationToken,
 ) -> Response<Outgoing> {
+    let mut relayed_type = HeaderValue::from_static("");
     let (content_type, body) = match reply.body {
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
@@ -74,6 +75,10 @@ pub(super) fn reply(
         ReplyBody::Stream(stream) => {
             (Some(stream.content_type), Either::Right(Either::Right(StreamedBody::new(stream))))
         }
+        ReplyBody::Relayed(relayed) => {
+            relayed_type = printable(&relayed.content_type);
+            (None, Either::Left(Full::new(relayed.bytes)))
+        }
     };
     let is_stream = matches!(content_type, Some(EVENT_STREAM | NDJSON));
     let mut response = Response::new(body);
@@ -81,6 +86,8 @@ pub(super) fn reply(
     let headers = response.headers_mut();
     if let Some(content_type) = content_type {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    } else if !relayed_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, relayed_type);
     }
     if is_stream {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -11,7 +11,8 @@ use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::{
-    ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress, ReplyStream,
+    ModelStore, Original, Provider, ProviderError, ProviderErrorKind, PullProgress, RelayRoute, Relayed, ReplyStream,
+    relay::{Destination, relay},
     transport::{Call, Target, Transport, join as join_url, next_piece},
 };
 use crate::{
@@ -148,6 +149,23 @@ impl Provider for OllamaProvider {
             vectors.push(ollama::parse_embedding(&reply)?);
         }
         Ok(Embedded { vectors, input_tokens: None })
+    }
+
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        let url = match original.route {
+            RelayRoute::OllamaChat => &self.chat,
+            RelayRoute::OllamaGenerate => &self.generate,
+            RelayRoute::OllamaEmbed => &self.embed,
+            RelayRoute::OllamaEmbeddings => &self.old_embed,
+            _ => return Ok(None),
+        };
+        let to = Destination { url, credential: self.target.bearer() };
+        relay(&self.transport, to, model, original, wants_stream).await
     }
 
     fn model_store(&self) -> Option<&dyn ModelStore> {

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use reqwest::{Method, Url};
 
 use super::{
-    Provider, ProviderError, ReplyStream,
+    Original, Provider, ProviderError, RelayRoute, Relayed, ReplyStream,
+    relay::{Destination, relay},
     transport::{Call, Target, Transport, join},
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct OpenaiProvider {
     target: Target,
     models: Url,
     pub(super) chat: Url,
+    completions: Url,
     embeddings: Url,
     /// Where llama.cpp's server counts tokens.
     tokenize: Url,
@@ -70,6 +72,7 @@ impl OpenaiProvider {
         Ok(Self {
             models: route("/v1/models")?,
             chat: route("/v1/chat/completions")?,
+            completions: route("/v1/completions")?,
             embeddings: route("/v1/embeddings")?,
             tokenize: route("/tokenize")?,
             traits: Traits::default(),
@@ -121,6 +124,22 @@ impl Provider for OpenaiProvider {
             vectors.push(openai::parse_embedding(&reply)?);
         }
         Ok(Embedded { vectors, input_tokens: None })
+    }
+
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        let url = match original.route {
+            RelayRoute::OpenaiChat => &self.chat,
+            RelayRoute::OpenaiCompletions => &self.completions,
+            RelayRoute::OpenaiEmbeddings => &self.embeddings,
+            _ => return Ok(None),
+        };
+        let to = Destination { url, credential: self.target.bearer() };
+        relay(&self.transport, to, model, original, wants_stream).await
     }
 
     /// llama.cpp's server counts; others of this kind have no route for it.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use reqwest::Url;
 
 use super::{
-    Provider, ProviderError, ProviderErrorKind, ReplyStream,
+    Original, Provider, ProviderError, ProviderErrorKind, Relayed, ReplyStream,
     openai::{OpenaiProvider, without_version},
     transport::{Target, Transport, join},
 };
@@ -77,6 +77,15 @@ impl Provider for VllmProvider {
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
         self.openai.embed(model, call).await
+    }
+
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        self.openai.relay(model, original, wants_stream).await
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     domain::{
         ids::{RequestId, RunId},
+        route::RouteScope,
         time::Timestamp,
         value::Value,
     },
@@ -58,6 +59,8 @@ pub struct RunSpec {
     pub input: Value,
     /// The request it belongs to.
     pub info: RunInfo,
+    /// Where the request allows its steps to go; holds for every call of a model.
+    pub scope: RouteScope,
 }
 
 /// Where a run stands.
@@ -157,6 +160,7 @@ pub(super) struct RunState {
     id: RunId,
     request_id: RequestId,
     machine: Machine,
+    scope: RouteScope,
     clock: Clock,
     deps: RunDeps,
     address: Address<RunMsg>,
@@ -174,12 +178,13 @@ impl Actor for RunActor {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunArgs) -> Result<RunState, ActorProcessingErr> {
         args.address.attach(myself, BOUNDS);
         args.address.try_send(Lane::Control, RunMsg::Begin)?;
-        let RunSpec { program, input, info } = args.spec;
+        let RunSpec { program, input, info, scope } = args.spec;
         let stop = CancellationToken::new();
         Ok(RunState {
             id: args.id,
             request_id: info.request_id.clone(),
             machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)),
+            scope,
             clock: Clock::start(),
             deps: args.deps,
             address: args.address,
@@ -281,6 +286,7 @@ mod tests {
             program: Arc::new(engine::compile(&chain).unwrap()),
             input: Value::Int(1),
             info: RunInfo { run_id: RunId::random(), request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
+            scope: RouteScope::default(),
         };
         let (args, mut handle) = RunArgs::new(spec, deps(&folder));
         let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();

@@ -12,9 +12,10 @@ use crate::{
         embedding::EmbedCall,
         failure::{Failure, FailureClass},
         message::{Completion, Served},
+        route::ModelRoute,
     },
     engine::{Effect, Event, StepId},
-    runtime::{ask::answer, mailbox::Lane, task::caught},
+    runtime::{ask::answer, counter::built_in, dispatch::DispatchError, mailbox::Lane, task::caught},
 };
 
 /// What a delay may take beyond its time.
@@ -28,8 +29,10 @@ impl RunState {
             match effect {
                 Effect::AskModel { step, call, route, timeout } => {
                     let dispatcher = self.deps.dispatcher.clone();
+                    let route = self.narrowed(route);
                     self.spawn(step, timeout, async move {
-                        match dispatcher.generate(&route, &call).await {
+                        let made = async { dispatcher.generate(&route?, &call).await };
+                        match made.await {
                             Ok((completion, served)) => Outcome::Answered(completion, served),
                             Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
                         }
@@ -37,8 +40,10 @@ impl RunState {
                 }
                 Effect::Embed { step, text, route, timeout } => {
                     let dispatcher = self.deps.dispatcher.clone();
+                    let route = self.narrowed(route);
                     self.spawn(step, timeout, async move {
-                        match dispatcher.embed(&route, &EmbedCall::of(text)).await {
+                        let made = async { dispatcher.embed(&route?, &EmbedCall::of(text)).await };
+                        match made.await {
                             Ok((embedded, served)) => {
                                 let vector = embedded.vectors.into_iter().next().unwrap_or_default();
                                 Outcome::Embedded(vector, served)
@@ -58,11 +63,15 @@ impl RunState {
                 }
                 Effect::CountTokens { step, texts, route, timeout } => {
                     let counter = self.deps.counter.clone();
-                    self.spawn(
-                        step,
-                        timeout,
-                        async move { Outcome::Counted(counter.count(&route, texts, timeout).await) },
-                    );
+                    let route = self.narrowed(route);
+                    self.spawn(step, timeout, async move {
+                        match route {
+                            // Texts go to a backend's counter only where the call itself may go.
+                            Ok(route) => Outcome::Counted(counter.count(&route, texts, timeout).await),
+                            // The call itself will fail and say why.
+                            Err(_) => Outcome::Counted(built_in(&texts)),
+                        }
+                    });
                 }
                 Effect::Wait { step, least, most } => {
                     let delay = drawn(least, most);
@@ -97,6 +106,18 @@ impl RunState {
             }
         }
         false
+    }
+
+    /// A route as the run's request allows it.
+    fn narrowed(&self, mut route: ModelRoute) -> Result<ModelRoute, DispatchError> {
+        route.narrow(&self.scope).map_err(|why| DispatchError {
+            failure: Failure::new(
+                FailureClass::InvalidInput,
+                format!("the request excludes where the task may go: {why}"),
+            ),
+            served: None,
+        })?;
+        Ok(route)
     }
 
     /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
