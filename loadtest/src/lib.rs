@@ -4,5 +4,8 @@
 //!
 //! # Layout
 //! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible, Gemini), a simulated hook and a simulated tokenizer service
+//! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it
 
+pub mod cost;
+pub mod floor;
 pub mod sim;

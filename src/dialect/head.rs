@@ -246,3 +246,6 @@ pub fn has_member(line: &[u8], name: &str, value: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

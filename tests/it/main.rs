@@ -46,6 +46,7 @@ mod pools;
 mod providers;
 mod queue_answers;
 mod real_model;
+mod relay;
 mod restart;
 mod routing;
 mod service;
