@@ -7,7 +7,7 @@
 //! Ollama's do. `openai`, `vllm`, `ollama` and
 //! `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
-//! into lines.
+//! into lines, `sse` into server-sent events.
 
 mod constraint;
 pub mod document;
@@ -24,6 +24,7 @@ pub mod openai_events;
 pub mod openai_request;
 pub mod reply;
 pub mod source;
+pub mod sse;
 pub mod stream;
 pub mod stream_watch;
 pub mod tokenizer;
