@@ -9,9 +9,9 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    dialect::{
-        openai_events,
-        openai_request::{self, ChatRequest},
+    dialect::openai_front::{
+        chain_events,
+        chain_input::{self, ChatRequest},
     },
     domain::{
         ids::{ChainId, RequestId},
@@ -39,7 +39,7 @@ pub async fn complete(
     let now = Timestamp::now();
     let id = ChainId::new(chain);
     let program = api.programs.get(&*api.store, &id, version, invalid).await?;
-    let ChatRequest { chat, include_usage, ignored } = openai_request::read(&body).map_err(Error::invalid)?;
+    let ChatRequest { chat, include_usage, ignored } = chain_input::read(&body)?;
     drop(body);
     let (wants_stream, wants_choices) = (chat.stream, chat.n);
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
@@ -55,7 +55,7 @@ pub async fn complete(
     };
     let beside = stack_trace.then(|| ("stackTrace", steps(&state)));
     let reply = if wants_stream {
-        Reply::text(EVENT_STREAM, openai_events::write(&output, include_usage, beside))
+        Reply::text(EVENT_STREAM, chain_events::write(&output, include_usage, beside))
     } else if let Some((name, steps)) = beside {
         let mut output = output.as_object().cloned().unwrap_or_default();
         output.insert(name.to_owned(), steps);

@@ -39,6 +39,7 @@ mod limits;
 mod live_steps;
 mod model_sync;
 mod models;
+mod ollama_front;
 mod paging;
 mod openapi;
 mod parsing;

@@ -21,7 +21,7 @@ use crate::{
         provider::ProviderKind,
         route::ModelRoute,
     },
-    error::{Error, ErrorCode},
+    error::Error,
     runtime::dispatch::{
         DispatchError,
         exchange::{Answer, Asked, Exchange, Original},
@@ -135,7 +135,7 @@ impl ClientCall {
         api.runtime.dispatcher.exchange(models, &exchange).await
     }
 
-    /// The client's error. That nobody serves the model may have reasons that clients of this dialect have words for.
+    /// The client's error. That nobody serves the model may be so because none of its kind could.
     async fn failed(&self, api: &Api, scope: &Scope, failed: DispatchError) -> Error {
         if failed.failure.refusal != Some(RefusalReason::NoBackend) {
             return failure::of_call(failed);
@@ -144,7 +144,6 @@ impl ClientCall {
             Ok(CallableModel { capabilities, .. }) if !self.route.capability().served_by(capabilities) => {
                 Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb()))
             }
-            Err(unknown) if unknown.code() == ErrorCode::ModelNotFound => unknown,
             _ => failure::of_call(failed),
         }
     }
