@@ -4,11 +4,13 @@
 //! One file a resource says in `operations()` what the rows of `http/router.rs` do; a test holds both against each other.
 //! `operation` is the language they are written in, `shared` what all of them have in common.
 
+mod aliases;
 mod backends;
 mod chains;
 mod execution;
 mod hooks;
 mod models;
+mod ollama;
 mod openai;
 mod operation;
 mod pools;
@@ -40,17 +42,19 @@ static DOCUMENT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
 });
 
 /// Resources, in the order of `docs/api.md`.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 12] = [
     ("service", "What the service says of itself"),
     ("execution", "Prompts, embeddings and chains"),
     ("backends", "Servers that run models, and which pools they are in"),
     ("models", "Declared models, and which pools they are in"),
     ("pools", "Groups of backends and models, and how one is chosen"),
+    ("aliases", "Names of one's own for models, with further ones to fall back on"),
     ("providers", "Keys of cloud providers"),
     ("queue", "Model downloads"),
     ("hooks", "Services that chains may call"),
     ("chains", "Chains kept under an id, and what is wrong with one"),
     ("openai", "OpenAI's API over all backends and chains"),
+    ("ollama", "Ollama's API over all backends and chains"),
 ];
 
 const ABOUT: &str = "Prompts, chats, embeddings and task chains on pools of LLM backends. Bodies may be JSON or YAML where \
@@ -74,11 +78,13 @@ fn operations() -> Vec<Operation> {
         backends::operations(),
         models::operations(),
         pools::operations(),
+        aliases::operations(),
         providers::operations(),
         queue::operations(),
         hooks::operations(),
         chains::operations(),
         openai::operations(),
+        ollama::operations(),
     ]
     .into_iter()
     .flatten()

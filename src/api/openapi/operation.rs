@@ -109,18 +109,18 @@ impl Operation {
         self
     }
 
-    /// It asks backends: its answer names who gave it.
+    /// It asks backends: headers say where it may go, and its answer names who gave it.
     pub(super) fn served(mut self) -> Self {
+        self.built = shared::wishes().into_iter().fold(self.built, OperationBuilder::parameter_ref);
         self.is_served = true;
         self.statuses.insert(500);
         self
     }
 
-    /// It speaks a dialect: what the client wishes of routing is in headers, and the backend's faults have their status.
+    /// It speaks a dialect: the backend's faults have their status.
     pub(super) fn routed(mut self, errors: Errors) -> Self {
         self.errors = errors;
         self.statuses.extend([400, 404, 429, 502, 504]);
-        self.built = shared::wishes().into_iter().fold(self.built, OperationBuilder::parameter_ref);
         self.served()
     }
 
