@@ -68,7 +68,8 @@ pub async fn complete(
     Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
 }
 
-fn invalid(invalid: InvalidChain) -> Error {
+/// The error of a stored chain that cannot run.
+pub(super) fn invalid(invalid: InvalidChain) -> Error {
     let error = Error::invalid(invalid.to_string());
     diagnostics::refused_later(error, invalid.findings)
 }

@@ -5,7 +5,7 @@ use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
-    api::{self, Api, Reply, ollama::OllamaRoute},
+    api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute},
     error::Error,
 };
 
@@ -78,6 +78,10 @@ pub(super) enum Route {
     Execute,
     Embed,
     Tasks,
+    OpenaiAsk(OpenaiRoute),
+    OpenaiResponses,
+    OpenaiModels,
+    OpenaiModel,
     OllamaHome,
     OllamaAsk(OllamaRoute),
     OllamaTags,
@@ -177,6 +181,14 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["execute"] => const { &[(Method::POST, Execute)] },
         ["embed"] => const { &[(Method::POST, Embed)] },
         ["tasks"] => const { &[(Method::POST, Tasks)] },
+
+        ["v1", "chat", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Chat))] },
+        ["v1", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Completions))] },
+        ["v1", "embeddings"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Embeddings))] },
+        ["v1", "responses"] => const { &[(Method::POST, OpenaiResponses)] },
+        ["v1", "models"] => const { &[(Method::GET, OpenaiModels)] },
+        // A name may hold slashes, which clients send as they are or encoded.
+        ["v1", "models", _name, ..] => const { &[(Method::GET, OpenaiModel)] },
 
         ["api", "chat"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Chat))] },
         ["api", "generate"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Generate))] },
@@ -323,6 +335,19 @@ where
             let document = request.document().await?;
             api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
         }
+
+        OpenaiAsk(asked) => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::ask(api, asked, &scope, body, &request.id).await
+        }
+        OpenaiResponses => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::respond(api, &scope, body, &request.id).await
+        }
+        OpenaiModels => api::openai::models(api, &request.scope()?).await,
+        OpenaiModel => api::openai::model(api, &request.scope()?, &request.path[2..].join("/")).await,
 
         OllamaHome => Ok(api::ollama::home()),
         OllamaAsk(asked) => {

@@ -5,9 +5,10 @@ use serde_json::{Value as Json, json};
 use utoipa::ToSchema;
 
 use super::{
+    super::models::{ModelEntry, ModelList},
     chains,
-    operation::{Operation, post},
-    shared,
+    operation::{Operation, get, post},
+    shared::{self, Errors},
 };
 
 const CHUNKS: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1754654400,\
@@ -71,6 +72,108 @@ struct ChatCompletion {
     usage: Json,
 }
 
+/// A prompt without a conversation.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "stands for another API's type, in the description only")]
+struct CompletionRequest {
+    /// As in a chat.
+    #[schema(required = false)]
+    model: String,
+    /// A text or several.
+    #[schema(value_type = serde_json::Value)]
+    prompt: Json,
+    #[schema(required = false)]
+    stream: bool,
+    #[schema(required = false)]
+    max_tokens: Option<u64>,
+}
+
+/// Texts to embed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "stands for another API's type, in the description only")]
+struct EmbeddingRequest {
+    /// As in a chat.
+    #[schema(required = false)]
+    model: String,
+    /// A text or several.
+    #[schema(value_type = serde_json::Value)]
+    input: Json,
+    /// `float` or `base64`.
+    #[schema(required = false)]
+    encoding_format: Option<String>,
+    #[schema(required = false)]
+    dimensions: Option<u32>,
+}
+
+/// Their vectors.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "stands for another API's type, in the description only")]
+struct EmbeddingList {
+    /// `list`.
+    object: String,
+    /// `index` and `embedding`: numbers, or a text in base64.
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<Json>,
+    model: String,
+    /// `prompt_tokens`, `total_tokens`.
+    #[schema(value_type = Object, required = false)]
+    usage: Json,
+}
+
+/// One turn of the newer API; its stateless part.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "stands for another API's type, in the description only")]
+struct ResponseRequest {
+    /// As in a chat.
+    #[schema(required = false)]
+    model: String,
+    /// A text, or a list of items.
+    #[schema(value_type = serde_json::Value)]
+    input: Json,
+    /// What the model is told first.
+    #[schema(required = false)]
+    instructions: Option<String>,
+    #[schema(required = false)]
+    stream: bool,
+    /// Functions the model may call.
+    #[schema(value_type = Vec<Object>, required = false)]
+    tools: Vec<Json>,
+    #[schema(required = false)]
+    max_output_tokens: Option<u64>,
+}
+
+/// Its answer.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "stands for another API's type, in the description only")]
+struct ResponseObject {
+    id: String,
+    /// `response`.
+    object: String,
+    /// Unix seconds.
+    created_at: u64,
+    /// `completed` or `incomplete`.
+    status: String,
+    model: String,
+    /// Messages, reasoning, calls of functions.
+    #[schema(value_type = Vec<Object>)]
+    output: Vec<Json>,
+    #[schema(value_type = Object, required = false)]
+    usage: Json,
+}
+
+fn completion_of_text() -> Json {
+    json!({"id": "cmpl-1", "object": "text_completion", "created": 1_754_654_400, "model": "qwen3:4b",
+        "choices": [{"index": 0, "text": "Paris.", "finish_reason": "stop", "logprobs": null}],
+        "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}})
+}
+
+fn response() -> Json {
+    json!({"id": "resp_1", "object": "response", "created_at": 1_754_654_400, "status": "completed", "model": "qwen3:4b",
+        "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+            "content": [{"type": "output_text", "text": "Paris.", "annotations": []}]}],
+        "usage": {"input_tokens": 14, "output_tokens": 2, "total_tokens": 16}})
+}
+
 fn question() -> Json {
     json!({"model": "qwen3:4b", "messages": [{"role": "user", "content": "What is the capital of France?"}]})
 }
@@ -88,12 +191,41 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives::<ChatCompletion>(200, "The reply", completion())
             .sends("text/event-stream", "Chunks of the reply", CHUNKS)
     };
-    let operations = vec![
+    let asking = vec![
+        chat(post("/v1/chat/completions", "openaiChat", "A chat"))
+            .says("A stream that fails ends with an event that holds an error, and without `[DONE]`."),
+        post("/v1/completions", "openaiCompletion", "A prompt without a conversation")
+            .takes_json::<CompletionRequest>(json!({"model": "qwen3:4b", "prompt": "The capital of France is"}))
+            .gives::<ChatCompletion>(200, "The reply", completion_of_text())
+            .sends("text/event-stream", "Chunks of the reply", CHUNKS),
+        post("/v1/embeddings", "openaiEmbeddings", "Vectors of texts")
+            .takes_json::<EmbeddingRequest>(json!({"model": "nomic-embed-text", "input": ["a cat", "a dog"]}))
+            .gives::<EmbeddingList>(
+                200,
+                "A vector for each text, in their order",
+                json!({"object": "list", "model": "nomic-embed-text", "data": [{"object": "embedding", "index": 0,
+                    "embedding": [0.6, 0.8]}], "usage": {"prompt_tokens": 4, "total_tokens": 4}}),
+            ),
+        post("/v1/responses", "openaiResponse", "One turn, of which nothing is stored")
+            .takes_json::<ResponseRequest>(json!({"model": "qwen3:4b", "input": "What is the capital of France?"}))
+            .gives::<ResponseObject>(200, "The answer", response())
+            .sends("text/event-stream", "Events of the answer", "event: response.created\ndata: {}\n\n"),
+    ];
+    let entry = || json!({"id": "qwen3:4b", "object": "model", "created": 1_754_654_400, "owned_by": "ollama"});
+    let asking = asking.into_iter().map(|operation| operation.routed(Errors::Openai));
+    let others = [
+        get("/v1/models", "openaiModels", "Every model that can be asked for")
+            .gives::<ModelList>(200, "Models, aliases and chains", json!({"object": "list", "data": [entry()]}))
+            .openai_errors(),
+        get("/v1/models/{modelName}", "openaiModel", "One model")
+            .gives::<ModelEntry>(200, "The model", entry())
+            .openai_errors()
+            .fails(&[404]),
         chat(chains::versioned(post("/{chainID}/v1/chat/completions", "chatWithChain", "Chat with a stored chain")))
             .says("OpenAI's chat API with the chain in place of a model: the base URL of a client is `/{chainID}/v1`.")
             .asks("stackTrace", "Adds the steps of the run", shared::flag())
             .served()
             .either_error(),
     ];
-    operations.into_iter().map(|operation| operation.of("openai")).collect()
+    asking.chain(others).map(|operation| operation.of("openai")).collect()
 }

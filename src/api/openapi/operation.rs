@@ -124,6 +124,12 @@ impl Operation {
         self.served()
     }
 
+    /// Errors in OpenAI's form.
+    pub(super) fn openai_errors(mut self) -> Self {
+        self.errors = Errors::Openai;
+        self
+    }
+
     /// Errors in OpenAI's form for OpenAI's own libraries, in ours for everybody else.
     pub(super) fn either_error(mut self) -> Self {
         self.errors = Errors::Either;

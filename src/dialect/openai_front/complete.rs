@@ -45,7 +45,8 @@ const READ: [&str; 20] = [
     "logprobs",
 ];
 
-const ELSEWHERE: &str = "is served only by backends of the types openai and vllm, and none of them has this model";
+const ELSEWHERE: &str =
+    "is served only by backends of the types openai and vllm; to have one chosen, send X-Penstock-Provider: vllm";
 
 /// See [`read_completion`](super::read_completion).
 pub(super) fn read(at: &Fields<'_>) -> Read<CompletionRequest> {

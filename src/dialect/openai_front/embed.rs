@@ -48,8 +48,8 @@ fn inputs(at: &Fields<'_>) -> Read<Vec<String>> {
         Some(Json::String(text)) => vec![text.clone()],
         Some(Json::Array(items)) => {
             if items.iter().any(|item| matches!(item, Json::Number(_) | Json::Array(_))) {
-                let what = "holds token numbers: those are served only by backends of the types openai and vllm, and none \
-                            of them has this model; send text";
+                let what = "holds token numbers: those are served only by backends of the types openai and vllm; send text, or \
+                            X-Penstock-Provider: vllm to have one chosen";
                 return Err(at.fault("input", what));
             }
             at.texts("input")?

@@ -1,0 +1,61 @@
+//! OpenAI's API over any backend (`docs/api.md`, OpenAI's API).
+//!
+//! A backend of the types `openai` and `vllm` gets the client's own bytes, and its answer goes back as it came; every other
+//! backend gets the request translated, and so do all of them for a response, which is made of a chat.
+
+mod answer;
+mod call;
+mod model_list;
+mod respond;
+mod route;
+
+use bytes::Bytes;
+
+use self::{answer::Writer, call::ClientCall};
+pub use self::{
+    model_list::{model, models},
+    respond::respond,
+    route::OpenaiRoute,
+};
+use super::{
+    Api, Reply,
+    scope::{Scope, Wanted, wanted},
+};
+use crate::{
+    domain::ids::{ChainId, RequestId},
+    error::{Error, ErrorCode},
+};
+
+/// Answers a request on one of the routes whose bytes may be sent on. Dropping the future aborts the call.
+///
+/// # Errors
+/// 400 for a request that is none, or that no backend of its model can answer; 404 for an unknown model; the failure of the
+/// call; 503 when nothing can serve it now.
+pub async fn ask(
+    api: &Api,
+    route: OpenaiRoute,
+    scope: &Scope,
+    body: Bytes,
+    _request_id: &RequestId,
+) -> Result<Reply, Error> {
+    let call = ClientCall::new(route, body)?;
+    match wanted(api, scope, &call.model, route.capability()).await.map_err(of_model)? {
+        Wanted::Chain(id) => chain(&id),
+        Wanted::Model(models) => {
+            let (answer, served) = call.send(api, &models).await?;
+            Writer::new(&call, &served).answer(answer).map(|reply| reply.served_by(Some(served)))
+        }
+    }
+}
+
+/// An error of a model's name is one of that field.
+fn of_model(error: Error) -> Error {
+    match error.code() {
+        ErrorCode::InvalidRequest | ErrorCode::ModelNotFound => error.with_param(Some("model".to_owned())),
+        _ => error,
+    }
+}
+
+fn chain(id: &ChainId) -> Result<Reply, Error> {
+    Err(of_model(Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{id}' not found"))))
+}
