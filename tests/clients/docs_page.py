@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import sync_playwright
 
-from penstock import BASE, check, get_json, run
+from penstock import BASE, TOKEN, check, get_json, run
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 
@@ -22,7 +22,7 @@ def page_shows_every_operation_and_asks_no_other_host():
     with sync_playwright() as driver:
         # Without its sandbox it runs as root, too; it opens nothing but a page of ours.
         browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(extra_http_headers={"X-API-Key": TOKEN})
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
