@@ -21,6 +21,7 @@ mod chain_run;
 mod chain_tools;
 mod chain_values;
 mod cli;
+mod client_gone;
 mod cloud;
 mod constraints;
 mod downloads;
