@@ -44,7 +44,7 @@ pub async fn complete(
     let (wants_stream, wants_choices) = (chat.stream, chat.n);
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
     let outcome = run::to_its_end(api, program, input, request_id, now, scope).await?;
-    let RunOutcome { result, state, warnings, served } = outcome;
+    let RunOutcome { result, state, warnings, served, .. } = outcome;
     let output = match result {
         Ok(Value::OpenaiChatResponse(output)) => output,
         Ok(other) => {

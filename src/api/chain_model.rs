@@ -104,7 +104,7 @@ async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Arc<Program>, Error
 
 /// The reply of a run that is over.
 fn finished(outcome: RunOutcome, warnings: &mut Vec<String>) -> Result<(ChatReply, Option<Served>), Error> {
-    let RunOutcome { result, state, warnings: told, served } = outcome;
+    let RunOutcome { result, state, warnings: told, served, .. } = outcome;
     let value = result.map_err(|run_failure| run::failed(&run_failure, &state, served.clone()))?;
     warnings.extend(told);
     Ok((output::reply(&value, &state), served))

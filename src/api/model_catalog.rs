@@ -46,6 +46,8 @@ pub struct CallableModel {
     pub kinds: Vec<ProviderKind>,
     /// All that any backend of it can do.
     pub capabilities: Capabilities,
+    /// What else any of them says it can do, in Ollama's words such as `tools` and `vision`.
+    pub abilities: Vec<String>,
     /// Tokens of context, the largest that any backend has; 0 = unknown.
     pub context_length: i64,
     /// Bytes on disk; 0 = unknown.
@@ -105,7 +107,9 @@ pub(super) async fn find(api: &Api, scope: &Scope, name: &str) -> Result<Callabl
         Wanted::Chain(id) => {
             return match api.store.chain_version(&id, None).await {
                 Ok(version) => Ok(of_chain(&id, version.created_at, version.created_at)),
-                Err(StoreError::NotFound(message)) => Err(Error::new(ErrorCode::ModelNotFound, message)),
+                Err(StoreError::NotFound(_)) => {
+                    Err(Error::new(ErrorCode::ModelNotFound, format!("model '{name}' not found")))
+                }
                 Err(error) => Err(error.into()),
             };
         }
@@ -134,6 +138,7 @@ fn of_chain(id: &ChainId, created_at: Timestamp, modified_at: Timestamp) -> Call
         origin: Origin::Chain,
         kinds: Vec::new(),
         capabilities: Capabilities::GENERATE,
+        abilities: Vec::new(),
         context_length: 0,
         size: 0,
         digest: String::new(),
@@ -212,6 +217,7 @@ fn of_served(served: &ServedModel) -> CallableModel {
         origin,
         kinds: vec![backend.kind],
         capabilities: served.capabilities,
+        abilities: observed.abilities.clone(),
         context_length: served.context_length,
         size: observed.size,
         digest: observed.digest.clone(),
@@ -238,6 +244,11 @@ impl CallableModel {
         self.kinds.sort_unstable();
         self.kinds.dedup();
         self.capabilities = self.capabilities.union(other.capabilities);
+        for ability in other.abilities {
+            if !self.abilities.contains(&ability) {
+                self.abilities.push(ability);
+            }
+        }
         self.context_length = self.context_length.max(other.context_length);
         self.is_warm |= other.is_warm;
         self.created_at = self.created_at.min(other.created_at);

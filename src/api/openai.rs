@@ -4,6 +4,7 @@
 //! backend gets the request translated, and so do all of them for a response, which is made of a chat.
 
 mod answer;
+mod by_chain;
 mod call;
 mod model_list;
 mod respond;
@@ -22,7 +23,7 @@ use super::{
     scope::{Scope, Wanted, wanted},
 };
 use crate::{
-    domain::ids::{ChainId, RequestId},
+    domain::ids::RequestId,
     error::{Error, ErrorCode},
 };
 
@@ -36,14 +37,14 @@ pub async fn ask(
     route: OpenaiRoute,
     scope: &Scope,
     body: Bytes,
-    _request_id: &RequestId,
+    request_id: &RequestId,
 ) -> Result<Reply, Error> {
     let call = ClientCall::new(route, body)?;
     match wanted(api, scope, &call.model, route.capability()).await.map_err(of_model)? {
-        Wanted::Chain(id) => chain(&id),
+        Wanted::Chain(id) => by_chain::ask(api, scope, &id, &call, request_id).await,
         Wanted::Model(models) => {
             let (answer, served) = call.send(api, &models).await?;
-            Writer::new(&call, &served).answer(answer).map(|reply| reply.served_by(Some(served)))
+            Writer::new(&call, &served.model).answer(answer).map(|reply| reply.served_by(Some(served)))
         }
     }
 }
@@ -54,8 +55,4 @@ fn of_model(error: Error) -> Error {
         ErrorCode::InvalidRequest | ErrorCode::ModelNotFound => error.with_param(Some("model".to_owned())),
         _ => error,
     }
-}
-
-fn chain(id: &ChainId) -> Result<Reply, Error> {
-    Err(of_model(Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{id}' not found"))))
 }

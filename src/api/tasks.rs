@@ -85,7 +85,7 @@ fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<
 }
 
 fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
-    let RunOutcome { result, state, warnings, served } = outcome;
+    let RunOutcome { result, state, warnings, served, .. } = outcome;
     match result {
         Ok(output) => {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod aliases;
 mod architecture;
 mod associations;
 mod auth;
@@ -20,6 +21,7 @@ mod chain_chat;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
+mod choosing;
 mod cli;
 mod client_gone;
 mod cloud;

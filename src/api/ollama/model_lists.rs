@@ -20,7 +20,7 @@ use crate::{
 
 /// The version of Ollama whose API is spoken here: clients ask for it to know what they may use.
 const SPOKEN_VERSION: &str = "0.30.1";
-/// 2318-03-14: what Ollama itself tells of a model that never leaves the memory.
+/// 2318-03-20: about what Ollama itself tells of a model that never leaves the memory.
 const NEVER: Timestamp = Timestamp::from_micros(10_988_524_800_000_000);
 
 /// `GET /`, with which Ollama's own command line looks whether somebody is there.
@@ -119,6 +119,10 @@ fn named(body: &Bytes) -> Result<(String, Json), Error> {
 fn known(model: CallableModel) -> Known {
     // What is not known to be impossible may be tried; clients take a missing word for a no.
     let may_call_tools = model.capabilities.can_chat && model.kinds.iter().any(|kind| *kind != ProviderKind::Ollama);
+    let mut abilities = model.abilities;
+    if may_call_tools && !abilities.iter().any(|word| word == "tools") {
+        abilities.push("tools".to_owned());
+    }
     Known {
         name: model.name,
         modified_at: model.modified_at,
@@ -127,6 +131,6 @@ fn known(model: CallableModel) -> Known {
         details: model.details,
         context_length: model.context_length,
         capabilities: model.capabilities,
-        abilities: may_call_tools.then(|| "tools".to_owned()).into_iter().collect(),
+        abilities,
     }
 }

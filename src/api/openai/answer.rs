@@ -6,7 +6,7 @@ use crate::{
         Reply,
         failure::openai_error,
         reply::EVENT_STREAM,
-        stream::{self, translated},
+        stream::{self, EventSource, translated},
     },
     dialect::openai_front::{
         Stamp,
@@ -15,7 +15,7 @@ use crate::{
         text_chunks::TextChunks,
         vectors::Vectors,
     },
-    domain::{chat::ChatReply, message::Served, time::Timestamp},
+    domain::{chat::ChatReply, embedding::Embedded, time::Timestamp},
     error::Error,
     runtime::dispatch::exchange::{Answer, Asked},
 };
@@ -39,46 +39,55 @@ pub(super) fn not_used(ignored: &[String]) -> Option<String> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(call: &'a ClientCall, served: &Served) -> Self {
-        Self { call, stamp: stamp(&served.model) }
+    /// `model`: the name of what answered.
+    pub(super) fn new(call: &'a ClientCall, model: &str) -> Self {
+        Self { call, stamp: stamp(model) }
     }
 
     pub(super) fn answer(self, answer: Answer) -> Result<Reply, Error> {
-        let translation = self.call.translated();
-        let include_usage = translation.is_some_and(|translation| translation.include_usage);
-        let unused = translation.and_then(|translation| not_used(&translation.ignored));
-        let reply = match answer {
+        match answer {
             // Nothing of it is ours: what a backend of the dialect ignores it does not tell.
             Answer::Relayed(relayed) => {
                 let failed = |failure: &_, out: &mut _| chunks::write_error(failure, openai_error, out);
-                return Ok(stream::relayed(EVENT_STREAM, relayed, failed));
+                Ok(stream::relayed(EVENT_STREAM, relayed, failed))
             }
-            Answer::Whole(reply) => Reply::json(&self.whole(&reply))?.warning(self.fewer(&reply)),
-            Answer::Pieces(held) if self.call.route == OpenaiRoute::Completions => {
-                let encoder = TextChunks::new(self.stamp, include_usage, openai_error);
-                Reply::stream(translated(EVENT_STREAM, held, encoder))
-            }
-            Answer::Pieces(held) => {
-                let encoder = ChatChunks::new(self.stamp, include_usage, openai_error);
-                Reply::stream(translated(EVENT_STREAM, held, encoder))
-            }
-            Answer::Embedded(embedded) => {
-                let encoding = translation.map(|translation| translation.encoding).unwrap_or_default();
-                Reply::json(&Vectors::of(&embedded, &self.stamp.model, encoding))?
-            }
-        };
-        Ok(reply.warning(unused))
-    }
-
-    fn whole(&self, reply: &ChatReply) -> serde_json::Value {
-        if self.call.route == OpenaiRoute::Completions {
-            text_completion(reply, &self.stamp)
-        } else {
-            chat_completion(reply, &self.stamp)
+            Answer::Whole(reply) => self.whole(&reply),
+            Answer::Pieces(held) => Ok(self.pieces(held)),
+            Answer::Embedded(embedded) => self.embedded(&embedded),
         }
     }
 
-    /// A backend that knows one reply only gives one.
+    /// All of a reply.
+    pub(super) fn whole(&self, reply: &ChatReply) -> Result<Reply, Error> {
+        let written = match self.call.route {
+            OpenaiRoute::Completions => text_completion(reply, &self.stamp),
+            OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &self.stamp),
+        };
+        Ok(Reply::json(&written)?.warning(self.fewer(reply)).warning(self.unused()))
+    }
+
+    /// A reply while it arrives.
+    pub(super) fn pieces(self, events: impl EventSource) -> Reply {
+        let unused = self.unused();
+        let include_usage = self.call.translated().is_some_and(|translated| translated.include_usage);
+        let bytes = if self.call.route == OpenaiRoute::Completions {
+            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error))
+        } else {
+            translated(EVENT_STREAM, events, ChatChunks::new(self.stamp, include_usage, openai_error))
+        };
+        Reply::stream(bytes).warning(unused)
+    }
+
+    fn embedded(&self, embedded: &Embedded) -> Result<Reply, Error> {
+        let encoding = self.call.translated().map(|translated| translated.encoding).unwrap_or_default();
+        Ok(Reply::json(&Vectors::of(embedded, &self.stamp.model, encoding))?.warning(self.unused()))
+    }
+
+    fn unused(&self) -> Option<String> {
+        self.call.translated().and_then(|translated| not_used(&translated.ignored))
+    }
+
+    /// Who knows one reply only gives one.
     fn fewer(&self, reply: &ChatReply) -> Option<String> {
         let Asked::Chat(call) = &self.call.translated()?.asked else { return None };
         let given = reply.choices.len();

@@ -55,6 +55,14 @@ impl ClientCall {
         })
     }
 
+    /// The same for who speaks no dialect at all.
+    ///
+    /// # Errors
+    /// 400 for a request that is none.
+    pub(super) fn translate(&self) -> Result<&Translated, Error> {
+        self.translation().as_ref().map_err(|error| Error::from(error.clone()))
+    }
+
     /// What was translated; `None` while a backend of this dialect has had its bytes only.
     pub(super) fn translated(&self) -> Option<&Translated> {
         self.read.get().and_then(|read| read.as_ref().ok())

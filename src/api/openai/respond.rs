@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{
     answer::{not_used, stamp},
+    by_chain,
     call::aside,
-    chain, of_model,
+    of_model,
 };
 use crate::{
     api::{
@@ -15,7 +16,7 @@ use crate::{
         failure::{self, openai_error},
         reply::EVENT_STREAM,
         scope::{Scope, Wanted, wanted},
-        stream::translated,
+        stream::{EventSource, translated},
     },
     dialect::openai_front::{
         self, ResponseRequest,
@@ -31,11 +32,11 @@ use crate::{
 ///
 /// # Errors
 /// 400 for a request that is none, or wants something stored; 404 for an unknown model; the failure of the call; 503.
-pub async fn respond(api: &Api, scope: &Scope, body: Bytes, _request_id: &RequestId) -> Result<Reply, Error> {
+pub async fn respond(api: &Api, scope: &Scope, body: Bytes, request_id: &RequestId) -> Result<Reply, Error> {
     let request = aside(body.len(), || openai_front::read_response(&openai_front::decode(&body)?))?;
     drop(body);
     match wanted(api, scope, &request.model, Capability::Chat).await.map_err(of_model)? {
-        Wanted::Chain(id) => chain(&id),
+        Wanted::Chain(id) => by_chain::respond(api, scope, &id, request, request_id).await,
         Wanted::Model(models) => by_model(api, &models, request).await,
     }
 }
@@ -57,6 +58,12 @@ async fn by_model(api: &Api, models: &ModelRoute, request: ResponseRequest) -> R
     Ok(reply.served_by(Some(served)).warning(not_used(&ignored)))
 }
 
-fn whole(reply: &ChatReply, frame: &Frame) -> Result<Reply, Error> {
+/// All of a reply.
+pub(super) fn whole(reply: &ChatReply, frame: &Frame) -> Result<Reply, Error> {
     Reply::json(&response(reply, frame))
+}
+
+/// A reply while it arrives.
+pub(super) fn pieces(events: impl EventSource, frame: Frame) -> Reply {
+    Reply::stream(translated(EVENT_STREAM, events, ResponseEvents::new(frame, openai_error)))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, Turn, Visit};
+use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, StreamWish, Turn, Visit};
 use crate::{
     domain::{
         chat::{ChatCall, ChatTurn, Part, Sampling},
@@ -13,6 +13,7 @@ use crate::{
         value::Value,
     },
     engine::{
+        answer_stream::StreamedText,
         command, completion,
         hook::HookInvocation,
         program::{Program, Step, Work},
@@ -90,11 +91,12 @@ impl Machine {
             let failure = Failure::new(FailureClass::Timeout, format!("the attempt took longer than {whole:?}"));
             return Next::Settle(Settled::at_once(Err(failure)));
         }
+        let streamed = self.streamed(program, visit.place);
         let begun = self.begin(Asking { program, step, visit, counted, now: turn.now });
         let extent = || visit.input.extent();
         let (effect, conversation, sent) = match begun {
             Ok(Begun::Asks { call, route, conversation, sent }) => {
-                (Effect::AskModel { step: id, call, route, timeout }, conversation, sent)
+                (Effect::AskModel { step: id, call, route, timeout, streamed }, conversation, sent)
             }
             Ok(Begun::Embeds { text, route, sent }) => (Effect::Embed { step: id, text, route, timeout }, None, sent),
             Ok(Begun::Calls(hook)) => (Effect::CallHook { step: id, hook, timeout }, None, None),
@@ -123,9 +125,20 @@ impl Machine {
         };
         turn.effects.push(effect);
         if let Some(visit) = &mut self.visit {
-            (visit.conversation, visit.sent) = (conversation, sent);
+            (visit.conversation, visit.sent, visit.streamed) = (conversation, sent, streamed.is_some());
         }
         Next::Wait
+    }
+
+    /// Whether and how the reply to a step is told while it arrives.
+    fn streamed(&self, program: &Program, place: usize) -> Option<StreamedText> {
+        let streamed = program.streamed.get(place).copied().flatten()?;
+        let is_wished = match self.wish {
+            StreamWish::Nothing => false,
+            StreamWish::Text => true,
+            StreamWish::Response => streamed.in_response,
+        };
+        is_wished.then_some(streamed.text)
     }
 
     fn begin(&self, asking: Asking<'_>) -> Result<Begun, Failure> {

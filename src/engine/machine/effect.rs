@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::{
     domain::{
-        chat::ChatCall,
+        chat::{ChatCall, Finish},
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
         message::{Completion, Served},
@@ -14,7 +14,7 @@ use crate::{
         time::Timestamp,
         value::Value,
     },
-    engine::{hook::HookInvocation, state::StateUnit},
+    engine::{answer_stream::StreamedText, hook::HookInvocation, state::StateUnit},
 };
 
 /// One effect of a run that is answered; the event that answers it names it.
@@ -59,6 +59,9 @@ pub enum Effect {
         route: ModelRoute,
         /// Longest time, queueing included.
         timeout: Duration,
+        /// Set where the reply may be told while it arrives, and how its text is made of it. Once any of it was told,
+        /// a failure is [`Event::BrokeOff`].
+        streamed: Option<StreamedText>,
     },
     /// Embed a text; answered by [`Event::Embedded`] or [`Event::Failed`].
     Embed {
@@ -173,6 +176,17 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
+    /// A reply whose beginning was told could not be finished: nothing takes that back, so the run is over.
+    BrokeOff {
+        /// The attempt.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+        /// Who was asked.
+        served: Option<Served>,
+        /// How long it took.
+        elapsed: Duration,
+    },
 }
 
 impl Event {
@@ -184,7 +198,8 @@ impl Event {
             | Self::HookReplied { step, .. }
             | Self::Counted { step, .. }
             | Self::Waited { step }
-            | Self::Failed { step, .. } => *step,
+            | Self::Failed { step, .. }
+            | Self::BrokeOff { step, .. } => *step,
         }
     }
 }
@@ -213,6 +228,20 @@ pub struct RunOutcome {
     pub warnings: Vec<String>,
     /// Who served the last call of the run, if there was one.
     pub served: Option<Served>,
+    /// Why the reply ended whose text is the output, where the chain passes that on as it is.
+    pub finish: Option<Finish>,
+}
+
+/// What of a run's output somebody wants to be told while it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamWish {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its text, whatever it is the text of.
+    Text,
+    /// The text of a response of OpenAI's chat API; of other output nothing.
+    Response,
 }
 
 /// Why a run failed.

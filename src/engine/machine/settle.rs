@@ -57,7 +57,9 @@ pub(super) fn settle(
             };
             Settled::after(result, elapsed, None)
         }
-        Event::Failed { failure, served, elapsed, .. } => Settled::after(Err(failure), elapsed, served),
+        Event::Failed { failure, served, elapsed, .. } | Event::BrokeOff { failure, served, elapsed, .. } => {
+            Settled::after(Err(failure), elapsed, served)
+        }
         Event::Counted { .. } | Event::Waited { .. } => Settled::at_once(Err(unasked())),
     }
 }

@@ -27,7 +27,7 @@ impl RunState {
         self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
         for effect in effects {
             match effect {
-                Effect::AskModel { step, call, route, timeout } => {
+                Effect::AskModel { step, call, route, timeout, streamed: _ } => {
                     let dispatcher = self.deps.dispatcher.clone();
                     let route = self.narrowed(route);
                     self.spawn(step, timeout, async move {
