@@ -15,6 +15,7 @@ pub mod gemini;
 pub mod head;
 pub mod json;
 pub mod loose;
+pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;

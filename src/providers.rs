@@ -6,6 +6,7 @@
 mod catalog;
 mod error;
 mod gemini;
+mod model_cache;
 mod ollama;
 mod openai;
 mod relay;

@@ -67,9 +67,16 @@ impl ReplyStream {
         while self.ready.is_empty() {
             let Some(source) = &mut self.source else { return };
             let mut events = Vec::new();
+            if source.decoder.is_complete() {
+                source.pieces.expect_end();
+            }
             let outcome = match source.pieces.next().await {
                 Ok(Some(piece)) => source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true),
                 Ok(None) => source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false),
+                // Whoever has the end mark misses nothing.
+                Err(_) if source.decoder.is_complete() => {
+                    source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false)
+                }
                 Err(error) => Err(error),
             };
             self.ready.extend(events);

@@ -43,6 +43,8 @@ mod live_steps;
 mod model_sync;
 mod models;
 mod ollama_front;
+mod openai_dialect;
+mod openai_front;
 mod paging;
 mod openapi;
 mod parsing;

@@ -54,6 +54,14 @@ pub(super) const fn finish_reason(finish: Option<Finish>, calls_tools: bool) -> 
     }
 }
 
+/// The same of a text completion, in which no tools are called.
+pub(super) const fn text_finish_reason(finish: Option<Finish>) -> &'static str {
+    match finish {
+        Some(Finish::ToolCalls) => "stop",
+        finish => finish_reason(finish, false),
+    }
+}
+
 /// The id of a call: the backend's own, else one that no other call has.
 pub(super) fn call_id(own: &str, stamp: &Stamp, choice: u32, index: u32) -> String {
     if own.is_empty() { format!("call_{}{choice:02x}{index:03x}", stamp.id) } else { own.to_owned() }
@@ -113,7 +121,7 @@ fn tool_call(call: &ToolCall, stamp: &Stamp, choice: u32, index: u32) -> Json {
 /// The answer of `POST /v1/completions`.
 pub fn text_completion(reply: &ChatReply, stamp: &Stamp) -> Json {
     let choices = (0u32..).zip(&reply.choices).map(|(choice, said)| {
-        let finish = finish_reason(said.finish, false);
+        let finish = text_finish_reason(said.finish);
         json!({"index": choice, "text": said.text, "logprobs": null, "finish_reason": finish})
     });
     json!({

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Stamp,
     chunks::{ErrorWords, write_error},
-    reply::{UsageBody, finish_reason},
+    reply::{UsageBody, text_finish_reason},
     sse,
 };
 use crate::{
@@ -70,7 +70,7 @@ impl TextChunks {
 
     fn finish(&mut self, index: u32, finish: Option<Finish>, out: &mut Vec<u8>) {
         if self.choices.insert(index, true) != Some(true) {
-            let finish_reason = Some(finish_reason(finish, false));
+            let finish_reason = Some(text_finish_reason(finish));
             self.write(&[Choice { index, text: "", logprobs: None, finish_reason }], None, out);
         }
     }

@@ -133,17 +133,5 @@ impl RelayStream {
 
 /// A failure that came instead of the reply, as if it had come with a status.
 fn reported(told: &Told) -> ProviderError {
-    let said = parse_error(&told.body);
-    let number = serde_json::from_slice::<serde_json::Value>(&told.body).ok();
-    let number = number.as_ref().and_then(|body| body.pointer("/error/code").or_else(|| body.get("code")));
-    let status = number.and_then(serde_json::Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    let says = |word: &str| said.codes.iter().any(|code| code == word);
-    let status = match status.filter(|status| (400..600).contains(status)) {
-        Some(status) => status,
-        None if says("invalid_request_error") => 400,
-        None if says("rate_limit_exceeded") || says("rate_limit_error") => 429,
-        // Nothing says that the call is at fault, and nothing of it was answered: another backend may take it.
-        None => 503,
-    };
-    ProviderError::from_status(status, said.retry_after, &told.body)
+    ProviderError::reported(parse_error(&told.body))
 }
