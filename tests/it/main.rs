@@ -47,6 +47,7 @@ mod openai_backend;
 mod openai_dialect;
 mod openai_front;
 mod paging;
+mod openapi;
 mod parsing;
 mod pools;
 mod providers;
