@@ -107,7 +107,9 @@ pub(super) async fn find(api: &Api, scope: &Scope, name: &str) -> Result<Callabl
         Wanted::Chain(id) => {
             return match api.store.chain_version(&id, None).await {
                 Ok(version) => Ok(of_chain(&id, version.created_at, version.created_at)),
-                Err(StoreError::NotFound(message)) => Err(Error::new(ErrorCode::ModelNotFound, message)),
+                Err(StoreError::NotFound(_)) => {
+                    Err(Error::new(ErrorCode::ModelNotFound, format!("model '{name}' not found")))
+                }
                 Err(error) => Err(error.into()),
             };
         }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod chain;
 mod model_lists;
 mod route;
 
@@ -22,10 +23,7 @@ use super::{
     Api, Reply,
     scope::{Scope, Wanted, wanted},
 };
-use crate::{
-    domain::ids::{ChainId, RequestId},
-    error::{Error, ErrorCode},
-};
+use crate::{domain::ids::RequestId, error::Error};
 
 /// Answers a request on one of the routes that ask a model. Dropping the future aborts the call.
 ///
@@ -37,12 +35,12 @@ pub async fn ask(
     route: OllamaRoute,
     scope: &Scope,
     body: Bytes,
-    _request_id: &RequestId,
+    request_id: &RequestId,
 ) -> Result<Reply, Error> {
     let clock = Clock::start();
     let call = ClientCall::new(route, body)?;
     match wanted(api, scope, &call.model, route.capability()).await? {
-        Wanted::Chain(id) => chain(api, &id, &call),
+        Wanted::Chain(id) => chain::ask(api, &id, call, scope, (request_id, clock)).await,
         Wanted::Model(models) => {
             let (outcome, served) = call.send(api, scope, &models).await?;
             let waited = Writer::waited(served.as_ref());
@@ -50,8 +48,4 @@ pub async fn ask(
             Ok(reply.served_by(served))
         }
     }
-}
-
-fn chain(_api: &Api, id: &ChainId, _call: &ClientCall) -> Result<Reply, Error> {
-    Err(Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{id}' not found")))
 }

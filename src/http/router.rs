@@ -5,7 +5,7 @@ use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
-    api::{self, Api, Reply, ollama::OllamaRoute},
+    api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute},
     error::Error,
 };
 
@@ -19,6 +19,9 @@ pub(super) enum Route {
     State,
     Supported,
     Alerts,
+    Openapi,
+    DocsPage,
+    DocsFile,
     BackendCreate,
     BackendList,
     BackendGet,
@@ -75,6 +78,10 @@ pub(super) enum Route {
     Execute,
     Embed,
     Tasks,
+    OpenaiAsk(OpenaiRoute),
+    OpenaiResponses,
+    OpenaiModels,
+    OpenaiModel,
     OllamaHome,
     OllamaAsk(OllamaRoute),
     OllamaTags,
@@ -102,6 +109,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["state"] => const { &[(Method::GET, State)] },
         ["supported"] => const { &[(Method::GET, Supported)] },
         ["alerts"] => const { &[(Method::GET, Alerts)] },
+        ["openapi.json"] => const { &[(Method::GET, Openapi)] },
+        ["docs"] => const { &[(Method::GET, DocsPage)] },
+        ["docs", _file] => const { &[(Method::GET, DocsFile)] },
 
         ["backends"] => const { &[(Method::GET, BackendList), (Method::POST, BackendCreate)] },
         ["backends", _id] => {
@@ -172,6 +182,14 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["embed"] => const { &[(Method::POST, Embed)] },
         ["tasks"] => const { &[(Method::POST, Tasks)] },
 
+        ["v1", "chat", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Chat))] },
+        ["v1", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Completions))] },
+        ["v1", "embeddings"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Embeddings))] },
+        ["v1", "responses"] => const { &[(Method::POST, OpenaiResponses)] },
+        ["v1", "models"] => const { &[(Method::GET, OpenaiModels)] },
+        // A name may hold slashes, which clients send as they are or encoded.
+        ["v1", "models", _name, ..] => const { &[(Method::GET, OpenaiModel)] },
+
         ["api", "chat"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Chat))] },
         ["api", "generate"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Generate))] },
         ["api", "embed"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Embed))] },
@@ -201,6 +219,9 @@ where
         Version => api::service::version(api),
         DefaultModel => api::service::default_model(api),
         Alerts => api::service::alerts(api),
+        Openapi => api::openapi::openapi(),
+        DocsPage => Ok(api::docs_page::page()),
+        DocsFile => api::docs_page::file(request.segment(1)),
         State => api::backends::state(api),
         Supported => api::hooks::supported(api).await,
 
@@ -314,6 +335,19 @@ where
             let document = request.document().await?;
             api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
         }
+
+        OpenaiAsk(asked) => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::ask(api, asked, &scope, body, &request.id).await
+        }
+        OpenaiResponses => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::respond(api, &scope, body, &request.id).await
+        }
+        OpenaiModels => api::openai::models(api, &request.scope()?).await,
+        OpenaiModel => api::openai::model(api, &request.scope()?, &request.path[2..].join("/")).await,
 
         OllamaHome => Ok(api::ollama::home()),
         OllamaAsk(asked) => {

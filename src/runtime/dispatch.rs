@@ -8,6 +8,8 @@ mod call;
 pub mod exchange;
 mod plan;
 mod prefix;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,

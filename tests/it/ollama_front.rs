@@ -1,6 +1,7 @@
 //! Ollama's API in front of every kind of backend (`docs/api.md`, Ollama's API).
 
 mod calls;
+mod chains;
 mod errors;
 mod model_lists;
 

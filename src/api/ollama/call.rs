@@ -1,6 +1,6 @@
 //! One call of a client: read as far as its backend needs it, sent, and told from calls that ask nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use crate::{
         ollama_front::{self, ReadError, Wish},
     },
     domain::{
+        chat::ChatCall,
         failure::{FailureClass, RefusalReason},
         message::Served,
         provider::ProviderKind,
@@ -59,6 +60,12 @@ pub(super) enum Outcome {
     },
 }
 
+/// What it asks of a chain.
+pub(super) enum ForChain {
+    Ask(Arc<ChatCall>),
+    Load { unloads: bool },
+}
+
 impl ClientCall {
     /// Reads the head of a request.
     ///
@@ -80,6 +87,19 @@ impl ClientCall {
     /// What it asks of a backend that does not speak Ollama's API.
     fn asked(&self) -> Result<Asked, Unasked> {
         self.read.get_or_init(|| self.translated()).clone()
+    }
+
+    /// The same of a stored chain.
+    ///
+    /// # Errors
+    /// 400 for a request that is none, and for what no chain can do.
+    pub(super) fn for_chain(&self) -> Result<ForChain, Error> {
+        match self.asked() {
+            Ok(Asked::Chat(call)) => Ok(ForChain::Ask(call)),
+            Ok(Asked::Embed(_)) => Err(Error::invalid("a chain has no vectors")),
+            Err(Unasked::Loads { unloads }) => Ok(ForChain::Load { unloads }),
+            Err(Unasked::Wrong(message) | Unasked::OllamaOnly(message)) => Err(Error::invalid(message)),
+        }
     }
 
     fn translated(&self) -> Result<Asked, Unasked> {

@@ -105,6 +105,9 @@ impl Plan {
 
     /// Candidates in the order in which they should be tried.
     fn ranked(&self, candidates: Vec<Candidate>, choice: Choice) -> Vec<Candidate> {
+        if candidates.len() < 2 {
+            return candidates;
+        }
         let load = |candidate: &Candidate| {
             let counts = candidate.backend.slots.counts();
             Load {
