@@ -1,26 +1,35 @@
 //! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
 //!
 //! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands;
-//! `openai_request` and `openai_events` are what clients of OpenAI's API send and read. `openai`, `vllm`, `ollama` and
-//! `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
+//! `head` finds in a request just what routing must know, so that its bytes can be sent on as they are, and
+//! `stream_watch` in the stream that comes back;
+//! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
+//! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
-//! into lines.
+//! into lines, `sse` into server-sent events.
 
+mod call_id;
 mod constraint;
 pub mod document;
 pub mod error_body;
 pub mod gemini;
+pub mod head;
 pub mod json;
 pub mod loose;
+pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
+pub mod ollama_front;
 pub mod openai;
-pub mod openai_events;
-pub mod openai_request;
+pub mod openai_front;
 pub mod reply;
 pub mod source;
+pub mod sse;
 pub mod stream;
+pub mod stream_watch;
 pub mod tokenizer;
+mod tool_arguments;
+pub mod unsayable;
 pub mod vllm;
 pub mod yaml;
 

@@ -6,8 +6,10 @@
 mod catalog;
 mod error;
 mod gemini;
+mod model_cache;
 mod ollama;
 mod openai;
+mod relay;
 mod stream;
 mod tokenizer;
 mod transport;
@@ -19,6 +21,7 @@ pub(crate) use self::transport::{retry_after, root_cause};
 pub use self::{
     catalog::connect,
     error::{ProviderError, ProviderErrorKind},
+    relay::{Original, RelayRoute, RelayStream, Relayed, RelayedBody},
     stream::ReplyStream,
     tokenizer::TokenizerService,
     transport::{Target, Transport, TransportConfig},
@@ -53,6 +56,17 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Asks a model for the vectors of texts.
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError>;
+
+    /// Sends a client's own bytes, whose dialect is the backend's. `None` where the backend has no such route: the call may
+    /// then be made in the backend's own way.
+    async fn relay(
+        &self,
+        _model: &str,
+        _original: &Original,
+        _wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        Ok(None)
+    }
 
     /// How many tokens the texts are to a model, in all; `None` where the backend cannot count.
     async fn count_tokens(&self, _model: &str, _texts: &[String]) -> Result<Option<u64>, ProviderError> {

@@ -1,14 +1,27 @@
-//! The `loadtest` binary: simulated backends by hand.
+//! The `loadtest` binary: simulated backends by hand, and what a server costs.
 //!
-//! `loadtest sim --kind ollama --model qwen3:4b` serves one in the foreground until Ctrl-C.
+//! - `loadtest sim --kind ollama --model qwen3:4b` serves a backend in the foreground until Ctrl-C.
+//! - `loadtest floor --to http://127.0.0.1:8000` serves a proxy that does nothing but forward.
+//! - `loadtest cost --server target/ci/penstock` compares the CPU time of a request through the server with that through
+//!   such a proxy.
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loadtest::sim::{Flavour, Routes, Rule, SimBackend};
+use loadtest::{
+    cost::{self, CostPlan},
+    floor::Floor,
+    rules,
+    sim::{Flavour, Routes, Rule, SimBackend},
+};
+
+/// That of the server, so that what is compared differs in nothing else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Simulated LLM backends.
 #[derive(Parser)]
@@ -22,6 +35,42 @@ struct Cli {
 enum Command {
     /// Serve a simulated backend until Ctrl-C.
     Sim(SimArgs),
+    /// Serve a proxy that forwards everything as it is.
+    Floor(FloorArgs),
+    /// Measure the CPU time of a request through a server and through such a proxy.
+    Cost(CostArgs),
+}
+
+#[derive(Args)]
+struct FloorArgs {
+    /// Base URL of the server behind it.
+    #[arg(long, value_name = "URL")]
+    to: String,
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+#[derive(Args)]
+struct CostArgs {
+    /// The server's binary, built like this one.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Bytes of a prompt; may be repeated.
+    #[arg(long = "size", value_name = "N", default_values_t = [1 << 10, 100 << 10, 256 << 10])]
+    sizes: Vec<usize>,
+    /// Requests of one turn.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    requests: usize,
+    /// Turns of each server and size, the one that warms up not counted.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    rounds: usize,
+    /// Requests at a time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    at_once: usize,
+    /// Have the answers streamed.
+    #[arg(long)]
+    stream: bool,
 }
 
 #[derive(Args)]
@@ -47,6 +96,9 @@ struct SimArgs {
     /// What the models say, instead of repeating the prompt.
     #[arg(long, value_name = "TEXT")]
     reply: Option<String>,
+    /// A file of rules, which come before the options above (`loadtest::rules`).
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// A key every call must bring (not for Ollama).
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -63,13 +115,36 @@ enum Kind {
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
+    // No call here is encrypted, but a client cannot be made without.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(io::Error::other("a TLS provider is installed already"));
+    }
     match Cli::parse().command {
         Command::Sim(args) => serve(args).await,
+        Command::Floor(args) => {
+            let floor = Floor::open(&args.to, args.port).await?;
+            writeln!(io::stdout(), "listening {}", floor.url()?)?;
+            floor.serve().await
+        }
+        Command::Cost(args) => measure(args).await,
     }
+}
+
+async fn measure(args: CostArgs) -> io::Result<()> {
+    let CostArgs { server, sizes, requests, rounds, at_once, stream } = args;
+    let plan = CostPlan { server, sizes, requests, rounds, at_once: at_once.max(1), stream };
+    let costs = cost::measure(&plan).await?;
+    writeln!(io::stdout(), "{:>12} {:>12} {:>12} {:>7}", "prompt bytes", "floor us", "server us", "ratio")?;
+    for cost in costs {
+        let (size, floor, server, ratio) = (cost.size, cost.floor, cost.server, cost.ratio);
+        writeln!(io::stdout(), "{size:>12} {floor:>12.1} {server:>12.1} {ratio:>7.2}")?;
+    }
+    Ok(())
 }
 
 async fn serve(args: SimArgs) -> io::Result<()> {
     let rule = rule(&args);
+    let scripted = args.script.as_deref().map(rules::read).transpose()?.unwrap_or_default();
     let builder = match args.kind {
         Kind::Ollama => SimBackend::ollama(),
         Kind::Openai => SimBackend::openai(),
@@ -81,7 +156,9 @@ async fn serve(args: SimArgs) -> io::Result<()> {
     let builder = args.models.into_iter().fold(builder, |builder, model| builder.model(model));
     let builder = args.api_key.into_iter().fold(builder, |builder, key| builder.api_key(key));
     let sim = builder.start().await?;
-    sim.script(rule);
+    scripted.into_iter().chain([rule]).for_each(|rule| {
+        sim.script(rule);
+    });
     writeln!(io::stdout(), "listening {}", sim.url())?;
     tokio::signal::ctrl_c().await
 }

@@ -1,7 +1,8 @@
 //! Errors of the layers below as errors of a request: one mapping each.
 
 use crate::{
-    domain::failure::{Failure, FailureClass, RefusalReason},
+    dialect::openai_front::ReadError,
+    domain::failure::{Failure, FailureClass, RefusalReason, ToldFault},
     error::{Error, ErrorCode},
     runtime::{SendError, dispatch::DispatchError, runs::StartError},
     stores::catalog::StoreError,
@@ -67,7 +68,12 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Internal => ErrorCode::Internal,
     };
     let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
-    Error::new(code, message).retry_after(seconds)
+    let told =
+        |pick: fn(&ToldFault) -> &String| failure.told.as_deref().map(pick).filter(|text| !text.is_empty()).cloned();
+    Error::new(code, message)
+        .retry_after(seconds)
+        .with_param(told(|told| &told.param))
+        .with_upstream_code(told(|told| &told.code))
 }
 
 impl From<DispatchError> for Error {
@@ -96,4 +102,15 @@ impl From<SendError> for Error {
 /// The error of a request whose run's actor failed.
 pub(super) fn crashed() -> Error {
     Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
+}
+
+/// What a failure is to a client of OpenAI's API that reads a stream.
+pub(super) fn openai_error(failure: &Failure) -> serde_json::Value {
+    of_failure(failure).openai_object()
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        Self::invalid(error.message).with_param(error.param)
+    }
 }

@@ -6,7 +6,12 @@ use std::{fmt, pin::Pin};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
-use crate::{dialect::stream::ReplyEncoder, runtime::dispatch::exchange::HeldReply};
+use super::reply::{EVENT_STREAM, Reply, ReplyBody};
+use crate::{
+    dialect::stream::ReplyEncoder,
+    domain::{chat::ReplyEvent, failure::Failure},
+    runtime::dispatch::exchange::{HeldRelay, HeldReply, RelayedReply},
+};
 
 /// The media type of newline-delimited JSON.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -26,10 +31,29 @@ impl fmt::Debug for ByteStream {
     }
 }
 
+/// A reply that arrives event by event, whoever makes it. Dropping it ends the making.
+pub(super) trait EventSource: Send + 'static {
+    /// The next event; `None` at the clean end. After a failure there is nothing more.
+    fn next(&mut self) -> impl Future<Output = Option<Result<ReplyEvent, Failure>>> + Send;
+
+    /// The next event if it is there already.
+    fn next_ready(&mut self) -> Option<ReplyEvent>;
+}
+
+impl EventSource for HeldReply {
+    fn next(&mut self) -> impl Future<Output = Option<Result<ReplyEvent, Failure>>> + Send {
+        Self::next(self)
+    }
+
+    fn next_ready(&mut self) -> Option<ReplyEvent> {
+        Self::next_ready(self)
+    }
+}
+
 /// A reply of another dialect, translated event by event.
 pub(super) fn translated(
     content_type: &'static str,
-    reply: HeldReply,
+    reply: impl EventSource,
     encoder: impl ReplyEncoder + 'static,
 ) -> ByteStream {
     let begun = Some(Translation { reply, encoder });
@@ -42,12 +66,55 @@ pub(super) fn translated(
     ByteStream { content_type, pieces: Box::pin(pieces) }
 }
 
-struct Translation<E> {
-    reply: HeldReply,
+/// The answer of a backend that speaks the client's dialect, as it is. `failed` writes how a stream of this dialect and
+/// `content_type` ends that broke off; a whole answer has its own type.
+pub(super) fn relayed(
+    content_type: &'static str,
+    reply: RelayedReply,
+    failed: impl FnOnce(&Failure, &mut Vec<u8>) + Send + 'static,
+) -> Reply {
+    match reply {
+        RelayedReply::Whole(body) => Reply { body: ReplyBody::Relayed(body), ..Reply::empty() },
+        RelayedReply::Stream(relay) => {
+            let begun = Some(Relay { relay, failed, is_within_event: false });
+            let pieces = stream::unfold(begun, move |relay| async move { relay?.next(content_type).await });
+            Reply::stream(ByteStream { content_type, pieces: Box::pin(pieces) })
+        }
+    }
+}
+
+struct Relay<F> {
+    relay: HeldRelay,
+    failed: F,
+    /// Whether the last lines have not ended with the blank one that ends an event.
+    is_within_event: bool,
+}
+
+impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
+    async fn next(mut self, content_type: &'static str) -> Option<(Bytes, Option<Self>)> {
+        match self.relay.next().await? {
+            Ok(lines) => {
+                self.is_within_event = !lines.ends_with(b"\n\n") && !lines.ends_with(b"\n\r\n");
+                Some((lines, Some(self)))
+            }
+            Err(failure) => {
+                let mut out = Vec::new();
+                if self.is_within_event && content_type == EVENT_STREAM {
+                    out.push(b'\n');
+                }
+                (self.failed)(&failure, &mut out);
+                Some((Bytes::from(out), None))
+            }
+        }
+    }
+}
+
+struct Translation<S, E> {
+    reply: S,
     encoder: E,
 }
 
-impl<E: ReplyEncoder> Translation<E> {
+impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
     /// Writes what there is, at least something; false at the end.
     async fn write_next(&mut self, out: &mut Vec<u8>) -> bool {
         while out.is_empty() {

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply,
     diagnostics::{self, Sent},
+    openapi::ChainSchema,
     run,
+    scope::Scope,
 };
 use crate::{
     dialect::document::{Document, DocumentError},
@@ -21,19 +24,26 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TasksInput {
+    /// What the chain begins with, of the type that `inputType` names.
+    #[schema(value_type = serde_json::Value)]
     input: Json,
+    /// May be left out for a text.
+    #[schema(value_type = Option<DataType>)]
     input_type: Option<String>,
+    #[schema(value_type = ChainSchema, required)]
     chain: Option<Chain>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TasksReply<'a> {
+pub(super) struct TasksReply<'a> {
+    #[schema(value_type = serde_json::Value)]
     output: &'a Value,
     output_type: DataType,
+    #[schema(value_type = Vec<StateUnit>)]
     state: &'a [StateUnit],
 }
 
@@ -46,6 +56,7 @@ pub async fn run(
     api: &Api,
     document: Result<Document, DocumentError>,
     request_id: &RequestId,
+    scope: Scope,
     is_live: bool,
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
@@ -58,8 +69,8 @@ pub async fn run(
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
     let reply = match is_live {
-        true => run::live(api, program, value, request_id, now, answer).await,
-        false => answer(run::to_its_end(api, program, value, request_id, now).await?),
+        true => run::live(api, program, value, request_id, now, scope, answer).await,
+        false => answer(run::to_its_end(api, program, value, request_id, now, scope).await?),
     };
     reply.map(|reply| reply.warning(ignored))
 }
@@ -74,7 +85,7 @@ fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<
 }
 
 fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
-    let RunOutcome { result, state, warnings, served } = outcome;
+    let RunOutcome { result, state, warnings, served, .. } = outcome;
     match result {
         Ok(output) => {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };

@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::json;
+use super::json as decoding;
 
 /// An error body, as far as classes are decided by it. All fields are empty when the bytes are none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ErrorBody {
     /// The server's words; may hold anything, shorten before showing.
     pub message: String,
+    /// The server's own word for it, where it has one: OpenAI's `code`, Gemini's `status`.
+    pub code: String,
+    /// The status it says it is, where the code is a number.
+    pub status: Option<u16>,
     /// The words a class can be decided by: `code` and `type` of OpenAI and its relatives, `status` and the `reason` of
     /// each detail of Gemini.
     pub codes: Vec<String>,
@@ -24,20 +28,24 @@ pub struct ErrorBody {
     pub is_protocol: bool,
 }
 
-/// Reads an error body.
+/// Reads an error body, or an error inside a stream.
 pub fn parse_error(body: &[u8]) -> ErrorBody {
-    let Ok(value) = json::decode::<Value>(body) else { return ErrorBody::default() };
+    let Ok(value) = decoding::decode::<Value>(body) else { return ErrorBody::default() };
     // A refused stream of Gemini comes as an array of one.
     let value = value.get(0).unwrap_or(&value);
-    let own = value.get("error");
-    let error = own.or_else(|| value.get("detail")).unwrap_or(&Value::Null);
+    // Mistral's and older vLLM's errors stand by themselves.
+    let own = value.get("error").or_else(|| Some(value).filter(|value| value.get("object") == Some(&json!("error"))));
+    let error = own.or_else(|| value.get("detail")).unwrap_or(value);
     let text = |name: &str| error.get(name).and_then(Value::as_str);
     let details = error.get("details").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let reasons = details.iter().filter_map(|detail| detail.get("reason")?.as_str());
     let codes = ["code", "type", "status"].into_iter().filter_map(text).chain(reasons);
+    let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let message = error_words(error);
     ErrorBody {
+        code: text("code").or_else(|| text("status")).unwrap_or_default().to_owned(),
         codes: codes.map(str::to_owned).collect(),
+        status: status.filter(|status| (400..600).contains(status)),
         param: text("param").unwrap_or_default().to_owned(),
         retry_after: details.iter().find_map(|detail| protobuf_seconds(detail.get("retryDelay")?.as_str()?)),
         is_protocol: own.is_some() && !message.is_empty(),
@@ -45,9 +53,11 @@ pub fn parse_error(body: &[u8]) -> ErrorBody {
     }
 }
 
-/// The words of an error: its `message`, or itself.
+/// The words of an error: its `message`, that of the first of several, or itself.
 pub(super) fn error_words(error: &Value) -> String {
-    error.get("message").unwrap_or(error).as_str().unwrap_or_default().to_owned()
+    let error = error.get(0).unwrap_or(error);
+    let words = error.get("message").or_else(|| error.get("msg")).unwrap_or(error);
+    words.as_str().unwrap_or_default().to_owned()
 }
 
 /// A duration as Google's JSON writes it: `45.837906927s`.

@@ -1,6 +1,10 @@
 //! What is wrong with a successful answer that holds no reply: the same cases in every dialect.
 
-use super::json::JsonError;
+use super::{error_body::ErrorBody, json::JsonError};
+use crate::domain::{
+    chat::{ChatReply, Finish},
+    message::Completion,
+};
 
 /// A reply that is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,10 +24,26 @@ pub enum ReplyError {
     /// The server reported a failure inside a successful reply.
     #[error("{0}")]
     Reported(String),
+    /// The same with what tells which failure it is.
+    #[error("{}", .0.message)]
+    Explained(Box<ErrorBody>),
 }
 
 impl From<JsonError> for ReplyError {
     fn from(error: JsonError) -> Self {
         Self::Malformed(error.to_string())
+    }
+}
+
+/// A reply as chains need it: the text of its first choice.
+///
+/// # Errors
+/// No text, or a filtered answer.
+pub fn completion_of(reply: ChatReply) -> Result<Completion, ReplyError> {
+    let said = reply.choices.into_iter().next().ok_or(ReplyError::Empty)?;
+    match said.finish.unwrap_or_default() {
+        Finish::ContentFilter => Err(ReplyError::Filtered),
+        _ if said.text.is_empty() => Err(ReplyError::Empty),
+        finish => Ok(Completion { text: said.text, role: "assistant".to_owned(), finish, usage: reply.usage }),
     }
 }

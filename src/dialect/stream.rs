@@ -13,6 +13,11 @@ pub trait ReplyDecoder: Send {
     /// A piece that is no such stream, or a failure that the backend reports in it. The stream is over then.
     fn push(&mut self, piece: &[u8], events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError>;
 
+    /// Whether the stream's end mark has come: then its end is not waited for long, and a failure behind it is none.
+    fn is_complete(&self) -> bool {
+        false
+    }
+
     /// The bytes have ended; adds what was held back.
     ///
     /// # Errors

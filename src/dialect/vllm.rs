@@ -2,44 +2,24 @@
 //! chat (`docs/backends.md`, vLLM). Its token counts are those of [`tokenizer`](super::tokenizer).
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     constraint::RANGE,
-    openai::{self, Drawn, Forced, Server},
-    reply::ReplyError,
+    openai::{Drawn, Forced, Server, Streamed},
 };
 use crate::domain::{
-    chat::{ChatCall, ChatTurn},
-    message::{Completion, Constraint},
+    chat::{ChatCall, ChatTurn, Part},
+    message::Constraint,
 };
 
-/// The body of `POST /v1/chat/completions`.
-pub fn chat_body(model: &str, call: &ChatCall) -> Vec<u8> {
-    openai::body_with(model, call, forced(call))
-}
-
-/// Reads the answer of `POST /v1/chat/completions` and of `POST /v1/completions`.
-///
-/// # Errors
-/// No text, a filtered answer, or a body that is none.
-pub fn parse_answer(body: &[u8]) -> Result<Completion, ReplyError> {
-    // Nothing is wrapped for vLLM.
-    openai::parse_chat(body, None, Server::Openai)
-}
-
-/// Texts and patterns in vLLM's own words, which any vocabulary can be held to and which cost no quotes; JSON in
-/// OpenAI's, which all its versions know.
-fn forced(call: &ChatCall) -> Forced {
-    let structured = |value| Forced { structured_outputs: Some(value), ..Forced::default() };
-    match &call.constraint {
-        None => Forced::default(),
-        Some(Constraint::OneOf(texts)) => structured(json!({ "choice": texts })),
-        Some(Constraint::Range) => structured(json!({ "regex": RANGE })),
-        Some(Constraint::Integer | Constraint::Number | Constraint::Json | Constraint::Schema(_)) => {
-            // Any root will do, as for llama.cpp.
-            openai::forced(call.constraint.as_ref(), Server::LlamaCpp)
-        }
+/// Texts and patterns in vLLM's own words, which any vocabulary can be held to and which cost no quotes. `None` for JSON,
+/// which is asked for in OpenAI's words: all its versions know them.
+pub(super) fn structured_outputs(constraint: &Constraint) -> Option<Value> {
+    match constraint {
+        Constraint::OneOf(texts) => Some(json!({ "choice": texts })),
+        Constraint::Range => Some(json!({ "regex": RANGE })),
+        Constraint::Integer | Constraint::Number | Constraint::Json | Constraint::Schema(_) => None,
     }
 }
 
@@ -51,20 +31,27 @@ struct CompletionBody<'a> {
     drawn: Drawn<'a>,
     #[serde(flatten)]
     forced: Forced,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
+    #[serde(flatten)]
+    streamed: Streamed,
 }
 
-/// The body of `POST /v1/completions` for a single prompt: the instruction, if any, in a paragraph before it. `None` for a
-/// conversation, which only a chat template can write down.
-pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
-    if !call.single_prompt {
+/// The body of `POST /v1/completions` for a single prompt: the instruction, if any, in a paragraph before it. `None` for
+/// what only a chat can be asked: a conversation, pictures, tools, probabilities in the form of chats.
+pub fn completion_body(model: &str, call: &ChatCall, wants_stream: bool) -> Option<Vec<u8>> {
+    let is_text = |turn: &ChatTurn| turn.parts.iter().all(|part| matches!(part, Part::Text(_)));
+    if !call.single_prompt || !call.tools.is_empty() || call.logprobs.is_some() || !call.messages.iter().all(is_text) {
         return None;
     }
     let paragraphs: Vec<_> = call.messages.iter().map(ChatTurn::joined_text).collect();
     let body = CompletionBody {
         model,
         prompt: paragraphs.join("\n\n"),
-        drawn: Drawn::of(&call.sampling),
-        forced: forced(call),
+        drawn: Drawn::of(&call.sampling, model, Server::Vllm),
+        forced: Forced::of(call.constraint.as_ref(), Server::Vllm),
+        n: (call.choices > 1).then_some(call.choices),
+        streamed: Streamed::of(wants_stream),
     };
     serde_json::to_vec(&body).ok()
 }
@@ -72,7 +59,7 @@ pub fn completion_body(model: &str, call: &ChatCall) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chat::Sampling;
+    use crate::domain::chat::{Sampling, Tool};
 
     fn call(messages: &[(&str, &str)], single_prompt: bool) -> ChatCall {
         ChatCall {
@@ -88,15 +75,14 @@ mod tests {
     fn a_prompt_can_be_completed_and_a_conversation_cannot() {
         let prompt = call(&[("system", "Be brief"), ("user", "Hi")], true);
         assert_eq!(
-            String::from_utf8(completion_body("m", &prompt).unwrap()).unwrap(),
+            String::from_utf8(completion_body("m", &prompt, false).unwrap()).unwrap(),
             r#"{"model":"m","prompt":"Be brief\n\nHi","temperature":0.0,"max_tokens":9,"structured_outputs":{"choice":["a"]}}"#
         );
-        assert_eq!(completion_body("m", &call(&[("user", "Hi")], false)), None);
-    }
-
-    #[test]
-    fn a_completion_is_read_as_a_chat_is() {
-        let body = br#"{"choices":[{"index":0,"text":" Paris","finish_reason":"length"}],"usage":{"prompt_tokens":5}}"#;
-        assert_eq!(parse_answer(body).unwrap().text, " Paris");
+        assert_eq!(completion_body("m", &call(&[("user", "Hi")], false), false), None);
+        let with_tools = ChatCall {
+            tools: vec![Tool { name: "f".to_owned(), description: String::new(), parameters: None, strict: None }],
+            ..prompt
+        };
+        assert_eq!(completion_body("m", &with_tools, false), None);
     }
 }

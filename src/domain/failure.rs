@@ -132,12 +132,24 @@ pub struct Failure {
     pub status: Option<u16>,
     /// How long the upstream asks us to wait before the next attempt (`Retry-After`).
     pub retry_after: Option<Duration>,
+    /// What an upstream said of a fault of the caller's beside its words.
+    pub told: Option<Box<ToldFault>>,
+}
+
+/// What a server's error says for programs: which field of the request is wrong and the server's own word for how, in
+/// OpenAI's format `param` and `code`. Short; empty where the server said nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToldFault {
+    /// Which field.
+    pub param: String,
+    /// What is wrong with it.
+    pub code: String,
 }
 
 impl Failure {
     /// A failure of this class.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), refusal: None, status: None, retry_after: None }
+        Self { class, message: message.into(), refusal: None, status: None, retry_after: None, told: None }
     }
 
     /// "Nothing can serve this now", and why.

@@ -1,11 +1,12 @@
 //! Models: declared by users, observed on backends, and how their names are compared.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 
 /// What a model can be asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// A list of messages.
@@ -135,7 +136,7 @@ impl Model {
 }
 
 /// Details Ollama tells of a model file; empty for other kinds of server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct ModelDetails {
     /// Model this one was made from.
     pub parent_model: String,
@@ -168,6 +169,8 @@ pub struct ObservedModel {
     pub context_length: i64,
     /// As the backend reports them, or guessed from the name.
     pub capabilities: Capabilities,
+    /// What else the backend says it can do, in Ollama's words such as `tools` and `vision`; empty where it does not tell.
+    pub abilities: Vec<String>,
     /// Whether it was in memory at the last look; true where the backend does not tell.
     pub is_warm: bool,
 }
@@ -184,6 +187,7 @@ impl ObservedModel {
             digest: String::new(),
             details: ModelDetails::default(),
             context_length: 0,
+            abilities: Vec::new(),
             is_warm: true,
         }
     }

@@ -1,8 +1,9 @@
 //! Chains that are kept under their id, in numbered versions (`docs/api.md`, stored chains).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::domain::{chain::Chain, time::Timestamp};
+use crate::domain::{chain::Chain, ids::ChainId, time::Timestamp};
 
 /// One version of a stored chain. Its JSON is the chain's own, in canonical spelling, with what the store knows behind it;
 /// all of that is ignored when it is sent back.
@@ -23,8 +24,21 @@ pub struct StoredChain {
     pub updated_at: Timestamp,
 }
 
+/// What a list of names tells of a chain, without the chain itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedChain {
+    /// The id it is stored under.
+    pub id: ChainId,
+    /// Whether its latest version was stored without being checked.
+    pub draft: bool,
+    /// When the chain was created.
+    pub created_at: Timestamp,
+    /// When its latest version was written.
+    pub updated_at: Timestamp,
+}
+
 /// What is listed of each version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainVersion {
     /// Which version.

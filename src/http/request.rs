@@ -29,8 +29,14 @@ use crate::{
 /// connection instead of the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_SILENCE: Duration = Duration::from_millis(200);
+/// Values of one header that chooses where a request goes, and the bytes of each.
+const MAX_WISHES: usize = 32;
+const MAX_WISH_BYTES: usize = 512;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
+
+/// Memory that is set aside for a body before it has come.
+const RESERVED_BYTES: usize = 1 << 20;
 
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]
@@ -155,13 +161,17 @@ where
             scope.providers.push(kind);
         }
         for label in self.wishes("x-penstock-require")? {
-            let (name, value) = label.split_once('=').ok_or_else(|| {
-                Error::invalid(format!("header X-Penstock-Require must be name=value, not '{label}'"))
-            })?;
-            if let Some(other) = scope.require.insert(name.trim().to_owned(), value.trim().to_owned())
-                && other != value.trim()
+            let (name, value) = label.split_once('=').unwrap_or_default();
+            let (name, value) = (name.trim(), value.trim());
+            // A wish that says nothing is a slip, and what it should have forbidden must not be allowed.
+            if name.is_empty() || value.is_empty() {
+                let message = format!("header X-Penstock-Require must be name=value, not '{label}'");
+                return Err(Error::invalid(message));
+            }
+            if let Some(other) = scope.require.insert(name.to_owned(), value.to_owned())
+                && other != value
             {
-                let message = format!("header X-Penstock-Require wants two values of label '{}'", name.trim());
+                let message = format!("header X-Penstock-Require wants two values of label '{name}'");
                 return Err(Error::invalid(message));
             }
         }
@@ -174,6 +184,9 @@ where
         let Some(value) = values.next() else { return Ok(None) };
         let text = std::str::from_utf8(value.as_bytes()).map(str::trim);
         match text {
+            Ok(text) if text.len() > MAX_WISH_BYTES => {
+                Err(Error::invalid(format!("header {name} is longer than {MAX_WISH_BYTES} bytes")))
+            }
             Ok(text) if !text.is_empty() && values.next().is_none() => Ok(Some(text.to_owned())),
             _ => Err(Error::invalid(format!("header {name} must be sent once, with a value in UTF-8"))),
         }
@@ -189,6 +202,12 @@ where
             // An empty wish is a slip, and what it should have forbidden must not be allowed.
             if items.iter().any(|item| item.is_empty()) {
                 return Err(Error::invalid(format!("header {name} has an empty value")));
+            }
+            if wishes.len() + items.len() > MAX_WISHES || items.iter().any(|item| item.len() > MAX_WISH_BYTES) {
+                let message = format!(
+                    "header {name} has more than {MAX_WISHES} values, or one longer than {MAX_WISH_BYTES} bytes"
+                );
+                return Err(Error::invalid(message));
             }
             wishes.extend(items.into_iter().map(str::to_owned));
         }
@@ -277,16 +296,18 @@ where
             }
             return Err(too_large());
         }
-        let mut whole = BytesMut::new();
+        // Reserved for what is announced, within reason: whoever announces much and sends little must not cost much.
+        let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+        let mut gathered = Gathered { announced: announced.min(RESERVED_BYTES), ..Gathered::default() };
         let read = async {
             while let Some(frame) = body.frame().await {
                 let frame = frame
                     .map_err(|error| Error::invalid("the request body broke off before its end").with_detail(error))?;
                 if let Ok(data) = frame.into_data() {
-                    if whole.len() + data.len() > limit {
+                    if gathered.len() + data.len() > limit {
                         return Err(too_large());
                     }
-                    whole.extend_from_slice(&data);
+                    gathered.add(data);
                 }
             }
             Ok(())
@@ -297,7 +318,39 @@ where
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
             discard(body, limit).await;
         }
-        outcome.map(|()| whole.freeze())
+        outcome.map(|()| gathered.finish())
+    }
+}
+
+/// The pieces of a body put together; a body of one piece is that piece and no copy.
+#[derive(Default)]
+struct Gathered {
+    announced: usize,
+    first: Bytes,
+    /// All pieces, once there are several.
+    whole: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.whole.len()
+    }
+
+    fn add(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        if self.whole.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            self.whole.reserve(self.announced.max(first.len() + piece.len()));
+            self.whole.extend_from_slice(&first);
+        }
+        self.whole.extend_from_slice(&piece);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.whole.is_empty() { self.first } else { self.whole.freeze() }
     }
 }
 
@@ -357,6 +410,21 @@ mod tests {
         let mut request = Request::new(RequestId::new("r"), request, LIMITS);
         request.decode_path().unwrap();
         request
+    }
+
+    #[test]
+    fn a_body_of_one_piece_is_not_copied_and_one_of_several_is_put_together() {
+        let piece = Bytes::from_static(b"whole");
+        let mut gathered = Gathered { announced: 5, ..Gathered::default() };
+        gathered.add(piece.clone());
+        assert_eq!(gathered.finish().as_ptr(), piece.as_ptr());
+        let mut gathered = Gathered { announced: 7, ..Gathered::default() };
+        for (piece, length) in [("a", 1), ("bc", 3), ("", 3), ("defg", 7), ("more than announced", 26)] {
+            gathered.add(Bytes::from_static(piece.as_bytes()));
+            assert_eq!(gathered.len(), length);
+        }
+        assert_eq!(gathered.finish(), "abcdefgmore than announced");
+        assert_eq!(Gathered::default().finish(), "");
     }
 
     fn page_code(query: &str) -> Option<ErrorCode> {

@@ -10,7 +10,7 @@ use super::{
     transport::{Target, Transport},
     vllm::VllmProvider,
 };
-use crate::domain::provider::ProviderKind;
+use crate::{dialect::openai::Server, domain::provider::ProviderKind};
 
 /// Makes the adapter of one backend.
 ///
@@ -28,7 +28,10 @@ pub fn connect(
         ProviderKind::Openai | ProviderKind::Gemini if is_hosted && target.api_key.is_none() => {
             Err(ProviderError::new(ProviderErrorKind::Auth, "API key not configured"))
         }
-        ProviderKind::Openai => Ok(Arc::new(OpenaiProvider::new(target, transport.clone())?)),
+        ProviderKind::Openai => {
+            let server = if is_hosted { Server::Hosted } else { Server::Local };
+            Ok(Arc::new(OpenaiProvider::new(target, transport.clone(), server)?))
+        }
         ProviderKind::Gemini => Ok(Arc::new(GeminiProvider::new(target, transport.clone())?)),
     }
 }

@@ -11,17 +11,19 @@ use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::{
-    ModelStore, Provider, ProviderError, ProviderErrorKind, PullProgress, ReplyStream,
+    ModelStore, Original, Provider, ProviderError, ProviderErrorKind, PullProgress, RelayRoute, Relayed, ReplyStream,
+    relay::{Destination, relay},
     transport::{Call, Target, Transport, join as join_url, next_piece},
 };
 use crate::{
     dialect::{
         Dialect,
         ndjson::Lines,
-        ollama::{self, Shown},
+        ollama::{self, Asked, LineDecoder, Shown},
+        reply::completion_of,
     },
     domain::{
-        chat::{ChatCall, ChatReply, Said},
+        chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
         message::Completion,
         model::ObservedModel,
@@ -76,12 +78,12 @@ impl OllamaProvider {
     async fn describe(&self, model: &ObservedModel) -> Shown {
         let key = (model.name.clone(), model.digest.clone());
         if let Some(known) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return *known;
+            return known.clone();
         }
         let call = self.transport.send(self.post(&self.show, ollama::model_body(&model.name)));
         let Ok(Ok(body)) = tokio::time::timeout(SHOW_TIMEOUT, call).await else { return Shown::default() };
         let shown = ollama::parse_show(&body).unwrap_or_default();
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown);
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown.clone());
         shown
     }
 
@@ -90,6 +92,26 @@ impl OllamaProvider {
         let call = Call { method: Method::GET, url: &self.running, credential: self.target.bearer(), body: None };
         let body = tokio::time::timeout(SHOW_TIMEOUT, self.transport.send(call)).await.ok()?.ok()?;
         ollama::parse_running(&body).ok()
+    }
+}
+
+impl OllamaProvider {
+    fn generating(&self, route: &str) -> &Url {
+        if route == "/api/generate" { &self.generate } else { &self.chat }
+    }
+
+    async fn answer(&self, asked: Asked) -> Result<ChatReply, ProviderError> {
+        let reply = self.transport.send(self.post(self.generating(asked.route), asked.body)).await?;
+        Ok(ollama::parse_answer(&reply)?)
+    }
+
+    async fn embed_one_by_one(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        let mut vectors = Vec::with_capacity(call.inputs.len());
+        for text in &call.inputs {
+            let reply = self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?;
+            vectors.push(ollama::parse_old_embedding(&reply)?);
+        }
+        Ok(Embedded { vectors, input_tokens: None })
     }
 }
 
@@ -108,6 +130,7 @@ impl Provider for OllamaProvider {
         for (model, shown) in models.iter_mut().zip(shown) {
             model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
             model.context_length = shown.context_length.unwrap_or(model.context_length);
+            model.abilities = shown.abilities;
             model.is_warm = running.as_ref().is_none_or(|names| names.contains(&model.name));
         }
         // Forget files that are gone, so that a long life of pulls and deletes does not grow the memory.
@@ -119,35 +142,46 @@ impl Provider for OllamaProvider {
     }
 
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
-        let (route, body) = ollama::generate_or_chat(model, call);
-        let url = if route == "/api/generate" { &self.generate } else { &self.chat };
-        let reply = self.transport.send(self.post(url, body)).await?;
-        Ok(ollama::parse_answer(&reply)?)
+        // A chain wants the answer; what is thought before it is time and nobody reads it.
+        let asked = ollama::ask(model, call, false, Some(false))?;
+        Ok(completion_of(self.answer(asked).await?)?)
     }
 
     async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
-        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
-        let said = Said { text, finish: Some(finish), ..Said::default() };
-        Ok(ChatReply { choices: vec![said], usage })
+        self.answer(ollama::ask(model, call, false, None)?).await
     }
 
     async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        Ok(ReplyStream::of(self.converse(model, call).await?))
+        let Asked { route, body } = ollama::ask(model, call, true, None)?;
+        let pieces = self.transport.stream(self.post(self.generating(route), body)).await?;
+        Ok(ReplyStream::new(pieces, Box::new(LineDecoder::default())))
     }
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
-        let mut vectors = Vec::new();
-        for text in &call.inputs {
-            let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
-                // A server older than the route knows only the old one; one that knows the route says which model it lacks.
-                Err(error) if error.is_unknown_route() => {
-                    self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
-                }
-                other => other?,
-            };
-            vectors.push(ollama::parse_embedding(&reply)?);
+        match self.transport.send(self.post(&self.embed, ollama::embed_body(model, call))).await {
+            // A server older than the route knows only the old one; one that knows the route says which model it lacks.
+            Err(error) if error.is_unknown_route() && call.dimensions.is_none() => {
+                self.embed_one_by_one(model, call).await
+            }
+            other => Ok(ollama::parse_embeddings(&other?, call.inputs.len())?),
         }
-        Ok(Embedded { vectors, input_tokens: None })
+    }
+
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        let url = match original.route {
+            RelayRoute::OllamaChat => &self.chat,
+            RelayRoute::OllamaGenerate => &self.generate,
+            RelayRoute::OllamaEmbed => &self.embed,
+            RelayRoute::OllamaEmbeddings => &self.old_embed,
+            _ => return Ok(None),
+        };
+        let to = Destination { url, credential: self.target.bearer() };
+        relay(&self.transport, to, model, original, wants_stream).await
     }
 
     fn model_store(&self) -> Option<&dyn ModelStore> {

@@ -6,16 +6,19 @@ use async_trait::async_trait;
 use reqwest::{Method, Url};
 
 use super::{
-    Provider, ProviderError, ReplyStream,
+    Original, Provider, ProviderError, ProviderErrorKind, RelayRoute, Relayed, ReplyStream,
+    model_cache::ModelCache,
+    relay::{Destination, relay},
     transport::{Call, Target, Transport, join},
 };
 use crate::{
     dialect::{
         Dialect,
-        openai::{self, Server},
+        openai::{self, ChatDecoder, MAX_EMBED_INPUTS, Server},
+        reply::completion_of,
     },
     domain::{
-        chat::{ChatCall, ChatReply, Said},
+        chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
         message::Completion,
         model::ObservedModel,
@@ -23,14 +26,19 @@ use crate::{
 };
 
 pub(super) struct OpenaiProvider {
-    pub(super) transport: Transport,
+    transport: Transport,
     target: Target,
     models: Url,
-    pub(super) chat: Url,
+    chat: Url,
+    completions: Url,
     embeddings: Url,
     /// Where llama.cpp's server counts tokens.
     tokenize: Url,
+    /// What it is as far as its configuration tells.
+    configured: Server,
     traits: Traits,
+    /// The list of a hosted provider.
+    cache: ModelCache,
 }
 
 /// What the last probes and calls have told of the server.
@@ -41,6 +49,9 @@ impl Traits {
     const LLAMA_CPP: u8 = 1;
     /// It has refused to count tokens: something between it and us lets only the common routes through.
     const NO_COUNTS: u8 = 2;
+    const OPENAI: u8 = 4;
+    /// It does not tell of a single model.
+    const NO_SINGLE: u8 = 8;
 
     fn have(&self, flag: u8) -> bool {
         self.0.load(Ordering::Relaxed) & flag != 0
@@ -53,10 +64,6 @@ impl Traits {
             self.0.fetch_and(!flag, Ordering::Relaxed);
         }
     }
-
-    fn server(&self) -> Server {
-        if self.have(Self::LLAMA_CPP) { Server::LlamaCpp } else { Server::Openai }
-    }
 }
 
 /// A base URL without the `/v1` that may stand at its end: with and without it mean the same.
@@ -64,22 +71,102 @@ pub(super) fn without_version(base_url: &str) -> &str {
     base_url.strip_suffix("/v1").unwrap_or(base_url)
 }
 
+/// Whether a host is OpenAI's own, or Microsoft's copy of it.
+fn is_openai(base_url: &Url) -> bool {
+    base_url.host_str().is_some_and(|host| host.ends_with(".openai.com") || host.ends_with(".openai.azure.com"))
+}
+
 impl OpenaiProvider {
-    pub(super) fn new(target: Target, transport: Transport) -> Result<Self, ProviderError> {
+    /// For a server of the type `openai` or, with [`Server::Vllm`], for the part of vLLM's that they share.
+    pub(super) fn new(target: Target, transport: Transport, configured: Server) -> Result<Self, ProviderError> {
         let route = |path: &str| join(without_version(&target.base_url), path);
+        let models = route("/v1/models")?;
         Ok(Self {
-            models: route("/v1/models")?,
+            configured: if is_openai(&models) && configured == Server::Hosted { Server::Openai } else { configured },
+            models,
             chat: route("/v1/chat/completions")?,
+            completions: route("/v1/completions")?,
             embeddings: route("/v1/embeddings")?,
             tokenize: route("/tokenize")?,
             traits: Traits::default(),
+            cache: ModelCache::default(),
             transport,
             target,
         })
     }
 
-    pub(super) fn post<'a>(&'a self, url: &'a Url, body: Vec<u8>) -> Call<'a> {
+    fn server(&self) -> Server {
+        match self.configured {
+            Server::Vllm => Server::Vllm,
+            _ if self.traits.have(Traits::LLAMA_CPP) => Server::LlamaCpp,
+            _ if self.traits.have(Traits::OPENAI) => Server::Openai,
+            configured => configured,
+        }
+    }
+
+    fn is_hosted(&self) -> bool {
+        matches!(self.configured, Server::Hosted | Server::Openai)
+    }
+
+    fn get<'a>(&'a self, url: &'a Url) -> Call<'a> {
+        Call { method: Method::GET, url, credential: self.target.bearer(), body: None }
+    }
+
+    fn post<'a>(&'a self, url: &'a Url, body: Vec<u8>) -> Call<'a> {
         Call { method: Method::POST, url, credential: self.target.bearer(), body: Some(body) }
+    }
+
+    /// Posts a body and waits for the whole answer.
+    pub(super) async fn ask(&self, url: &Url, body: Vec<u8>) -> Result<bytes::Bytes, ProviderError> {
+        self.transport.send(self.post(url, body)).await
+    }
+
+    /// Posts a body and reads the answer as it comes.
+    pub(super) async fn read_stream(
+        &self,
+        url: &Url,
+        body: Vec<u8>,
+        call: &ChatCall,
+        server: Server,
+    ) -> Result<ReplyStream, ProviderError> {
+        let pieces = self.transport.stream(self.post(url, body)).await?;
+        // A server that does not stream answers as if it had not been asked to.
+        if pieces.content_type().starts_with("application/json") {
+            let whole = pieces.whole().await?;
+            return Ok(ReplyStream::of(openai::parse_reply(&whole, call.constraint.as_ref(), server)?));
+        }
+        Ok(ReplyStream::new(pieces, Box::new(ChatDecoder::new(call, server))))
+    }
+
+    /// A hosted provider lists hundreds of models and changes few of them in a day: a probe asks it for one of the models
+    /// that are known, which shows a server or a key that fails as well. `None` when the list is wanted.
+    async fn look_at_one(&self) -> Result<Option<Vec<ObservedModel>>, ProviderError> {
+        let Some(kept) = self.cache.fresh().filter(|_| self.is_hosted() && !self.traits.have(Traits::NO_SINGLE)) else {
+            return Ok(None);
+        };
+        let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let Some(one) = kept.iter().find(|model| is_plain(&model.name)) else { return Ok(None) };
+        let url = join(self.models.as_str(), &format!("/{}", one.name))?;
+        match self.transport.send(self.get(&url)).await {
+            Ok(_) => Ok(Some(kept)),
+            // The model is gone, or the route was never there.
+            Err(error) if matches!(error.status, Some(404 | 405)) => {
+                let list = self.list().await?;
+                self.traits.note(Traits::NO_SINGLE, list.iter().any(|model| model.name == one.name));
+                Ok(Some(list))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<ObservedModel>, ProviderError> {
+        let list = openai::parse_models(&self.transport.send(self.get(&self.models)).await?)?;
+        self.traits.note(Traits::LLAMA_CPP, list.server == Some(Server::LlamaCpp));
+        self.traits.note(Traits::OPENAI, list.server == Some(Server::Openai));
+        if self.is_hosted() {
+            self.cache.keep(&list.models);
+        }
+        Ok(list.models)
     }
 }
 
@@ -90,37 +177,62 @@ impl Provider for OpenaiProvider {
     }
 
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
-        let call = Call { method: Method::GET, url: &self.models, credential: self.target.bearer(), body: None };
-        let list = openai::parse_models(&self.transport.send(call).await?)?;
-        self.traits.note(Traits::LLAMA_CPP, list.server == Server::LlamaCpp);
-        Ok(list.models)
+        match self.look_at_one().await? {
+            Some(models) => Ok(models),
+            None => self.list().await,
+        }
     }
 
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
-        // Once for both ways: a probe may change it while the answer is made.
-        let server = self.traits.server();
-        let body = openai::chat_body(model, call, server);
-        let reply = self.transport.send(self.post(&self.chat, body)).await?;
-        Ok(openai::parse_chat(&reply, call.constraint.as_ref(), server)?)
+        Ok(completion_of(self.converse(model, call).await?)?)
     }
 
     async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
-        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
-        let said = Said { text, finish: Some(finish), ..Said::default() };
-        Ok(ChatReply { choices: vec![said], usage })
+        // Once for both ways: a probe may change it while the answer is made.
+        let server = self.server();
+        let reply = self.ask(&self.chat, openai::chat_body(model, call, server, false)).await?;
+        Ok(openai::parse_reply(&reply, call.constraint.as_ref(), server)?)
     }
 
     async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        Ok(ReplyStream::of(self.converse(model, call).await?))
+        let server = self.server();
+        self.read_stream(&self.chat, openai::chat_body(model, call, server, true), call, server).await
     }
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
-        let mut vectors = Vec::new();
-        for text in &call.inputs {
-            let reply = self.transport.send(self.post(&self.embeddings, openai::embed_body(model, text))).await?;
-            vectors.push(openai::parse_embedding(&reply)?);
+        let mut all = Embedded { vectors: Vec::with_capacity(call.inputs.len()), input_tokens: None };
+        for inputs in call.inputs.chunks(MAX_EMBED_INPUTS) {
+            let reply = self.ask(&self.embeddings, openai::embed_body(model, inputs, call.dimensions)).await?;
+            let some = openai::parse_embeddings(&reply, inputs.len())?;
+            all.vectors.extend(some.vectors);
+            all.input_tokens =
+                some.input_tokens.map(|tokens| all.input_tokens.unwrap_or(0) + tokens).or(all.input_tokens);
         }
-        Ok(Embedded { vectors, input_tokens: None })
+        let has_other_length = |wanted: &u32| all.vectors.iter().any(|vector| vector.len() != *wanted as usize);
+        match call.dimensions.filter(has_other_length) {
+            None => Ok(all),
+            // llama.cpp's server looks away from the wish.
+            Some(wanted) => Err(ProviderError::new(
+                ProviderErrorKind::Caller,
+                format!("the model gives no vectors of {wanted} numbers on this server; ask without 'dimensions'"),
+            )),
+        }
+    }
+
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        let url = match original.route {
+            RelayRoute::OpenaiChat => &self.chat,
+            RelayRoute::OpenaiCompletions => &self.completions,
+            RelayRoute::OpenaiEmbeddings => &self.embeddings,
+            _ => return Ok(None),
+        };
+        let to = Destination { url, credential: self.target.bearer() };
+        relay(&self.transport, to, model, original, wants_stream).await
     }
 
     /// llama.cpp's server counts; others of this kind have no route for it.
@@ -130,7 +242,7 @@ impl Provider for OpenaiProvider {
         }
         let mut tokens = 0;
         for text in texts {
-            match self.transport.send(self.post(&self.tokenize, openai::tokenize_body(model, text))).await {
+            match self.ask(&self.tokenize, openai::tokenize_body(model, text)).await {
                 Ok(reply) => tokens += openai::parse_count(&reply)?,
                 Err(error) if error.is_unknown_route() => {
                     self.traits.note(Traits::NO_COUNTS, true);

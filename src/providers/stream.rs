@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{ProviderError, transport::Pieces};
 use crate::{
     dialect::stream::ReplyDecoder,
@@ -19,27 +21,36 @@ pub struct ReplyStream {
 
 struct Source {
     pieces: Pieces,
+    /// What has come and is not decoded yet.
+    piece: Bytes,
     decoder: Box<dyn ReplyDecoder>,
+}
+
+/// Bytes that are decoded at once. A fast backend's pieces are large, and their events many times larger: those of a slow
+/// reader would fill the memory.
+const DECODED_BYTES: usize = 8 << 10;
+
+impl Source {
+    /// The next bytes to decode; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        if self.piece.is_empty() {
+            match self.pieces.next().await? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.piece.split_to(self.piece.len().min(DECODED_BYTES))))
+    }
 }
 
 impl ReplyStream {
     pub(super) fn new(pieces: Pieces, decoder: Box<dyn ReplyDecoder>) -> Self {
-        Self { source: Some(Source { pieces, decoder }), ready: VecDeque::new(), failure: None }
+        Self { source: Some(Source { pieces, piece: Bytes::new(), decoder }), ready: VecDeque::new(), failure: None }
     }
 
     /// A whole reply as its events.
     pub(super) fn of(reply: ChatReply) -> Self {
-        let mut ready = VecDeque::new();
-        for (choice, said) in (0u32..).zip(reply.choices) {
-            let text = |text: String| (!text.is_empty()).then_some(text);
-            ready.extend(text(said.reasoning).map(|text| ReplyEvent::Reasoning { choice, text }));
-            ready.extend(text(said.text).map(|text| ReplyEvent::Text { choice, text }));
-            let calls = (0u32..).zip(said.tool_calls);
-            ready.extend(calls.map(|(index, piece)| ReplyEvent::ToolCall { choice, index, piece }));
-            ready.extend(said.logprobs.map(|logprobs| ReplyEvent::Logprobs { choice, logprobs }));
-            ready.extend(said.finish.map(|reason| ReplyEvent::Finish { choice, reason }));
-        }
-        ready.push_back(ReplyEvent::Usage(reply.usage));
+        let ready = reply.into_events().collect();
         Self { source: None, ready, failure: None }
     }
 
@@ -77,9 +88,16 @@ impl ReplyStream {
         while self.ready.is_empty() {
             let Some(source) = &mut self.source else { return };
             let mut events = Vec::new();
-            let outcome = match source.pieces.next().await {
+            if source.decoder.is_complete() {
+                source.pieces.expect_end();
+            }
+            let outcome = match source.next().await {
                 Ok(Some(piece)) => source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true),
                 Ok(None) => source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false),
+                // Whoever has the end mark misses nothing.
+                Err(_) if source.decoder.is_complete() => {
+                    source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false)
+                }
                 Err(error) => Err(error),
             };
             self.ready.extend(events);

@@ -5,12 +5,17 @@ use async_trait::async_trait;
 use reqwest::Url;
 
 use super::{
-    Provider, ProviderError, ProviderErrorKind, ReplyStream,
+    Original, Provider, ProviderError, ProviderErrorKind, Relayed, ReplyStream,
     openai::{OpenaiProvider, without_version},
     transport::{Target, Transport, join},
 };
 use crate::{
-    dialect::{Dialect, tokenizer, vllm},
+    dialect::{
+        Dialect,
+        openai::{self, Server},
+        reply::completion_of,
+        tokenizer, vllm,
+    },
     domain::{
         chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
@@ -31,12 +36,8 @@ impl VllmProvider {
         Ok(Self {
             completions: route("/v1/completions")?,
             tokenize: route("/tokenize")?,
-            openai: OpenaiProvider::new(target, transport)?,
+            openai: OpenaiProvider::new(target, transport, Server::Vllm)?,
         })
-    }
-
-    async fn post(&self, url: &Url, body: Vec<u8>) -> Result<bytes::Bytes, ProviderError> {
-        self.openai.transport.send(self.openai.post(url, body)).await
     }
 }
 
@@ -56,33 +57,48 @@ impl Provider for VllmProvider {
     }
 
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
-        let reply = match self.post(&self.openai.chat, vllm::chat_body(model, call)).await {
-            // A server without the chat route may still complete texts; one with it says which model it lacks.
-            Err(error) if error.is_unknown_route() => match vllm::completion_body(model, call) {
-                Some(body) => self.post(&self.completions, body).await?,
-                None => return Err(error),
-            },
-            other => other?,
-        };
-        Ok(vllm::parse_answer(&reply)?)
+        Ok(completion_of(self.converse(model, call).await?)?)
     }
 
     async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
-        self.openai.converse(model, call).await
+        match self.openai.converse(model, call).await {
+            // A server without the chat route may still complete texts; one with it says which model it lacks.
+            Err(error) if error.is_unknown_route() => {
+                let Some(body) = vllm::completion_body(model, call, false) else { return Err(error) };
+                let reply = self.openai.ask(&self.completions, body).await?;
+                Ok(openai::parse_reply(&reply, call.constraint.as_ref(), Server::Vllm)?)
+            }
+            other => other,
+        }
     }
 
     async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        self.openai.stream(model, call).await
+        match self.openai.stream(model, call).await {
+            Err(error) if error.is_unknown_route() => {
+                let Some(body) = vllm::completion_body(model, call, true) else { return Err(error) };
+                self.openai.read_stream(&self.completions, body, call, Server::Vllm).await
+            }
+            other => other,
+        }
     }
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
         self.openai.embed(model, call).await
     }
 
+    async fn relay(
+        &self,
+        model: &str,
+        original: &Original,
+        wants_stream: bool,
+    ) -> Result<Option<Relayed>, ProviderError> {
+        self.openai.relay(model, original, wants_stream).await
+    }
+
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {
         let mut tokens = 0;
         for text in texts {
-            match self.post(&self.tokenize, tokenizer::body(model, text)).await {
+            match self.openai.ask(&self.tokenize, tokenizer::body(model, text)).await {
                 Ok(reply) => tokens += tokenizer::parse(&reply)?,
                 // A gateway in front of it lets only the common routes through.
                 Err(error) if error.is_unknown_route() => return Ok(None),

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use loadtest::sim::{Flavour, Routes, SimBackend};
 use penstock::{
-    dialect::{gemini, ollama, openai, vllm},
+    dialect::{gemini, ollama, openai},
     domain::{
         chat::{ChatCall, ChatTurn, Sampling},
         message::Constraint,
@@ -60,11 +60,11 @@ fn call(constraint: Option<Constraint>) -> ChatCall {
 /// What a server of each kind is sent.
 fn bodies(call: &ChatCall) -> [(&'static str, Vec<u8>); 5] {
     [
-        ("ollama", ollama::generate_or_chat("m", call).1),
-        ("openai", openai::chat_body("m", call, openai::Server::Openai)),
-        ("llamacpp", openai::chat_body("m", call, openai::Server::LlamaCpp)),
-        ("vllm", vllm::chat_body("m", call)),
-        ("gemini", gemini::generate_body(call)),
+        ("ollama", ollama::ask("m", call, false, Some(false)).unwrap().body),
+        ("openai", openai::chat_body("m", call, openai::Server::Openai, false)),
+        ("llamacpp", openai::chat_body("m", call, openai::Server::LlamaCpp, false)),
+        ("vllm", openai::chat_body("m", call, openai::Server::Vllm, false)),
+        ("gemini", gemini::generate_body(call).unwrap()),
     ]
 }
 

@@ -1,65 +1,36 @@
 //! OpenAI's structured outputs: the `response_format` of a constrained call, and the way back from its answer.
 //!
 //! OpenAI takes object roots only, so any other form is asked for as the only field of an object and taken out of the
-//! answer again: nobody above the dialect sees the wrapping. llama.cpp's server takes any root and is spared the detour.
+//! answer again (`unwrap`): nobody above the dialect sees the wrapping. Servers that take any root are spared the detour.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 
-use super::super::constraint::schema_of;
-use crate::domain::message::Constraint;
-
-/// Whose rules a call is encoded by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
-    /// OpenAI's own rules, which every other server accepts too.
-    Openai,
-    /// llama.cpp's server.
-    LlamaCpp,
-}
+use super::server::Server;
+use crate::{dialect::constraint::schema_of, domain::message::Constraint};
 
 /// The one field of a wrapped answer.
-const FIELD: &str = "answer";
+pub(super) const FIELD: &str = "answer";
 
 /// The `response_format` that forces the constraint's form.
 pub(super) fn response_format(constraint: &Constraint, server: Server) -> Value {
+    if matches!(constraint, Constraint::Json) {
+        return json!({"type": "json_object"});
+    }
     let schema = schema_of(constraint);
     let schema = if is_wrapped(constraint, server) { wrapped(schema) } else { schema };
-    // llama.cpp is always strict and knows more schemas than OpenAI's strict mode.
-    let strict = server == Server::LlamaCpp || is_strict_root(&schema);
+    // These are always strict and know more schemas than OpenAI's strict mode.
+    let strict = server.takes_any_root() || is_strict_root(&schema);
     json!({"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}})
 }
 
-/// The text as the constraint has it: taken out of the wrapping, where it was asked for in one. A server that ignored the
-/// wrapping, or was cut in the middle of it, leaves the text as it is.
-pub(super) fn unwrapped(text: String, constraint: Option<&Constraint>, server: Server) -> String {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wrapped<'a> {
-        #[serde(borrow)]
-        answer: &'a RawValue,
-    }
-    if !constraint.is_some_and(|constraint| is_wrapped(constraint, server)) {
-        return text;
-    }
-    let said = match text.trim_start().strip_prefix("<think>").and_then(|thoughts| thoughts.split_once("</think>")) {
-        Some((_, after)) => after,
-        None => &text,
-    };
-    match serde_json::from_str::<Wrapped<'_>>(said) {
-        // serde reads a list as an object without names, too.
-        Ok(wrapped) if said.trim_start().starts_with('{') => wrapped.answer.get().to_owned(),
-        _ => text,
-    }
-}
-
-fn is_wrapped(constraint: &Constraint, server: Server) -> bool {
+/// Whether a form is asked for as the only field of an object.
+pub(super) fn is_wrapped(constraint: &Constraint, server: Server) -> bool {
     let is_object = match constraint {
         Constraint::Json => true,
         Constraint::Schema(schema) => schema.get("type").is_some_and(|kind| kind == "object"),
         Constraint::OneOf(_) | Constraint::Integer | Constraint::Number | Constraint::Range => false,
     };
-    server == Server::Openai && !is_object
+    !server.takes_any_root() && !is_object
 }
 
 /// Definitions that references name from the root; they stay at the root.
@@ -233,12 +204,6 @@ mod tests {
                 }
             }
         }
-
-        #[test]
-        fn what_was_wrapped_comes_out_as_it_went_in(value in any_json()) {
-            let said = json!({ "answer": value }).to_string();
-            prop_assert_eq!(unwrapped(said, Some(&Constraint::Number), Server::Openai), value.to_string());
-        }
     }
 
     fn schema(value: Value) -> Constraint {
@@ -247,25 +212,6 @@ mod tests {
 
     fn strict(value: &Value) -> bool {
         response_format(&schema(value.clone()), Server::Openai)["json_schema"]["strict"] == true
-    }
-
-    #[test]
-    fn an_answer_is_taken_out_of_its_wrapping_exactly_as_it_was_written() {
-        let list = schema(json!({"type": "array", "items": {"type": "number"}}));
-        for (said, text) in [
-            (r#"{"answer": [1.50, 12345678901234567890123]}"#, "[1.50, 12345678901234567890123]"),
-            ("<think>hm</think>\n{\"answer\":\"a\"}", "\"a\""),
-            ("[1]", "[1]"),
-            (r#"{"answer": [1"#, r#"{"answer": [1"#),
-            (r#"{"answer": 1, "more": 2}"#, r#"{"answer": 1, "more": 2}"#),
-        ] {
-            assert_eq!(unwrapped(said.to_owned(), Some(&list), Server::Openai), text);
-        }
-        let own = r#"{"answer": 1}"#;
-        let object = schema(json!({"type": "object", "properties": {"answer": {"type": "integer"}}}));
-        assert_eq!(unwrapped(own.to_owned(), Some(&object), Server::Openai), own, "a field of the author's");
-        assert_eq!(unwrapped(own.to_owned(), Some(&list), Server::LlamaCpp), own, "nothing was wrapped");
-        assert_eq!(unwrapped(own.to_owned(), None, Server::Openai), own);
     }
 
     #[test]

@@ -3,7 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{DispatchError, Dispatcher, HeldCall, call::Call, prefix::conversation_prefix, prefix::text_prefix};
+use bytes::Bytes;
+
+use super::{
+    DispatchError, Dispatcher, HeldCall,
+    call::Call,
+    prefix::{conversation_prefix, raw_prefix, text_prefix},
+};
 use crate::{
     domain::{
         chat::{ChatCall, ChatReply, ReplyEvent},
@@ -12,9 +18,11 @@ use crate::{
         message::Served,
         route::ModelRoute,
     },
-    providers::{ProviderError, ProviderErrorKind, ReplyStream},
+    providers::{ProviderError, ProviderErrorKind, RelayStream, Relayed, ReplyStream},
     runtime::pool::Candidate,
 };
+
+pub use crate::providers::{Original, RelayRoute, RelayedBody};
 
 /// What a client asks for, in no dialect.
 #[derive(Debug, Clone)]
@@ -27,6 +35,8 @@ pub enum Asked {
 
 /// One call of a client.
 pub struct Exchange<'a> {
+    /// The client's own bytes, for backends that speak its dialect; `None` where they cannot go anywhere as they are.
+    pub original: Option<&'a Original>,
     /// What the client asks for, made when a backend of another dialect gets the call; the error is the client's.
     pub translate: &'a (dyn Fn() -> Result<Asked, String> + Send + Sync),
     /// Whether the reply is wanted piece by piece.
@@ -41,6 +51,16 @@ pub enum Answer {
     Pieces(HeldReply),
     /// Vectors.
     Embedded(Embedded),
+    /// The backend's own bytes, in the client's dialect.
+    Relayed(RelayedReply),
+}
+
+/// The answer of a backend that speaks the client's dialect.
+pub enum RelayedReply {
+    /// All of it.
+    Whole(RelayedBody),
+    /// A stream that arrives.
+    Stream(HeldRelay),
 }
 
 /// The same before the slot is part of it.
@@ -48,6 +68,30 @@ pub(super) enum Begun {
     Whole(ChatReply),
     Pieces(ReplyStream),
     Embedded(Embedded),
+    Relayed(Relayed),
+}
+
+/// A stream that is relayed, and the slot it is made in. Dropping it aborts the call and frees the slot.
+pub struct HeldRelay {
+    stream: Box<RelayStream>,
+    call: HeldCall,
+}
+
+impl HeldRelay {
+    /// The next whole lines; `None` at the clean end. After a failure there is nothing more.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        match self.stream.next().await {
+            Some(Ok(lines)) => Some(Ok(lines)),
+            Some(Err(error)) => {
+                self.call.failed(&error);
+                Some(Err(error.into()))
+            }
+            None => {
+                self.call.ended(self.stream.usage());
+                None
+            }
+        }
+    }
 }
 
 /// A reply that arrives, and the slot it is made in. Dropping it aborts the call and frees the slot.
@@ -88,6 +132,10 @@ impl Dispatcher {
             Begun::Whole(reply) => Answer::Whole(reply),
             Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call }),
             Begun::Embedded(embedded) => Answer::Embedded(embedded),
+            Begun::Relayed(Relayed::Whole(body)) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::Relayed(Relayed::Stream(stream)) => {
+                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call }))
+            }
         };
         Ok((answer, served))
     }
@@ -96,7 +144,11 @@ impl Dispatcher {
 impl Call for &Exchange<'_> {
     type Answer = Begun;
 
+    /// Of the raw bytes where they are there: reading a long conversation for its beginning would cost more than the call.
     fn prefix(&self) -> u64 {
+        if let Some(original) = self.original {
+            return raw_prefix(original.opening());
+        }
         match (self.translate)() {
             Ok(Asked::Chat(call)) => conversation_prefix(&call.messages),
             Ok(Asked::Embed(call)) => text_prefix(call.inputs.first().map_or("", String::as_str)),
@@ -106,6 +158,11 @@ impl Call for &Exchange<'_> {
 
     async fn on(&self, candidate: &Candidate) -> Result<Begun, ProviderError> {
         let Candidate { provider, model, .. } = candidate;
+        if let Some(original) = self.original.filter(|original| original.route.dialect() == provider.dialect())
+            && let Some(relayed) = provider.relay(model, original, self.wants_stream).await?
+        {
+            return Ok(Begun::Relayed(relayed));
+        }
         let asked = (self.translate)().map_err(|message| ProviderError::new(ProviderErrorKind::Caller, message))?;
         match asked {
             Asked::Chat(call) if self.wants_stream => {

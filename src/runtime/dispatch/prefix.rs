@@ -30,6 +30,11 @@ pub(super) fn text_prefix(text: &str) -> u64 {
     stable_hash([&text.as_bytes()[..text.len().min(BOUND)]])
 }
 
+/// The beginning of a client's words, as it wrote them.
+pub(super) fn raw_prefix(opening: &[u8]) -> u64 {
+    stable_hash([&opening[..opening.len().min(BOUND)]])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

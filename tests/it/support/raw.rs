@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::soon;
@@ -15,6 +15,13 @@ pub struct RawClient(TcpStream);
 impl RawClient {
     pub async fn connect(addr: SocketAddr) -> Self {
         Self(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// A client that takes little of what it does not read.
+    pub async fn connect_slow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        Self(soon("a connection", socket.connect(addr)).await.unwrap())
     }
 
     /// Sends bytes; a server that has hung up already is seen by what can be read.
@@ -31,6 +38,25 @@ impl RawClient {
     /// Says that nothing more will come, and goes on listening.
     pub async fn end(&mut self) {
         self.0.shutdown().await.unwrap();
+    }
+
+    /// Posts JSON and keeps the connection.
+    pub async fn post(&mut self, path: &str, body: &str) {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+        self.send_whole(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+    }
+
+    /// What the server says, until this text is part of it.
+    pub async fn until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        let read = async {
+            while !String::from_utf8_lossy(&all).contains(text) {
+                assert_ne!(self.0.read_buf(&mut all).await.unwrap(), 0, "{}", String::from_utf8_lossy(&all));
+            }
+        };
+        soon("the server's words", read).await;
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// Everything the server says until it hangs up; fails when it resets the connection.

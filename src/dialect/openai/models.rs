@@ -1,0 +1,171 @@
+//! The list of models: what each server tells of its own, and what is known of OpenAI's, which tells their names only.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::server::Server;
+use crate::{
+    dialect::{json, reply::ReplyError},
+    domain::model::{Capabilities, ObservedModel},
+};
+
+#[derive(Deserialize)]
+struct ModelsReply {
+    data: Vec<ModelEntry>,
+}
+
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+    #[serde(default)]
+    owned_by: Option<String>,
+    /// vLLM's addition; null for an adapter, which has that of its `parent`.
+    #[serde(default)]
+    max_model_len: Option<i64>,
+    /// vLLM: the model that an adapter (LoRA) is for.
+    #[serde(default)]
+    parent: Option<String>,
+    /// llama.cpp's addition: `n_ctx` is what one slot can use.
+    #[serde(default)]
+    meta: Option<ModelMeta>,
+}
+
+#[derive(Deserialize)]
+struct ModelMeta {
+    #[serde(default)]
+    n_ctx: Option<i64>,
+}
+
+impl ModelEntry {
+    fn context(&self) -> Option<i64> {
+        let context = self.max_model_len.or_else(|| self.meta.as_ref()?.n_ctx);
+        context.filter(|context| *context > 0)
+    }
+}
+
+/// What a server serves, and which server it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelList {
+    /// In its order.
+    pub models: Vec<ObservedModel>,
+    /// Where its list tells it: llama.cpp's and OpenAI's own do.
+    pub server: Option<Server>,
+}
+
+/// Reads the answer of `GET /models`.
+///
+/// # Errors
+/// A body that is no such list.
+pub fn parse_models(body: &[u8]) -> Result<ModelList, ReplyError> {
+    let reply: ModelsReply = json::decode(body)?;
+    let is_owned_by = |names: &[&str]| {
+        reply.data.iter().any(|entry| entry.owned_by.as_deref().is_some_and(|owner| names.contains(&owner)))
+    };
+    let server = match () {
+        () if is_owned_by(&["llamacpp"]) => Some(Server::LlamaCpp),
+        () if is_owned_by(&["openai", "openai-internal", "system"]) => Some(Server::Openai),
+        () => None,
+    };
+    let contexts: HashMap<&str, i64> =
+        reply.data.iter().filter_map(|entry| Some((entry.id.as_str(), entry.context()?))).collect();
+    let observed = reply.data.iter().map(|entry| {
+        let own = contexts.get(entry.id.as_str()).or_else(|| contexts.get(entry.parent.as_deref()?));
+        let mut model = ObservedModel { context_length: own.copied().unwrap_or(0), ..ObservedModel::named(&entry.id) };
+        if server == Some(Server::Openai) {
+            know_openais(&mut model);
+        }
+        model
+    });
+    Ok(ModelList { models: observed.collect(), server })
+}
+
+/// Context lengths of OpenAI's families, as its documentation of each model says; its list does not. The longest name that
+/// fits counts. Families that are not here stay unknown, which excludes nothing.
+const CONTEXTS: [(&str, i64); 16] = [
+    ("gpt-3.5-turbo", 16_385),
+    ("gpt-3.5-turbo-instruct", 4_096),
+    ("gpt-4", 8_192),
+    ("gpt-4-turbo", 128_000),
+    ("gpt-4-1106-preview", 128_000),
+    ("gpt-4-0125-preview", 128_000),
+    ("gpt-4o", 128_000),
+    ("chatgpt-4o", 128_000),
+    ("gpt-4.1", 1_047_576),
+    ("o1", 200_000),
+    ("o1-mini", 128_000),
+    ("o1-preview", 128_000),
+    ("o3", 200_000),
+    ("o4-mini", 200_000),
+    ("gpt-5", 400_000),
+    ("gpt-5-chat", 128_000),
+];
+
+/// What neither chats nor embeds: pictures, sound, moderation, base models.
+const OTHERS: [&str; 10] = [
+    "whisper",
+    "tts-",
+    "dall-e",
+    "gpt-image",
+    "gpt-audio",
+    "gpt-realtime",
+    "omni-moderation",
+    "text-moderation",
+    "sora",
+    "babbage",
+];
+const OTHER_PARTS: [&str; 4] = ["-realtime", "-transcribe", "-tts", "-image"];
+
+fn know_openais(model: &mut ObservedModel) {
+    let name = model.name.as_str();
+    if OTHERS.iter().any(|family| name.starts_with(family)) || OTHER_PARTS.iter().any(|part| name.contains(part)) {
+        model.capabilities = Capabilities::NONE;
+        return;
+    }
+    let fits = |family: &str| name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let known = CONTEXTS.iter().filter(|(family, _)| fits(family)).max_by_key(|(family, _)| family.len());
+    model.context_length = known.map_or(0, |(_, context)| *context);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_carry_the_context_their_server_tells() {
+        let body = br#"{"object":"list","models":[{"name":"trap"}],"data":[
+            {"id":"a","owned_by":"vllm","max_model_len":2048,"parent":null},{"id":"b","meta":{"n_ctx":4096,"n_ctx_train":8192}},
+            {"id":"my-embed","meta":null},{"id":"lora","max_model_len":null,"parent":"a"},{"id":"orphan","parent":"x"}]}"#;
+        let ModelList { models, server } = parse_models(body).unwrap();
+        assert_eq!(server, None);
+        let seen: Vec<_> = models.iter().map(|model| (model.name.as_str(), model.context_length)).collect();
+        assert_eq!(seen, [("a", 2048), ("b", 4096), ("my-embed", 0), ("lora", 2048), ("orphan", 0)]);
+        assert_eq!(models[2].capabilities, Capabilities::EMBED);
+        assert!(parse_models(br#"{"object":"list"}"#).is_err());
+        let llama_cpp = parse_models(br#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#).unwrap();
+        assert_eq!(llama_cpp.server, Some(Server::LlamaCpp));
+    }
+
+    #[test]
+    fn openais_models_are_known_by_their_families_and_others_stay_unknown() {
+        let names = [
+            ("gpt-4", 8_192, Capabilities::GENERATE),
+            ("gpt-4o-mini-2024-07-18", 128_000, Capabilities::GENERATE),
+            ("gpt-4.1-nano", 1_047_576, Capabilities::GENERATE),
+            ("gpt-5-mini", 400_000, Capabilities::GENERATE),
+            ("gpt-5-chat-latest", 128_000, Capabilities::GENERATE),
+            ("gpt-5.9", 0, Capabilities::GENERATE),
+            ("o1-mini", 128_000, Capabilities::GENERATE),
+            ("text-embedding-3-small", 0, Capabilities::EMBED),
+            ("whisper-1", 0, Capabilities::NONE),
+            ("gpt-4o-mini-tts", 0, Capabilities::NONE),
+        ];
+        let entries: Vec<_> =
+            names.iter().map(|(name, ..)| format!(r#"{{"id":"{name}","owned_by":"system"}}"#)).collect();
+        let list = parse_models(format!(r#"{{"data":[{}]}}"#, entries.join(",")).as_bytes()).unwrap();
+        assert_eq!(list.server, Some(Server::Openai));
+        for (model, (name, context, capabilities)) in list.models.iter().zip(names) {
+            assert_eq!((model.name.as_str(), model.context_length, model.capabilities), (name, context, capabilities));
+        }
+    }
+}
