@@ -40,14 +40,14 @@ mod validate;
 mod variables;
 
 use crate::domain::finding;
-pub use answer_stream::{AnswerStream, StreamedText};
+pub use answer_stream::AnswerStream;
 pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use graph::mermaid;
 pub use hook::HookInvocation;
 pub use machine::{
     CurrentAttempt, Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome,
-    StepId, StreamWish,
+    StepId, StreamWish, StreamedReply,
 };
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};

@@ -6,11 +6,12 @@
 
 mod input;
 mod output;
+mod told;
 
 use std::sync::Arc;
 
 use self::input::ChainInput;
-pub(super) use self::output::ChainStream;
+pub(super) use self::told::{Begun, ChainStream, begin};
 use super::{Api, chain_chat, run, scope::Scope};
 use crate::{
     domain::{
@@ -19,7 +20,7 @@ use crate::{
         message::Served,
         time::Timestamp,
     },
-    engine::{Program, RunOutcome},
+    engine::{Program, RunOutcome, StreamWish},
     error::{Error, ErrorCode},
 };
 
@@ -82,9 +83,14 @@ pub(super) async fn stream(api: &Api, asked: &ChainCall<'_>) -> Result<ChainAnsw
     let now = Timestamp::now();
     let program = program(api, asked).await?;
     let ChainInput { input, mut warnings } = input::of(asked.call, true).map_err(Error::invalid)?;
-    let outcome = run::to_its_end(api, program, input, asked.request_id, now, asked.scope.clone()).await?;
-    let (reply, served) = finished(outcome, &mut warnings)?;
-    Ok(ChainAnswer { events: ChainStream::of(reply), served, warnings })
+    let begun = begin(api, program, input, asked.request_id, now, asked.scope, StreamWish::Text).await?;
+    match begun {
+        Begun::Telling { events, served, .. } => Ok(ChainAnswer { events, served: Some(served), warnings }),
+        Begun::Over(outcome) => {
+            let (reply, served) = finished(outcome, &mut warnings)?;
+            Ok(ChainAnswer { events: ChainStream::of(reply), served, warnings })
+        }
+    }
 }
 
 /// The error of a client that wants vectors of a chain.
@@ -104,8 +110,8 @@ async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Arc<Program>, Error
 
 /// The reply of a run that is over.
 fn finished(outcome: RunOutcome, warnings: &mut Vec<String>) -> Result<(ChatReply, Option<Served>), Error> {
-    let RunOutcome { result, state, warnings: told, served, .. } = outcome;
+    let RunOutcome { result, state, warnings: told, served, finish } = outcome;
     let value = result.map_err(|run_failure| run::failed(&run_failure, &state, served.clone()))?;
     warnings.extend(told);
-    Ok((output::reply(&value, &state), served))
+    Ok((output::reply(&value, &state, finish), served))
 }

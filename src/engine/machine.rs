@@ -16,7 +16,9 @@ mod visit;
 use std::{sync::Arc, time::Duration};
 
 pub use current::CurrentAttempt;
-pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId, StreamWish};
+pub use effect::{
+    Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId, StreamWish, StreamedReply,
+};
 
 use crate::{
     domain::{

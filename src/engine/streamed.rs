@@ -1,7 +1,10 @@
 //! Which steps of a chain may be told while they are made, decided when it is compiled (`docs/workflow-spec.md`, streamed
 //! steps): those after which no model is asked any more and nothing touches the text. Pure.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::engine::{
     answer_stream::StreamedText,
@@ -14,12 +17,14 @@ use crate::engine::{
 const MOST_LOOKS: usize = 200_000;
 
 /// A step whose text is that of the run's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Streamed {
     /// How the text is made of the reply.
     pub(crate) text: StreamedText,
     /// Whether the run's output is a response of OpenAI's chat API, whichever way it goes.
     pub(crate) in_response: bool,
+    /// The model that a response shows, where the chain names it.
+    pub(crate) shown: Option<Arc<str>>,
 }
 
 /// The value that holds the text on its way to the end.
@@ -86,12 +91,19 @@ impl<'a> Tails<'a> {
         };
         let (mut seen, mut ahead, mut in_response) = (HashSet::new(), Vec::new(), true);
         let (mut step, mut carried, mut output) = (first, given, None);
+        // Chunks of a response name the model before the way to its end is known.
+        let mut shown: Option<Option<&str>> = None;
         loop {
             if step.compose.is_some() {
                 return None;
             }
             if self.output_var == Some(&*step.id) {
                 output = Some(carried);
+            }
+            if let Work::ConvertToOpenaiChatResponse { model } = &step.work
+                && *shown.get_or_insert(model.as_deref()) != model.as_deref()
+            {
+                return None;
             }
             for next in self.ways(step)? {
                 match next {
@@ -104,7 +116,9 @@ impl<'a> Tails<'a> {
                     None => in_response &= output? == Carried::Response,
                 }
             }
-            let Some(standing) = ahead.pop() else { return Some(Streamed { text, in_response }) };
+            let Some(standing) = ahead.pop() else {
+                return Some(Streamed { text, in_response, shown: shown.flatten().map(Into::into) });
+            };
             (step, carried, output) = self.passed(first, given, standing)?;
         }
     }

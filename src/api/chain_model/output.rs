@@ -1,21 +1,27 @@
 //! What a run gives, as a model's reply.
 
-use std::collections::VecDeque;
-
 use serde_json::Value as Json;
 
 use crate::{
-    api::stream::EventSource,
     domain::{
-        chat::{ChatReply, Finish, ReplyEvent, Said, ToolCall, Usage},
-        failure::Failure,
+        chat::{ChatReply, Finish, Said, ToolCall, Usage},
         value::Value,
     },
     engine::StateUnit,
 };
 
-/// The reply that a run's output is: that of OpenAI's chat API as it stands, else one choice of text.
-pub(super) fn reply(output: &Value, state: &[StateUnit]) -> ChatReply {
+/// The reply that a run's output is: that of OpenAI's chat API as it stands, else one choice of text. `finish`: why the
+/// reply of the model ended whose text it is, where the run tells.
+pub(super) fn reply(output: &Value, state: &[StateUnit], finish: Option<Finish>) -> ChatReply {
+    let mut reply = as_it_stands(output, state);
+    // A chain itself never says so.
+    if let (Some(Finish::Length), [only]) = (finish, reply.choices.as_mut_slice()) {
+        only.finish = Some(Finish::Length);
+    }
+    reply
+}
+
+fn as_it_stands(output: &Value, state: &[StateUnit]) -> ChatReply {
     let text = match output {
         Value::OpenaiChatResponse(response) => return of_response(response, state),
         Value::ChatHistory(history) => history.messages.last().map_or_else(String::new, |last| last.content.clone()),
@@ -81,28 +87,6 @@ fn tool_call(call: &Json) -> ToolCall {
     }
 }
 
-/// The events of a chain's reply.
-pub(in crate::api) struct ChainStream {
-    ready: VecDeque<ReplyEvent>,
-}
-
-impl ChainStream {
-    /// Of a run that is over.
-    pub(super) fn of(reply: ChatReply) -> Self {
-        Self { ready: reply.into_events().collect() }
-    }
-}
-
-impl EventSource for ChainStream {
-    async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
-        self.ready.pop_front().map(Ok)
-    }
-
-    fn next_ready(&mut self) -> Option<ReplyEvent> {
-        self.ready.pop_front()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -126,7 +110,7 @@ mod tests {
             (Value::Int(7), "7"),
             (Value::json(json!({"b": [1, 2], "a": "x"})), r#"{"b":[1,2],"a":"x"}"#),
         ] {
-            let reply = reply(&value, &[]);
+            let reply = reply(&value, &[], None);
             assert_eq!((reply.choices.len(), reply.choices[0].text.as_str()), (1, text));
             assert_eq!((reply.choices[0].finish, reply.usage), (Some(Finish::Stop), Usage::default()));
         }
@@ -139,7 +123,7 @@ mod tests {
                 {"message": {"role": "assistant", "content": "hi", "reasoning_content": "hm"}, "finish_reason": "length"},
                 {"message": {"content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"}],
             "usage": {"prompt_tokens": 3, "completion_tokens": 4}});
-        let reply = reply(&Value::OpenaiChatResponse(Arc::new(response)), &[]);
+        let reply = reply(&Value::OpenaiChatResponse(Arc::new(response)), &[], None);
         let [first, second] = reply.choices.as_slice() else { panic!("two choices") };
         assert_eq!((first.text.as_str(), first.reasoning.as_str(), first.finish), ("hi", "hm", Some(Finish::Length)));
         assert_eq!((second.tool_calls[0].name.as_str(), second.finish), ("f", Some(Finish::ToolCalls)));
@@ -147,8 +131,14 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_was_cut_says_so() {
+        let cut = reply(&Value::string("half a"), &[], Some(Finish::Length));
+        assert_eq!(cut.choices[0].finish, Some(Finish::Length));
+    }
+
+    #[test]
     fn a_response_without_choices_is_an_empty_reply() {
-        let reply = reply(&Value::OpenaiChatResponse(Arc::new(json!({"choices": []}))), &[]);
+        let reply = reply(&Value::OpenaiChatResponse(Arc::new(json!({"choices": []}))), &[], None);
         assert_eq!((reply.choices.len(), reply.choices[0].text.as_str()), (1, ""));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
         message::{Completion, Served},
+        model::same_model,
         route::ModelRoute,
         time::Timestamp,
         value::Value,
@@ -59,9 +60,8 @@ pub enum Effect {
         route: ModelRoute,
         /// Longest time, queueing included.
         timeout: Duration,
-        /// Set where the reply may be told while it arrives, and how its text is made of it. Once any of it was told,
-        /// a failure is [`Event::BrokeOff`].
-        streamed: Option<StreamedText>,
+        /// Set where the reply may be told while it arrives. Once any of it was told, a failure is [`Event::BrokeOff`].
+        streamed: Option<StreamedReply>,
     },
     /// Embed a text; answered by [`Event::Embedded`] or [`Event::Failed`].
     Embed {
@@ -230,6 +230,30 @@ pub struct RunOutcome {
     pub served: Option<Served>,
     /// Why the reply ended whose text is the output, where the chain passes that on as it is.
     pub finish: Option<Finish>,
+}
+
+/// A reply that is told while it arrives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamedReply {
+    /// How the text is made of it.
+    pub text: StreamedText,
+    /// The model that the run's output will show whoever answers, where the chain says so.
+    pub(crate) shown: Option<Arc<str>>,
+    /// The model that the conversation names, or empty.
+    pub(crate) asked: String,
+}
+
+impl StreamedReply {
+    /// The model that the run's output will show.
+    pub fn model(&self, served: &Served) -> String {
+        let shown = self.shown.as_deref().map(str::to_owned);
+        shown.unwrap_or_else(|| model_shown(&self.asked, served).to_owned())
+    }
+}
+
+/// The name the sender wrote is kept where it means the model that answered.
+pub(super) fn model_shown<'a>(asked: &'a str, served: &'a Served) -> &'a str {
+    if asked.is_empty() || !same_model(asked, &served.model) { &served.model } else { asked }
 }
 
 /// What of a run's output somebody wants to be told while it is made.
