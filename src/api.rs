@@ -3,9 +3,11 @@
 //! One file a resource. Writes go to the store and then poke reconcile; reads of live state come from what the actors
 //! publish. `http::router` is the only caller.
 
+pub mod aliases;
 pub mod associations;
 pub mod backends;
 pub mod chain_chat;
+mod chain_model;
 pub mod chain_programs;
 mod diagnostics;
 pub mod embed;
@@ -14,7 +16,10 @@ mod failure;
 mod fields;
 pub mod hooks;
 pub mod live;
+pub mod model_catalog;
 pub mod models;
+pub mod ollama;
+pub mod openai;
 pub mod pools;
 pub mod providers;
 pub mod queue;
@@ -24,6 +29,7 @@ mod run;
 pub mod scope;
 pub mod service;
 pub mod stream;
+mod suggestion;
 pub mod taskchains;
 pub mod tasks;
 pub mod validation;

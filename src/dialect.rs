@@ -3,8 +3,8 @@
 //! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands;
 //! `head` finds in a request just what routing must know, so that its bytes can be sent on as they are, and
 //! `stream_watch` in the stream that comes back;
-//! `openai_request` and `openai_events` are what clients of OpenAI's API send and read. `openai`, `vllm`, `ollama` and
-//! `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
+//! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
+//! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
 //! into lines, `sse` into server-sent events.
 
@@ -18,9 +18,9 @@ pub mod loose;
 pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
+pub mod ollama_front;
 pub mod openai;
-pub mod openai_events;
-pub mod openai_request;
+pub mod openai_front;
 pub mod reply;
 pub mod source;
 pub mod sse;

@@ -4,6 +4,7 @@
 //! (`dialect::loose`), writing never is.
 
 pub mod alert;
+pub mod alias;
 pub mod backend;
 pub mod chain;
 pub mod chat;

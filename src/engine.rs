@@ -9,6 +9,7 @@
 
 pub mod tokens;
 
+mod answer_stream;
 mod check;
 mod command;
 mod completion;
@@ -30,6 +31,7 @@ mod reply;
 mod retry;
 mod schema;
 mod state;
+mod streamed;
 mod suggest;
 mod task_error;
 mod template;
@@ -38,13 +40,14 @@ mod validate;
 mod variables;
 
 use crate::domain::finding;
+pub use answer_stream::AnswerStream;
 pub use check::{Checked, MOST_FINDINGS, Written, check, check_chain, check_request};
 pub use finding::{Code, Finding, InvalidChain, Severity};
 pub use graph::mermaid;
 pub use hook::HookInvocation;
 pub use machine::{
     CurrentAttempt, Effect, EngineSettings, Event, MAX_STEPS, Machine, RaisedAlert, RunFailure, RunInfo, RunOutcome,
-    StepId,
+    StepId, StreamWish, StreamedReply,
 };
 pub use program::Program;
 pub use published_schema::{chain_schema, request_schema};

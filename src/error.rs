@@ -1,7 +1,9 @@
 //! The error every layer above the domain speaks: a code from a closed set, words for the caller, details for the log.
 //!
-//! Only [`Error::message`] can reach a response body; `detail` goes to the log. The HTTP status of a code is decided in
-//! one place, `http/respond.rs`.
+//! Of its words only [`Error::message`] can reach a response body; `detail` goes to the log. What a code is in HTTP and to
+//! clients of OpenAI's API is one table, [`meaning`].
+
+pub mod meaning;
 
 use std::fmt;
 
@@ -52,6 +54,8 @@ pub enum ErrorCode {
 
 /// Characters of an error's message; a chain's findings are the longest.
 const MAX_MESSAGE_CHARS: usize = 4_000;
+/// Characters of a field's name or a backend's code.
+const MAX_NAME_CHARS: usize = 200;
 
 /// One failed request.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct Error {
     retry_after_seconds: Option<u32>,
     fields: Vec<(&'static str, serde_json::Value)>,
     served: Option<Box<Served>>,
+    param: Option<String>,
+    upstream_code: Option<String>,
 }
 
 impl Error {
@@ -74,7 +80,17 @@ impl Error {
             message.truncate(end);
             message.push('…');
         }
-        Self { code, message, detail: None, reason: None, retry_after_seconds: None, fields: Vec::new(), served: None }
+        Self {
+            code,
+            message,
+            detail: None,
+            reason: None,
+            retry_after_seconds: None,
+            fields: Vec::new(),
+            served: None,
+            param: None,
+            upstream_code: None,
+        }
     }
 
     /// 400.
@@ -123,6 +139,30 @@ impl Error {
         self
     }
 
+    /// Names the field of the request that is at fault, by its path.
+    #[must_use]
+    pub fn with_param(mut self, param: Option<String>) -> Self {
+        self.param = param.map(short);
+        self
+    }
+
+    /// Adds the word by which the backend told this case apart.
+    #[must_use]
+    pub fn with_upstream_code(mut self, code: Option<String>) -> Self {
+        self.upstream_code = code.map(short);
+        self
+    }
+
+    /// The field that is at fault, where it is known.
+    pub fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// The backend's own word for it, where it gave one.
+    pub fn upstream_code(&self) -> Option<&str> {
+        self.upstream_code.as_deref()
+    }
+
     /// Which case it is.
     pub const fn code(&self) -> ErrorCode {
         self.code
@@ -157,6 +197,11 @@ impl Error {
     pub fn fields(&self) -> &[(&'static str, serde_json::Value)] {
         &self.fields
     }
+}
+
+/// Names are quoted too, of requests and of backends.
+fn short(name: String) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
 impl fmt::Display for Error {

@@ -156,7 +156,8 @@ impl Served {
         ]);
         Self::start(command, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            (line["message"] == "penstock is ready").then(|| format!("http://{}", line["address"].as_str().unwrap_or("")))
+            (line["message"] == "penstock is ready")
+                .then(|| format!("http://{}", line["address"].as_str().unwrap_or("")))
         })
         .await
     }

@@ -3,21 +3,28 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    Api, Reply, diagnostics,
+    Api, Reply,
+    chain_model::{Begun, ChainStream, begin},
+    diagnostics,
+    failure::openai_error,
+    openai,
     reply::EVENT_STREAM,
     run::{self, with_state},
+    scope::Scope,
+    stream::translated,
 };
 use crate::{
-    dialect::{
-        openai_events,
-        openai_request::{self, ChatRequest},
+    dialect::openai_front::{
+        chain_events::{self, ChunksBeside},
+        chain_input::{self, ChatRequest},
+        chunks::ChatChunks,
     },
     domain::{
         ids::{ChainId, RequestId},
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{InvalidChain, RunOutcome, StateUnit},
+    engine::{InvalidChain, RunOutcome, StateUnit, StreamWish},
     error::{Error, ErrorCode},
 };
 
@@ -33,16 +40,29 @@ pub async fn complete(
     body: Json,
     stack_trace: bool,
     request_id: &RequestId,
+    scope: Scope,
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let id = ChainId::new(chain);
     let program = api.programs.get(&*api.store, &id, version, invalid).await?;
-    let ChatRequest { chat, include_usage, ignored } = openai_request::read(&body).map_err(Error::invalid)?;
+    let ChatRequest { chat, include_usage, ignored } = chain_input::read(&body)?;
     drop(body);
     let (wants_stream, wants_choices) = (chat.stream, chat.n);
+    let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
+    let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
-    let outcome = run::to_its_end(api, program, input, request_id, now).await?;
-    let RunOutcome { result, state, warnings, served } = outcome;
+    let outcome = if wants_stream {
+        match begin(api, program, input, request_id, now, &scope, StreamWish::Response).await? {
+            Begun::Over(outcome) => outcome,
+            Begun::Telling { events, served, model } => {
+                let reply = arriving(events, &model, include_usage, stack_trace);
+                return Ok(reply.served_by(Some(served)).warning(unread).warning(choices));
+            }
+        }
+    } else {
+        run::to_its_end(api, program, input, request_id, now, scope).await?
+    };
+    let RunOutcome { result, state, warnings, served, .. } = outcome;
     let output = match result {
         Ok(Value::OpenaiChatResponse(output)) => output,
         Ok(other) => {
@@ -53,7 +73,7 @@ pub async fn complete(
     };
     let beside = stack_trace.then(|| ("stackTrace", steps(&state)));
     let reply = if wants_stream {
-        Reply::text(EVENT_STREAM, openai_events::write(&output, include_usage, beside))
+        Reply::text(EVENT_STREAM, chain_events::write(&output, include_usage, beside))
     } else if let Some((name, steps)) = beside {
         let mut output = output.as_object().cloned().unwrap_or_default();
         output.insert(name.to_owned(), steps);
@@ -61,12 +81,23 @@ pub async fn complete(
     } else {
         Reply::json(&*output)?
     };
-    let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
-    let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
 }
 
-fn invalid(invalid: InvalidChain) -> Error {
+/// A response that is still being made.
+fn arriving(events: ChainStream, model: &str, include_usage: bool, stack_trace: bool) -> Reply {
+    let chunks = ChatChunks::new(openai::stamp(model), include_usage, openai_error);
+    Reply::stream(if stack_trace {
+        let taken = events.steps();
+        let beside = move || taken.get().map_or_else(|| json!([]), |state| steps(state));
+        translated(EVENT_STREAM, events, ChunksBeside::new(chunks, "stackTrace", beside))
+    } else {
+        translated(EVENT_STREAM, events, chunks)
+    })
+}
+
+/// The error of a stored chain that cannot run.
+pub(super) fn invalid(invalid: InvalidChain) -> Error {
     let error = Error::invalid(invalid.to_string());
     diagnostics::refused_later(error, invalid.findings)
 }

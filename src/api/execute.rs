@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Reply, failure, fields};
+use super::{
+    Api, Reply, failure, fields,
+    scope::{self, Scope},
+};
 use crate::{
     domain::{
         chat::{ChatCall, ChatTurn, Finish, Sampling},
         model::Capability,
         provider::ProviderKind,
-        route::ModelRoute,
     },
     engine,
     error::Error,
@@ -29,24 +31,22 @@ struct ExecuteReply<'a> {
     response: &'a str,
 }
 
-/// Asks the default or the named model for an answer.
+/// Asks the default or the named model for an answer, where `scope` allows it.
 ///
 /// # Errors
-/// 400, 500 when the call failed, 503 when nothing can serve it.
-pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
+/// 400, 404 for an unknown pool, 500 when the call failed, 503 when nothing can serve it.
+pub async fn execute(api: &Api, input: ExecuteInput, mut scope: Scope) -> Result<Reply, Error> {
     if input.prompt.trim().is_empty() {
         return Err(Error::invalid("field 'prompt' is required and must not be empty"));
     }
-    let providers = match input.model_provider.trim() {
-        "" => Vec::new(),
-        name => vec![ProviderKind::parse(name).ok_or_else(|| {
-            Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not '{name}'"))
-        })?],
-    };
+    if !input.model_provider.trim().is_empty() {
+        scope.providers = vec![provider(input.model_provider.trim(), &scope)?];
+    }
     fields::at_most("model_name", &input.model_name, fields::MAX_TEXT_BYTES)?;
-    let names: Vec<String> =
-        [input.model_name.trim()].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let route = ModelRoute::of(Capability::Prompt, &names, &providers);
+    let route = match input.model_name.trim() {
+        "" => scope::default_route(api, &scope, Capability::Prompt)?,
+        name => scope::route_of(api, &scope, name, Capability::Prompt)?,
+    };
     let call = prompt_call(api, input.prompt);
     let (completion, served) = api.runtime.dispatcher.generate(&route, &call).await?;
     let response = engine::answer_in(&completion.text).map_err(|failure| {
@@ -59,6 +59,18 @@ pub async fn execute(api: &Api, input: ExecuteInput) -> Result<Reply, Error> {
         format!("the reply was cut at {bound} tokens (MAX_OUTPUT_TOKENS)")
     });
     Ok(Reply::json(&reply)?.served_by(Some(served)).warning(warning))
+}
+
+/// The kind that the body names. The headers may name it, too, but not only others.
+fn provider(name: &str, scope: &Scope) -> Result<ProviderKind, Error> {
+    let kind = ProviderKind::parse(name).ok_or_else(|| {
+        Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not '{name}'"))
+    })?;
+    if !scope.providers.is_empty() && !scope.providers.contains(&kind) {
+        let message = format!("field 'model_provider' is {kind}, which header X-Penstock-Provider does not name");
+        return Err(Error::invalid(message));
+    }
+    Ok(kind)
 }
 
 /// The prompt behind the instruction that only the answer is wanted.

@@ -1,6 +1,7 @@
 //! Errors of the layers below as errors of a request: one mapping each.
 
 use crate::{
+    dialect::openai_front::ReadError,
     domain::failure::{Failure, FailureClass, RefusalReason},
     error::{Error, ErrorCode},
     runtime::{SendError, dispatch::DispatchError, runs::StartError},
@@ -96,4 +97,15 @@ impl From<SendError> for Error {
 /// The error of a request whose run's actor failed.
 pub(super) fn crashed() -> Error {
     Error::new(ErrorCode::Internal, "the run crashed; steps already taken may have had effects, retry with care")
+}
+
+/// What a failure is to a client of OpenAI's API that reads a stream.
+pub(super) fn openai_error(failure: &Failure) -> serde_json::Value {
+    of_failure(failure).openai_object()
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        Self::invalid(error.message).with_param(error.param)
+    }
 }

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Api, Reply, failure, live::LiveRun};
+use tokio::sync::mpsc;
+
+use super::{
+    Api, Reply, failure,
+    live::LiveRun,
+    scope::{self, Scope},
+};
 use crate::{
     domain::{
         ids::{RequestId, RunId},
@@ -10,43 +16,71 @@ use crate::{
         time::Timestamp,
         value::Value,
     },
-    engine::{Program, RunFailure, RunInfo, RunOutcome, StateUnit},
+    engine::{Program, RunFailure, RunInfo, RunOutcome, StateUnit, StreamWish},
     error::Error,
-    runtime::run::{RunSpec, steps},
+    runtime::run::{
+        RunHandle, RunSpec, steps,
+        told::{self, Told},
+    },
 };
 
-/// Runs it. Dropping the future stops the run.
+/// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
 ///
 /// # Errors
-/// 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
+/// 404 for an unknown pool, 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
 pub(super) async fn to_its_end(
     api: &Api,
     program: Arc<Program>,
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
 ) -> Result<RunOutcome, Error> {
+    scope::check(api, &scope)?;
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
-    let mut run = api.runtime.runs.start(RunSpec { program, input, info }).await?;
+    let mut run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: None }).await?;
     run.outcome().await.ok_or_else(failure::crashed)
 }
 
 /// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.
 ///
 /// # Errors
-/// 503 when too many run.
+/// 404 for an unknown pool, 503 when too many run.
 pub(super) async fn live(
     api: &Api,
     program: Arc<Program>,
     input: Value,
     request_id: &RequestId,
     now: Timestamp,
+    scope: Scope,
     answer: fn(RunOutcome) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
+    scope::check(api, &scope)?;
     let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let (watch, steps) = steps::watch();
-    let run = api.runtime.runs.start_watched(RunSpec { program, input, info }, Some(watch)).await?;
+    let run =
+        api.runtime.runs.start_watched(RunSpec { program, input, info, scope, teller: None }, Some(watch)).await?;
     Ok(Reply::live(LiveRun::new(run, steps, answer)))
+}
+
+/// Starts it and tells of its output what is wished, where the chain allows it. Dropping the handle stops the run.
+///
+/// # Errors
+/// 404 for an unknown pool, 503 when too many run.
+pub(super) async fn told(
+    api: &Api,
+    program: Arc<Program>,
+    input: Value,
+    request_id: &RequestId,
+    now: Timestamp,
+    scope: Scope,
+    wish: StreamWish,
+) -> Result<(RunHandle, mpsc::Receiver<Told>), Error> {
+    scope::check(api, &scope)?;
+    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
+    let (teller, told) = told::teller(wish);
+    let run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: Some(teller) }).await?;
+    Ok((run, told))
 }
 
 /// The error of a request whose run failed: with the steps it took, unless it was refused before the first.

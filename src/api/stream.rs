@@ -9,7 +9,7 @@ use futures_util::{Stream, stream};
 use super::reply::{EVENT_STREAM, Reply, ReplyBody};
 use crate::{
     dialect::stream::ReplyEncoder,
-    domain::failure::Failure,
+    domain::{chat::ReplyEvent, failure::Failure},
     runtime::dispatch::exchange::{HeldRelay, HeldReply, RelayedReply},
 };
 
@@ -31,10 +31,29 @@ impl fmt::Debug for ByteStream {
     }
 }
 
+/// A reply that arrives event by event, whoever makes it. Dropping it ends the making.
+pub(super) trait EventSource: Send + 'static {
+    /// The next event; `None` at the clean end. After a failure there is nothing more.
+    fn next(&mut self) -> impl Future<Output = Option<Result<ReplyEvent, Failure>>> + Send;
+
+    /// The next event if it is there already.
+    fn next_ready(&mut self) -> Option<ReplyEvent>;
+}
+
+impl EventSource for HeldReply {
+    fn next(&mut self) -> impl Future<Output = Option<Result<ReplyEvent, Failure>>> + Send {
+        Self::next(self)
+    }
+
+    fn next_ready(&mut self) -> Option<ReplyEvent> {
+        Self::next_ready(self)
+    }
+}
+
 /// A reply of another dialect, translated event by event.
 pub(super) fn translated(
     content_type: &'static str,
-    reply: HeldReply,
+    reply: impl EventSource,
     encoder: impl ReplyEncoder + 'static,
 ) -> ByteStream {
     let begun = Some(Translation { reply, encoder });
@@ -90,12 +109,12 @@ impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
     }
 }
 
-struct Translation<E> {
-    reply: HeldReply,
+struct Translation<S, E> {
+    reply: S,
     encoder: E,
 }
 
-impl<E: ReplyEncoder> Translation<E> {
+impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
     /// Writes what there is, at least something; false at the end.
     async fn write_next(&mut self, out: &mut Vec<u8>) -> bool {
         while out.is_empty() {

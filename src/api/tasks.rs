@@ -7,6 +7,7 @@ use super::{
     Api, Reply,
     diagnostics::{self, Sent},
     run,
+    scope::Scope,
 };
 use crate::{
     dialect::document::{Document, DocumentError},
@@ -46,6 +47,7 @@ pub async fn run(
     api: &Api,
     document: Result<Document, DocumentError>,
     request_id: &RequestId,
+    scope: Scope,
     is_live: bool,
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
@@ -58,8 +60,8 @@ pub async fn run(
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
     let reply = match is_live {
-        true => run::live(api, program, value, request_id, now, answer).await,
-        false => answer(run::to_its_end(api, program, value, request_id, now).await?),
+        true => run::live(api, program, value, request_id, now, scope, answer).await,
+        false => answer(run::to_its_end(api, program, value, request_id, now, scope).await?),
     };
     reply.map(|reply| reply.warning(ignored))
 }
@@ -74,7 +76,7 @@ fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<
 }
 
 fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
-    let RunOutcome { result, state, warnings, served } = outcome;
+    let RunOutcome { result, state, warnings, served, .. } = outcome;
     match result {
         Ok(output) => {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };

@@ -83,13 +83,19 @@ pub fn parse_running(body: &[u8]) -> Result<Vec<String>, ReplyError> {
 }
 
 /// What `POST /api/show` tells beyond the tags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shown {
     /// `None` on servers that do not tell.
     pub capabilities: Option<Capabilities>,
     /// Tokens; `None` on servers that do not tell.
     pub context_length: Option<i64>,
+    /// Further words for what it can do, such as `tools` and `vision`.
+    pub abilities: Vec<String>,
 }
+
+/// Words for what a model can do that are kept, and the characters of each.
+const MAX_ABILITIES: usize = 20;
+const MAX_ABILITY_CHARS: usize = 40;
 
 #[derive(Deserialize)]
 struct ShowReply {
@@ -110,7 +116,11 @@ pub fn model_body(model: &str) -> Vec<u8> {
 /// A body that is no such answer.
 pub fn parse_show(body: &[u8]) -> Result<Shown, ReplyError> {
     let reply: ShowReply = json::decode(body)?;
-    let capabilities = reply.capabilities.filter(|names| !names.is_empty()).map(|names| {
+    let told = reply.capabilities.filter(|names| !names.is_empty());
+    let further = told.iter().flatten().filter(|name| !matches!(name.as_str(), "completion" | "embedding"));
+    let further = further.filter(|name| name.chars().count() <= MAX_ABILITY_CHARS);
+    let abilities = further.take(MAX_ABILITIES).cloned().collect();
+    let capabilities = told.map(|names| {
         let has = |name: &str| names.iter().any(|have| have == name);
         let generates = if has("completion") { Capabilities::GENERATE } else { Capabilities::NONE };
         generates.union(if has("embedding") { Capabilities::EMBED } else { Capabilities::NONE })
@@ -119,7 +129,7 @@ pub fn parse_show(body: &[u8]) -> Result<Shown, ReplyError> {
         let architecture = info.get("general.architecture")?.as_str()?;
         info.get(&format!("{architecture}.context_length"))?.as_i64().filter(|tokens| *tokens > 0)
     });
-    Ok(Shown { capabilities, context_length })
+    Ok(Shown { capabilities, context_length, abilities })
 }
 
 #[derive(Serialize)]
@@ -416,7 +426,8 @@ mod tests {
             br#"{"model_info":{"general.architecture":"llama","llama.context_length":8192,"other.context_length":1},
             "capabilities":["completion","tools"]}"#;
         let shown = parse_show(body).unwrap();
-        assert_eq!(shown, Shown { capabilities: Some(Capabilities::GENERATE), context_length: Some(8192) });
+        assert_eq!((shown.capabilities, shown.context_length), (Some(Capabilities::GENERATE), Some(8192)));
+        assert_eq!(shown.abilities, ["tools"]);
         assert_eq!(parse_show(br#"{"details":{}}"#).unwrap(), Shown::default());
         let embedding = parse_show(br#"{"capabilities":["embedding"]}"#).unwrap();
         assert_eq!(embedding.capabilities, Some(Capabilities::EMBED));

@@ -296,6 +296,21 @@ impl ChatReply {
         events.into_iter().for_each(|event| collector.add(event));
         collector.finish()
     }
+
+    /// The same reply as events, in the order in which a model would have told it.
+    pub fn into_events(self) -> impl Iterator<Item = ReplyEvent> {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let said = (0u32..).zip(self.choices).flat_map(move |(choice, said)| {
+            let reasoning = some(said.reasoning).map(|text| ReplyEvent::Reasoning { choice, text });
+            let text = some(said.text).map(|text| ReplyEvent::Text { choice, text });
+            let calls = (0u32..).zip(said.tool_calls);
+            let calls = calls.map(move |(index, piece)| ReplyEvent::ToolCall { choice, index, piece });
+            let logprobs = said.logprobs.map(|logprobs| ReplyEvent::Logprobs { choice, logprobs });
+            let finish = said.finish.map(|reason| ReplyEvent::Finish { choice, reason });
+            reasoning.into_iter().chain(text).chain(calls).chain(logprobs).chain(finish)
+        });
+        said.chain(std::iter::once(ReplyEvent::Usage(self.usage)))
+    }
 }
 
 /// Replies that one call may ask for: beyond it the numbers of choices are nonsense.

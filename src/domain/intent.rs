@@ -1,6 +1,7 @@
 //! Stored intent: everything the runtime acts on, read from the store in one consistent step.
 
 use crate::domain::{
+    alias::Alias,
     backend::{ApiKey, Backend},
     ids::{BackendId, PoolId},
     model::Model,
@@ -52,4 +53,6 @@ pub struct Intent {
     pub backend_members: Vec<BackendMembership>,
     /// Which models are in which pools.
     pub model_members: Vec<ModelMembership>,
+    /// All aliases.
+    pub aliases: Vec<Alias>,
 }

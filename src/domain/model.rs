@@ -168,6 +168,8 @@ pub struct ObservedModel {
     pub context_length: i64,
     /// As the backend reports them, or guessed from the name.
     pub capabilities: Capabilities,
+    /// What else the backend says it can do, in Ollama's words such as `tools` and `vision`; empty where it does not tell.
+    pub abilities: Vec<String>,
     /// Whether it was in memory at the last look; true where the backend does not tell.
     pub is_warm: bool,
 }
@@ -184,6 +186,7 @@ impl ObservedModel {
             digest: String::new(),
             details: ModelDetails::default(),
             context_length: 0,
+            abilities: Vec::new(),
             is_warm: true,
         }
     }

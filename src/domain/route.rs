@@ -65,6 +65,20 @@ impl RoutingStrategy {
     }
 }
 
+/// What a request asks of routing beside its body: it holds for every call made for the request, those of a chain's steps
+/// included (`docs/api.md`, choosing where a request goes).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteScope {
+    /// Only this pool, by id or name.
+    pub pool: Option<String>,
+    /// Only these kinds of backend; the only way, beside a model's name, into a cloud.
+    pub providers: Vec<ProviderKind>,
+    /// Labels every backend must carry that gets to see the request.
+    pub require: BTreeMap<String, String>,
+    /// What requests have in common that should meet the same backend.
+    pub session: Option<String>,
+}
+
 /// The models and backends that may serve one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRoute {
@@ -100,6 +114,33 @@ impl RouteTarget {
     /// This model on local backends.
     pub fn model(name: impl Into<String>) -> Self {
         Self { model: Some(name.into()), ..Self::default() }
+    }
+
+    fn narrow(&mut self, scope: &RouteScope) -> Result<(), String> {
+        if !scope.providers.is_empty() {
+            let own = std::mem::take(&mut self.providers);
+            self.providers =
+                scope.providers.iter().copied().filter(|kind| own.is_empty() || own.contains(kind)).collect();
+            if self.providers.is_empty() {
+                let names =
+                    |kinds: &[ProviderKind]| kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(format!(
+                    "X-Penstock-Provider allows {}, wanted is {}",
+                    names(&scope.providers),
+                    names(&own)
+                ));
+            }
+        }
+        match (&self.pool, &scope.pool) {
+            (Some(own), Some(allowed)) if own != allowed => {
+                Err(format!("X-Penstock-Pool allows pool '{allowed}', wanted is '{own}'"))
+            }
+            (None, Some(allowed)) => {
+                self.pool = Some(allowed.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -139,6 +180,39 @@ impl ModelRoute {
             [] => self.targets.push(RouteTarget::model(model)),
             [only] if only.model.is_none() => only.model = Some(model),
             _ => {}
+        }
+    }
+
+    /// Narrows the route to what the request allows; never widens it, but for the cloud kinds that the request names where
+    /// the route names none.
+    ///
+    /// # Errors
+    /// What of both excludes the other, in words for the caller: then the call may go nowhere.
+    pub fn narrow(&mut self, scope: &RouteScope) -> Result<(), String> {
+        for (label, value) in &scope.require {
+            let wanted = self.require.entry(label.clone()).or_insert_with(|| value.clone());
+            if wanted != value {
+                return Err(format!("label '{label}' is wanted as '{wanted}' and as '{value}'"));
+            }
+        }
+        if self.session.is_none() {
+            self.session.clone_from(&scope.session);
+        }
+        if self.targets.is_empty() && (scope.pool.is_some() || !scope.providers.is_empty()) {
+            self.targets.push(RouteTarget::default());
+        }
+        let mut excluded = None;
+        self.targets.retain_mut(|target| {
+            let narrowed = target.narrow(scope);
+            if let Err(why) = narrowed {
+                excluded.get_or_insert(why);
+                return false;
+            }
+            true
+        });
+        match excluded {
+            Some(why) if self.targets.is_empty() => Err(why),
+            _ => Ok(()),
         }
     }
 

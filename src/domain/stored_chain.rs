@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{chain::Chain, time::Timestamp};
+use crate::domain::{chain::Chain, ids::ChainId, time::Timestamp};
 
 /// One version of a stored chain. Its JSON is the chain's own, in canonical spelling, with what the store knows behind it;
 /// all of that is ignored when it is sent back.
@@ -20,6 +20,19 @@ pub struct StoredChain {
     /// When the chain, not this version of it, was created.
     pub created_at: Timestamp,
     /// When this version was written.
+    pub updated_at: Timestamp,
+}
+
+/// What a list of names tells of a chain, without the chain itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedChain {
+    /// The id it is stored under.
+    pub id: ChainId,
+    /// Whether its latest version was stored without being checked.
+    pub draft: bool,
+    /// When the chain was created.
+    pub created_at: Timestamp,
+    /// When its latest version was written.
     pub updated_at: Timestamp,
 }
 

@@ -16,11 +16,13 @@ mod visit;
 use std::{sync::Arc, time::Duration};
 
 pub use current::CurrentAttempt;
-pub use effect::{Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId};
+pub use effect::{
+    Effect, EngineSettings, Event, RaisedAlert, RunFailure, RunInfo, RunOutcome, StepId, StreamWish, StreamedReply,
+};
 
 use crate::{
     domain::{
-        chat::Usage,
+        chat::{Finish, Usage},
         failure::{Failure, FailureClass},
         message::{ChatMessage, Served},
         time::Timestamp,
@@ -73,6 +75,10 @@ pub struct Machine {
     recordable: usize,
     warnings: Vec<String>,
     served: Option<Served>,
+    wish: StreamWish,
+    /// Whether text of the run's output was told: then no failure is followed by anything but the end.
+    told: bool,
+    finish: Option<Finish>,
 }
 
 /// The engine's own variable names, allocated once a run.
@@ -113,6 +119,8 @@ struct Visit {
     repairs: u32,
     /// What is recorded of it: attempts, and repairs of their replies.
     recorded: u32,
+    /// Whether the reply it waits for is told while it arrives.
+    streamed: bool,
 }
 
 /// What a run waits for.
@@ -223,8 +231,17 @@ impl Machine {
             recordable: record::MOST_RECORDED,
             warnings: Vec::new(),
             served: None,
+            wish: StreamWish::Nothing,
+            told: false,
+            finish: None,
             program,
         }
+    }
+
+    /// The same, telling of its output what somebody wishes and the chain allows.
+    #[must_use]
+    pub fn telling(self, wish: StreamWish) -> Self {
+        Self { wish, ..self }
     }
 
     /// Starts the run; a second time does nothing.
@@ -260,7 +277,20 @@ impl Machine {
             (Phase::Counting, event) if !matches!(event, Event::Failed { .. }) => {
                 Next::Settle(Settled::at_once(Err(settle::unasked())))
             }
-            (_, event) => Next::Settle(settle::settle(step, visit, event, now, &mut self.warnings)),
+            (_, event) => {
+                let finish = match &event {
+                    Event::Answered { completion, .. } => Some(completion.finish),
+                    _ => None,
+                };
+                let broke_off = matches!(event, Event::BrokeOff { .. });
+                let settled = settle::settle(step, visit, event, now, &mut self.warnings);
+                if settled.result.is_ok() && program.streamed.get(visit.place).is_some_and(Option::is_some) {
+                    self.finish = finish;
+                    self.told |= visit.streamed;
+                }
+                self.told |= broke_off;
+                Next::Settle(settled)
+            }
         };
         self.drive(next, now)
     }
@@ -308,6 +338,7 @@ impl Machine {
                         state: std::mem::take(&mut self.state),
                         warnings: std::mem::take(&mut self.warnings),
                         served: self.served.take(),
+                        finish: self.finish.take(),
                     })));
                     return turn.effects;
                 }

@@ -13,7 +13,7 @@ use crate::{
     },
     engine::{
         compose::Strategy, condition::Conditions, form::Form, handler::Handler, path::Path, retry::Retry,
-        schema::Schema, template::Template, transition::Operator,
+        schema::Schema, streamed::Streamed, template::Template, transition::Operator,
     },
 };
 
@@ -31,6 +31,8 @@ pub struct Program {
     pub(crate) sets_last_error: bool,
     /// At least one; the first is where a run starts.
     pub(crate) steps: Vec<Step>,
+    /// For each step whether it may be told while it is made.
+    pub(crate) streamed: Vec<Option<Streamed>>,
 }
 
 /// What one run may take.

@@ -19,7 +19,7 @@ use crate::{
         form::Form,
         handler::Handler,
         program::{Branch, Compose, ModelChoice, Program, Step, Work},
-        reply,
+        reply, streamed,
         template::Template,
         transition::{BadOperator, Operator},
         variables::LAST_ERROR,
@@ -65,16 +65,18 @@ pub(crate) fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
         check.find(Code::MissingField, "tasks", "the chain has no tasks");
     }
     // A task that is refused keeps its place among the others only for as long as findings are collected.
-    let steps = chain.tasks.iter().enumerate().filter_map(|(at, task)| check.task(at, task)).collect();
+    let steps: Vec<Step> = chain.tasks.iter().enumerate().filter_map(|(at, task)| check.task(at, task)).collect();
     let token_limit = u64::try_from(chain.token_limit).ok().filter(|limit| *limit > 0);
     let is_sound = check.findings.iter().all(|finding| finding.severity == Severity::Warning);
+    let output_var = filled(chain.output_var.trim());
     let program = is_sound.then(|| Program {
+        streamed: streamed::of(&steps, output_var.as_deref()),
         debug: chain.debug,
         token_limit,
         strategy,
         bounds,
         input_schema,
-        output_var: filled(chain.output_var.trim()),
+        output_var,
         sets_last_error: !check.places.contains_key(LAST_ERROR),
         steps,
     });

@@ -29,6 +29,9 @@ use crate::{
 /// connection instead of the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_SILENCE: Duration = Duration::from_millis(200);
+/// Values of one header that chooses where a request goes, and the bytes of each.
+const MAX_WISHES: usize = 32;
+const MAX_WISH_BYTES: usize = 512;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -158,13 +161,17 @@ where
             scope.providers.push(kind);
         }
         for label in self.wishes("x-penstock-require")? {
-            let (name, value) = label.split_once('=').ok_or_else(|| {
-                Error::invalid(format!("header X-Penstock-Require must be name=value, not '{label}'"))
-            })?;
-            if let Some(other) = scope.require.insert(name.trim().to_owned(), value.trim().to_owned())
-                && other != value.trim()
+            let (name, value) = label.split_once('=').unwrap_or_default();
+            let (name, value) = (name.trim(), value.trim());
+            // A wish that says nothing is a slip, and what it should have forbidden must not be allowed.
+            if name.is_empty() || value.is_empty() {
+                let message = format!("header X-Penstock-Require must be name=value, not '{label}'");
+                return Err(Error::invalid(message));
+            }
+            if let Some(other) = scope.require.insert(name.to_owned(), value.to_owned())
+                && other != value
             {
-                let message = format!("header X-Penstock-Require wants two values of label '{}'", name.trim());
+                let message = format!("header X-Penstock-Require wants two values of label '{name}'");
                 return Err(Error::invalid(message));
             }
         }
@@ -177,6 +184,9 @@ where
         let Some(value) = values.next() else { return Ok(None) };
         let text = std::str::from_utf8(value.as_bytes()).map(str::trim);
         match text {
+            Ok(text) if text.len() > MAX_WISH_BYTES => {
+                Err(Error::invalid(format!("header {name} is longer than {MAX_WISH_BYTES} bytes")))
+            }
             Ok(text) if !text.is_empty() && values.next().is_none() => Ok(Some(text.to_owned())),
             _ => Err(Error::invalid(format!("header {name} must be sent once, with a value in UTF-8"))),
         }
@@ -192,6 +202,12 @@ where
             // An empty wish is a slip, and what it should have forbidden must not be allowed.
             if items.iter().any(|item| item.is_empty()) {
                 return Err(Error::invalid(format!("header {name} has an empty value")));
+            }
+            if wishes.len() + items.len() > MAX_WISHES || items.iter().any(|item| item.len() > MAX_WISH_BYTES) {
+                let message = format!(
+                    "header {name} has more than {MAX_WISHES} values, or one longer than {MAX_WISH_BYTES} bytes"
+                );
+                return Err(Error::invalid(message));
             }
             wishes.extend(items.into_iter().map(str::to_owned));
         }

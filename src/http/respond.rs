@@ -1,4 +1,4 @@
-//! What goes out: replies and errors as HTTP. The only place that knows a status code.
+//! What goes out: replies and errors as HTTP.
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{events::EventBody, live, streamed::StreamedBody};
 use crate::{
     api::{Reply, ReplyBody, reply::EVENT_STREAM, stream::NDJSON},
-    domain::{failure::RefusalReason, ids::RequestId, message::Served},
+    domain::{ids::RequestId, message::Served},
     error::{Error, ErrorCode},
 };
 
@@ -31,25 +31,9 @@ const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
 const MAX_WARNINGS: usize = 10;
 const MAX_HEADER_CHARS: usize = 500;
 
-/// The status of an error (`docs/api.md`, errors).
-pub(super) const fn status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::InvalidRequest | ErrorCode::ContextTooLong => StatusCode::BAD_REQUEST,
-        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
-        ErrorCode::Immutable => StatusCode::FORBIDDEN,
-        ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
-        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        ErrorCode::Conflict => StatusCode::CONFLICT,
-        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorCode::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::TooManyRows | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::ExecutionFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::UpstreamFailed => StatusCode::BAD_GATEWAY,
-        ErrorCode::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-    }
+/// The status of an error, from the one table (`docs/api.md`, errors).
+pub(super) fn status(code: ErrorCode) -> StatusCode {
+    StatusCode::from_u16(code.meaning().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The answer of a handler. Events end when `stopping` is cancelled.
@@ -117,12 +101,7 @@ pub(super) fn error_body(error: &Error, shape: ErrorShape) -> Value {
         "error".to_owned(),
         match shape {
             ErrorShape::Text => json!(error.message()),
-            ErrorShape::Openai => json!({
-                "message": error.message(),
-                "type": openai_type(error.code()),
-                "param": null,
-                "code": error.reason().map(RefusalReason::as_str).or(openai_code(error.code())),
-            }),
+            ErrorShape::Openai => error.openai_object(),
         },
     );
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
@@ -147,9 +126,10 @@ pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &
     if let Some(seconds) = error.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    // What a run has done it would do again; those libraries repeat every 500 unless told not to.
-    if shape == ErrorShape::Openai && matches!(error.code(), ErrorCode::ExecutionFailed | ErrorCode::Internal) {
-        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    if shape == ErrorShape::Openai
+        && let Some(should_retry) = error.code().meaning().should_retry
+    {
+        headers.insert("x-should-retry", HeaderValue::from_static(if should_retry { "true" } else { "false" }));
     }
     match error.code() {
         ErrorCode::Unauthorized => {
@@ -164,47 +144,10 @@ pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &
     response
 }
 
-/// What OpenAI's API calls errors of this kind.
-const fn openai_type(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Unauthorized => "authentication_error",
-        ErrorCode::Immutable => "permission_error",
-        ErrorCode::TooManyRows | ErrorCode::RateLimited => "rate_limit_error",
-        ErrorCode::ExecutionFailed
-        | ErrorCode::Internal
-        | ErrorCode::Unavailable
-        | ErrorCode::UpstreamFailed
-        | ErrorCode::UpstreamTimeout => "server_error",
-        ErrorCode::InvalidRequest
-        | ErrorCode::NotFound
-        | ErrorCode::ModelNotFound
-        | ErrorCode::ContextTooLong
-        | ErrorCode::MethodNotAllowed
-        | ErrorCode::Conflict
-        | ErrorCode::BodyTooLarge
-        | ErrorCode::UnsupportedMediaType
-        | ErrorCode::Unprocessable
-        | ErrorCode::RequestTimeout => "invalid_request_error",
-    }
-}
-
-/// The word by which clients of OpenAI's API tell errors of one type apart.
-const fn openai_code(code: ErrorCode) -> Option<&'static str> {
-    match code {
-        ErrorCode::ModelNotFound => Some("model_not_found"),
-        ErrorCode::ContextTooLong => Some("context_length_exceeded"),
-        ErrorCode::RateLimited => Some("rate_limit_exceeded"),
-        ErrorCode::Unauthorized => Some("invalid_api_key"),
-        ErrorCode::UpstreamFailed => Some("upstream_failed"),
-        ErrorCode::UpstreamTimeout => Some("upstream_timeout"),
-        _ => None,
-    }
-}
-
 /// The 405 for a path that knows only these methods.
-pub(super) fn method_not_allowed(allow: &str, id: &RequestId) -> Response<Outgoing> {
+pub(super) fn method_not_allowed(allow: &str, shape: ErrorShape, id: &RequestId) -> Response<Outgoing> {
     let wrong = Error::new(ErrorCode::MethodNotAllowed, format!("method not allowed here; the path takes {allow}"));
-    let mut response = error(&wrong, ErrorShape::Text, &[], id);
+    let mut response = error(&wrong, shape, &[], id);
     response.headers_mut().insert(header::ALLOW, printable(allow));
     response
 }

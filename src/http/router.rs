@@ -5,7 +5,7 @@ use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
-    api::{self, Api, Reply},
+    api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute},
     error::Error,
 };
 
@@ -67,14 +67,34 @@ pub(super) enum Route {
     ChainGraph,
     ChainChat,
     ChainValidate,
+    AliasCreate,
+    AliasList,
+    AliasGet,
+    AliasUpdate,
+    AliasDelete,
     Execute,
     Embed,
     Tasks,
+    OpenaiAsk(OpenaiRoute),
+    OpenaiResponses,
+    OpenaiModels,
+    OpenaiModel,
+    OllamaHome,
+    OllamaAsk(OllamaRoute),
+    OllamaTags,
+    OllamaShow,
+    OllamaRunning,
+    OllamaVersion,
+    OllamaPull,
+    OllamaManage(&'static str),
 }
 
 /// The methods of a path and what they lead to; `None` for an unknown path.
 pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
     use Route::*;
+    if let [""] = path {
+        return Some(const { &[(Method::GET, OllamaHome)] });
+    }
     if path.iter().any(|segment| segment.is_empty()) {
         return None;
     }
@@ -124,6 +144,11 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["queue", "cancel"] => const { &[(Method::DELETE, QueueCancel)] },
         ["queue", _model] => const { &[(Method::DELETE, QueueRemove)] },
 
+        ["aliases"] => const { &[(Method::GET, AliasList), (Method::POST, AliasCreate)] },
+        ["aliases", _name] => {
+            const { &[(Method::GET, AliasGet), (Method::PUT, AliasUpdate), (Method::DELETE, AliasDelete)] }
+        }
+
         ["hooks", "remote"] => const { &[(Method::GET, HookList), (Method::POST, HookCreate)] },
         ["hooks", "remote", _id] => {
             const { &[(Method::GET, HookGet), (Method::PUT, HookUpdate), (Method::DELETE, HookDelete)] }
@@ -150,6 +175,28 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["execute"] => const { &[(Method::POST, Execute)] },
         ["embed"] => const { &[(Method::POST, Embed)] },
         ["tasks"] => const { &[(Method::POST, Tasks)] },
+
+        ["v1", "chat", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Chat))] },
+        ["v1", "completions"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Completions))] },
+        ["v1", "embeddings"] => const { &[(Method::POST, OpenaiAsk(OpenaiRoute::Embeddings))] },
+        ["v1", "responses"] => const { &[(Method::POST, OpenaiResponses)] },
+        ["v1", "models"] => const { &[(Method::GET, OpenaiModels)] },
+        // A name may hold slashes, which clients send as they are or encoded.
+        ["v1", "models", _name, ..] => const { &[(Method::GET, OpenaiModel)] },
+
+        ["api", "chat"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Chat))] },
+        ["api", "generate"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Generate))] },
+        ["api", "embed"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Embed))] },
+        ["api", "embeddings"] => const { &[(Method::POST, OllamaAsk(OllamaRoute::Embeddings))] },
+        ["api", "tags"] => const { &[(Method::GET, OllamaTags)] },
+        ["api", "show"] => const { &[(Method::POST, OllamaShow)] },
+        ["api", "ps"] => const { &[(Method::GET, OllamaRunning)] },
+        ["api", "version"] => const { &[(Method::GET, OllamaVersion)] },
+        ["api", "pull"] => const { &[(Method::POST, OllamaPull)] },
+        ["api", "delete"] => const { &[(Method::DELETE, OllamaManage("delete"))] },
+        ["api", "create"] => const { &[(Method::POST, OllamaManage("create"))] },
+        ["api", "copy"] => const { &[(Method::POST, OllamaManage("copy"))] },
+        ["api", "push"] => const { &[(Method::POST, OllamaManage("push"))] },
         _ => return None,
     })
 }
@@ -221,6 +268,15 @@ where
         QueueCancel => api::queue::cancel(api, request.query("url"), request.query("model")).await,
         QueueEvents => api::queue::events(api),
 
+        AliasCreate => api::aliases::create(api, request.read().await?).await,
+        AliasList => api::aliases::list(api, request.page()?).await,
+        AliasGet => api::aliases::get(api, request.segment(1)).await,
+        AliasUpdate => {
+            let input = request.read().await?;
+            api::aliases::update(api, request.segment(1), input).await
+        }
+        AliasDelete => api::aliases::delete(api, request.segment(1)).await,
+
         HookCreate => api::hooks::create(api, request.read().await?).await,
         HookList => api::hooks::list(api, request.page()?).await,
         HookGet => api::hooks::get(api, request.segment(2)).await,
@@ -252,16 +308,56 @@ where
         }
         ChainChat => {
             let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
+            let scope = request.scope()?;
             let input = request.read_exact().await?;
-            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id).await
+            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id, scope).await
         }
 
-        Execute => api::execute::execute(api, request.read().await?).await,
-        Embed => api::embed::embed(api, request.read().await?).await,
-        Tasks => {
-            let document = request.document().await?;
-            api::tasks::run(api, document, &request.id, request.wants_events()).await
+        Execute => {
+            let scope = request.scope()?;
+            api::execute::execute(api, request.read().await?, scope).await
         }
+        Embed => {
+            let scope = request.scope()?;
+            api::embed::embed(api, request.read().await?, scope).await
+        }
+        Tasks => {
+            let scope = request.scope()?;
+            let document = request.document().await?;
+            api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
+        }
+
+        OpenaiAsk(asked) => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::ask(api, asked, &scope, body, &request.id).await
+        }
+        OpenaiResponses => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::openai::respond(api, &scope, body, &request.id).await
+        }
+        OpenaiModels => api::openai::models(api, &request.scope()?).await,
+        OpenaiModel => api::openai::model(api, &request.scope()?, &request.path[2..].join("/")).await,
+
+        OllamaHome => Ok(api::ollama::home()),
+        OllamaAsk(asked) => {
+            let scope = request.scope()?;
+            let body = request.bytes().await?;
+            api::ollama::ask(api, asked, &scope, body, &request.id).await
+        }
+        OllamaTags => api::ollama::tags(api, &request.scope()?).await,
+        OllamaShow => {
+            let scope = request.scope()?;
+            api::ollama::show(api, &scope, &request.bytes().await?).await
+        }
+        OllamaRunning => api::ollama::running(api, &request.scope()?).await,
+        OllamaVersion => api::ollama::version(),
+        OllamaPull => {
+            let scope = request.scope()?;
+            api::ollama::pull(api, &scope, &request.bytes().await?).await
+        }
+        OllamaManage(what) => api::ollama::manage(what),
     }
 }
 
@@ -283,7 +379,8 @@ mod tests {
     #[test]
     fn an_empty_parameter_is_an_unknown_path() {
         assert!(methods(&["backends", ""]).is_none());
-        assert!(methods(&[""]).is_none());
+        assert!(methods(&["api", ""]).is_none() && methods(&["", ""]).is_none());
+        assert_eq!(route(&Method::GET, &[""]), Some(Route::OllamaHome), "the root is no parameter");
         assert!(methods(&["no", "such"]).is_none());
     }
 }

@@ -123,7 +123,7 @@ impl Service {
             return Err(Error::new(ErrorCode::NotFound, format!("path '{path}' not found")));
         };
         let Some((_, route)) = methods.iter().find(|(known, _)| *known == method) else {
-            return Ok(respond::method_not_allowed(&allow(methods), &request.id));
+            return Ok(respond::method_not_allowed(&allow(methods), request.error_shape(), &request.id));
         };
         // Running requests finish; what still comes on an open connection belongs to another instance, or to the next.
         if self.stopping.is_cancelled() && *route != Route::Health {

@@ -77,12 +77,12 @@ impl OllamaProvider {
     async fn describe(&self, model: &ObservedModel) -> Shown {
         let key = (model.name.clone(), model.digest.clone());
         if let Some(known) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return *known;
+            return known.clone();
         }
         let call = self.transport.send(self.post(&self.show, ollama::model_body(&model.name)));
         let Ok(Ok(body)) = tokio::time::timeout(SHOW_TIMEOUT, call).await else { return Shown::default() };
         let shown = ollama::parse_show(&body).unwrap_or_default();
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown);
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shown.clone());
         shown
     }
 
@@ -109,6 +109,7 @@ impl Provider for OllamaProvider {
         for (model, shown) in models.iter_mut().zip(shown) {
             model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
             model.context_length = shown.context_length.unwrap_or(model.context_length);
+            model.abilities = shown.abilities;
             model.is_warm = running.as_ref().is_none_or(|names| names.contains(&model.name));
         }
         // Forget files that are gone, so that a long life of pulls and deletes does not grow the memory.

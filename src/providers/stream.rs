@@ -29,17 +29,7 @@ impl ReplyStream {
 
     /// A whole reply as its events.
     pub(super) fn of(reply: ChatReply) -> Self {
-        let mut ready = VecDeque::new();
-        for (choice, said) in (0u32..).zip(reply.choices) {
-            let text = |text: String| (!text.is_empty()).then_some(text);
-            ready.extend(text(said.reasoning).map(|text| ReplyEvent::Reasoning { choice, text }));
-            ready.extend(text(said.text).map(|text| ReplyEvent::Text { choice, text }));
-            let calls = (0u32..).zip(said.tool_calls);
-            ready.extend(calls.map(|(index, piece)| ReplyEvent::ToolCall { choice, index, piece }));
-            ready.extend(said.logprobs.map(|logprobs| ReplyEvent::Logprobs { choice, logprobs }));
-            ready.extend(said.finish.map(|reason| ReplyEvent::Finish { choice, reason }));
-        }
-        ready.push_back(ReplyEvent::Usage(reply.usage));
+        let ready = reply.into_events().collect();
         Self { source: None, ready, failure: None }
     }
 

@@ -68,6 +68,7 @@ impl TokenCounter {
     }
 }
 
-fn built_in(texts: &[String]) -> u64 {
+/// An estimate that asks nobody.
+pub(super) fn built_in(texts: &[String]) -> u64 {
     texts.iter().map(|text| tokens::count(text)).sum()
 }

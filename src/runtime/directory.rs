@@ -4,6 +4,7 @@
 //! tables stay readable while the successor starts. The hot path reads here and nowhere else.
 
 mod backend_cell;
+mod known;
 mod pool_cell;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,9 +13,15 @@ use arc_swap::ArcSwap;
 
 pub use self::{
     backend_cell::{BackendCell, BackendView, DEFAULT_CONCURRENCY, DownloadJob, Health, SlotSnapshot},
+    known::Known,
     pool_cell::{PoolCell, RouteTable},
 };
-use crate::domain::ids::{BackendId, PoolId};
+pub use super::pool::ServedModel;
+use super::pool::served;
+use crate::domain::{
+    alias::{Alias, alias_key},
+    ids::{BackendId, PoolId},
+};
 
 /// All cells. Written by the fleet, read by everybody.
 #[derive(Default)]
@@ -22,6 +29,8 @@ pub struct Directory {
     backends: ArcSwap<BTreeMap<BackendId, Arc<BackendCell>>>,
     /// Oldest pool first: the order in which a request without a pool looks for one.
     pools: ArcSwap<Vec<Arc<PoolCell>>>,
+    /// By name; one immutable snapshot, so that no request asks the store.
+    aliases: ArcSwap<BTreeMap<String, Arc<Alias>>>,
 }
 
 impl Directory {
@@ -45,13 +54,42 @@ impl Directory {
         self.pools.load().iter().find(|pool| pool.id == *id).cloned()
     }
 
+    /// A pool by its id, else by its name, as requests and aliases write it.
+    pub fn pool_named(&self, wanted: &str) -> Option<Arc<PoolCell>> {
+        let pools = self.pools.load();
+        let by_id = pools.iter().find(|pool| pool.id.as_str() == wanted);
+        by_id.or_else(|| pools.iter().find(|pool| pool.table().pool.name == wanted)).cloned()
+    }
+
+    /// All models that are served now on backends with these labels, pool by pool.
+    pub fn served(&self, require: &BTreeMap<String, String>) -> Vec<ServedModel> {
+        self.pools.load().iter().flat_map(|pool| served(&pool.table(), require)).collect()
+    }
+
+    /// All aliases by name.
+    pub fn aliases(&self) -> Arc<BTreeMap<String, Arc<Alias>>> {
+        self.aliases.load_full()
+    }
+
+    /// What this name stands for, with or without `:latest` behind it.
+    pub fn alias(&self, name: &str) -> Option<Arc<Alias>> {
+        let aliases = self.aliases.load();
+        if aliases.is_empty() { None } else { aliases.get(alias_key(name)).cloned() }
+    }
+
     /// Nobody lives behind any cell any more.
     pub(super) fn vacate(&self) {
         self.backends().values().for_each(|cell| cell.handle.detach());
         self.pools().iter().for_each(|cell| cell.handle.detach());
     }
 
-    pub(super) fn replace(&self, backends: BTreeMap<BackendId, Arc<BackendCell>>, pools: Vec<Arc<PoolCell>>) {
+    pub(super) fn replace(
+        &self,
+        backends: BTreeMap<BackendId, Arc<BackendCell>>,
+        pools: Vec<Arc<PoolCell>>,
+        aliases: BTreeMap<String, Arc<Alias>>,
+    ) {
+        self.aliases.store(Arc::new(aliases));
         self.backends.store(Arc::new(backends));
         self.pools.store(Arc::new(pools));
     }

@@ -8,13 +8,17 @@ mod call;
 pub mod exchange;
 mod plan;
 mod prefix;
+#[cfg(test)]
+mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use self::{
-    admission::Choice,
+    admission::{Choice, Plan},
     call::{Call, Embed, Generate},
-    prefix::text_prefix,
 };
 use super::{
     directory::Directory,
@@ -36,8 +40,10 @@ use crate::{
     providers::{Provider, ProviderError, ProviderErrorKind},
 };
 
-/// Backends one call may be tried on.
-const MAX_ATTEMPTS: u32 = 3;
+/// Backends one call may be tried on, of each target.
+const MAX_ATTEMPTS: usize = 3;
+/// The same on all targets of a route that falls back.
+const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 
 /// Models of requests that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,40 +129,100 @@ impl Dispatcher {
         served.or_else(asked).unwrap_or_else(|| self.defaults.of(route.capability).0.to_owned())
     }
 
-    /// Makes a call. What comes of it holds the slot until it is let go: a stream is no call done.
+    /// Makes a call. What comes of it holds the slot until it is let go: a stream is no call done. A route that falls back
+    /// goes on to its next target where one has failed; each has its own attempts, bounded in all.
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(Held<C::Answer>, Served), DispatchError> {
-        let mut plan = self.plan(route, 0)?;
-        let prefix = || route.session.as_deref().map_or_else(|| call.prefix(), text_prefix);
-        let choice = Choice::of(&plan.pool, route.strategy, prefix);
-        let mut waited = Duration::ZERO;
+        let mut spent = Spent::default();
+        let mut from = 0;
         let mut last: Option<DispatchError> = None;
         loop {
-            let admitted = match (plan.admit(choice, waited).await, last) {
+            let plan = match self.plan(route, from) {
+                Ok(plan) => plan,
+                // Nobody else can take over: why the last one did not says more.
+                Err(nobody) => return Err(last.unwrap_or(nobody)),
+            };
+            from = plan.target + 1;
+            match self.on_target(plan, route, &call, &mut spent).await {
+                Ok(answered) => return Ok(answered),
+                Err((failed, may_go_on)) => {
+                    // A failed call says more than a full queue behind it.
+                    let says_more = failed.served.is_some() || last.is_none();
+                    let told = if says_more { failed } else { last.take().unwrap_or(failed) };
+                    if !(route.falls_back && may_go_on && spent.attempts < MAX_ATTEMPTS_IN_ALL) {
+                        return Err(told);
+                    }
+                    last = Some(told);
+                }
+            }
+        }
+    }
+
+    /// Makes a call on one target: on several of its backends where the first ones cannot serve it. The error comes with
+    /// whether another target may be tried.
+    async fn on_target<C: Call>(
+        &self,
+        mut plan: Plan,
+        route: &ModelRoute,
+        call: &C,
+        spent: &mut Spent,
+    ) -> Result<(Held<C::Answer>, Served), (DispatchError, bool)> {
+        let choice = Choice::of(&plan.pool, route.strategy, route.session.as_deref(), || call.prefix());
+        let mut last: Option<DispatchError> = None;
+        loop {
+            let began = Instant::now();
+            let admitted = match (plan.admit(choice, spent.waited).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
-                (Err(_), Some(failed)) => return Err(failed),
-                (Err(error), None) => return Err(error),
+                (Err(_), Some(failed)) => return Err((failed, true)),
+                (Err(error), None) => {
+                    spent.waited += began.elapsed();
+                    return Err((error, true));
+                }
             };
             let Grant { candidate, lease } = admitted.grant;
-            waited += admitted.waited;
+            spent.waited += admitted.waited;
+            spent.attempts += 1;
             plan.query.tried.push(candidate.backend.id.clone());
             let outcome = call.on(&candidate).await;
-            let attempts = u32::try_from(plan.query.tried.len()).unwrap_or(u32::MAX);
-            let served = served(&candidate, &plan.pool.id, attempts, waited);
+            let served = served(&candidate, &plan.pool.id, spent.attempts, spent.waited);
             match outcome {
                 Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, _lease: lease } }, served)),
                 Err(error) => {
                     drop(lease);
                     note_failure(&candidate, &error);
-                    let may_try_another = error.may_fail_over() && attempts < MAX_ATTEMPTS;
+                    let may_try_another = error.may_fail_over()
+                        && plan.query.tried.len() < MAX_ATTEMPTS
+                        && spent.attempts < MAX_ATTEMPTS_IN_ALL;
+                    let may_go_on = may_fall_back(&error);
                     let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
                     if !may_try_another {
-                        return Err(failed);
+                        return Err((failed, may_go_on));
                     }
                     last = Some(failed);
                 }
             }
         }
+    }
+}
+
+/// What a call has cost so far, on all of its targets.
+#[derive(Default)]
+struct Spent {
+    attempts: u32,
+    waited: Duration,
+}
+
+/// Whether a call that failed so may be made on another target, another model of maybe another provider: nothing of it was
+/// answered, and it was no fault of the call.
+fn may_fall_back(error: &ProviderError) -> bool {
+    use ProviderErrorKind::{
+        Auth, Caller, Connect, ContextLength, Cut, Quota, RateLimited, Reply, Server, Stalled, Timeout, Transient,
+    };
+    match error.kind {
+        RateLimited | Quota | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
+        // A model that the provider does not have.
+        Caller => error.status == Some(404),
+        Stalled | Reply => false,
     }
 }
 

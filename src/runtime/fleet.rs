@@ -263,7 +263,8 @@ impl FleetState {
     fn publish_directory(&self, intent: &Intent) {
         let backends = self.backends.iter().map(|(id, child)| (id.clone(), Arc::clone(&child.cell))).collect();
         let pools = intent.pools.iter().filter_map(|pool| Some(Arc::clone(&self.pools.get(&pool.id)?.cell)));
-        self.args.directory.replace(backends, pools.collect());
+        let aliases = intent.aliases.iter().map(|alias| (alias.name.clone(), Arc::new(alias.clone())));
+        self.args.directory.replace(backends, pools.collect(), aliases.collect());
     }
 
     /// A child has ended. One we stopped ourselves is not known any more; all others have crashed.

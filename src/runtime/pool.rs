@@ -17,10 +17,11 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+pub use self::resolve::ServedModel;
 pub(super) use self::{
     affinity::stable_hash,
     policy::{Load, Pick, order},
-    resolve::{Candidate, Matching, ModelQuery, resolve},
+    resolve::{Candidate, ModelKey, ModelQuery, resolve, served},
 };
 use super::{
     ask::answer,

@@ -8,6 +8,7 @@
 
 mod effects;
 pub mod steps;
+pub mod told;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use self::steps::Watch;
+use self::{steps::Watch, told::Teller};
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
@@ -30,6 +31,7 @@ use super::{
 use crate::{
     domain::{
         ids::{RequestId, RunId},
+        route::RouteScope,
         time::Timestamp,
         value::Value,
     },
@@ -58,6 +60,10 @@ pub struct RunSpec {
     pub input: Value,
     /// The request it belongs to.
     pub info: RunInfo,
+    /// Where the request allows its steps to go; holds for every call of a model.
+    pub scope: RouteScope,
+    /// Who is told its output while it is made, if anybody.
+    pub teller: Option<Teller>,
 }
 
 /// Where a run stands.
@@ -157,11 +163,13 @@ pub(super) struct RunState {
     id: RunId,
     request_id: RequestId,
     machine: Machine,
+    scope: RouteScope,
     clock: Clock,
     deps: RunDeps,
     address: Address<RunMsg>,
     outcome: Option<oneshot::Sender<RunOutcome>>,
     watch: Option<Watch>,
+    teller: Option<Teller>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -174,12 +182,15 @@ impl Actor for RunActor {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunArgs) -> Result<RunState, ActorProcessingErr> {
         args.address.attach(myself, BOUNDS);
         args.address.try_send(Lane::Control, RunMsg::Begin)?;
-        let RunSpec { program, input, info } = args.spec;
+        let RunSpec { program, input, info, scope, teller } = args.spec;
+        let wish = teller.as_ref().map(Teller::wish).unwrap_or_default();
         let stop = CancellationToken::new();
         Ok(RunState {
             id: args.id,
             request_id: info.request_id.clone(),
-            machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)),
+            machine: Machine::new(program, input, info, Arc::clone(&args.deps.settings)).telling(wish),
+            teller,
+            scope,
             clock: Clock::start(),
             deps: args.deps,
             address: args.address,
@@ -281,6 +292,8 @@ mod tests {
             program: Arc::new(engine::compile(&chain).unwrap()),
             input: Value::Int(1),
             info: RunInfo { run_id: RunId::random(), request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
+            scope: RouteScope::default(),
+            teller: None,
         };
         let (args, mut handle) = RunArgs::new(spec, deps(&folder));
         let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();

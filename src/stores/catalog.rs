@@ -1,4 +1,5 @@
-//! The configuration store: backends, models, pools, their associations, provider keys, hooks and chains.
+//! The configuration store: backends, models, pools, their associations, provider keys, hooks,
+//! aliases and chains.
 //!
 //! Implementations keep the rules of uniqueness, cascades, strictly rising `created_at` per resource type and the cap
 //! on rows; who may change what (the default pools and models) is decided above, in `api`.
@@ -6,6 +7,7 @@
 use async_trait::async_trait;
 
 use crate::domain::{
+    alias::{Alias, AliasSpec},
     backend::{ApiKey, Backend, BackendSpec},
     chain::Chain,
     hook::{Hook, HookSpec},
@@ -15,7 +17,7 @@ use crate::domain::{
     page::Page,
     pool::{Pool, PoolPatch},
     provider::{CloudProvider, ProviderConfig},
-    stored_chain::{ChainVersion, StoredChain},
+    stored_chain::{ChainVersion, NamedChain, StoredChain},
 };
 
 /// Rows one resource type may have (`docs/api.md`, errors: 429).
@@ -174,6 +176,17 @@ pub trait CatalogStore: Send + Sync + 'static {
     /// The names of all hooks, in order.
     async fn hook_names(&self) -> Result<Vec<String>, StoreError>;
 
+    /// Stores an alias. `Conflict` when its name is another alias's.
+    async fn create_alias(&self, spec: AliasSpec) -> Result<Alias, StoreError>;
+    /// Replaces the alias of this name, which may get another one. `Conflict` as on creation.
+    async fn update_alias(&self, name: &str, spec: AliasSpec) -> Result<Alias, StoreError>;
+    /// Removes an alias.
+    async fn delete_alias(&self, name: &str) -> Result<(), StoreError>;
+    /// One alias.
+    async fn alias(&self, name: &str) -> Result<Alias, StoreError>;
+    /// A page of aliases.
+    async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError>;
+
     /// Stores a chain under its own id, as version 1, or as the next version of the chain that has the id; its
     /// `created_at` is kept then. Numbers go on where they ended when a chain of this id was deleted, and only the latest
     /// [`MAX_CHAIN_VERSIONS`] are kept. `draft` is remembered.
@@ -191,4 +204,6 @@ pub trait CatalogStore: Send + Sync + 'static {
     /// A page of chains, the latest version of each. `Invalid` when they are together larger than
     /// [`MAX_CHAIN_PAGE_BYTES`].
     async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError>;
+    /// The same page, of which only names and times are read.
+    async fn chain_names(&self, page: Page) -> Result<Vec<NamedChain>, StoreError>;
 }

@@ -4,6 +4,7 @@
 //! function of the files below then is one test, on a store of its own. A function that is missing from the list is
 //! dead code, so it cannot be forgotten.
 
+pub(crate) mod aliases;
 pub(crate) mod associations;
 pub(crate) mod backends;
 pub(crate) mod chains;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
+        alias::{AliasSpec, AliasTarget},
         backend::BackendSpec,
         chain::{Chain, Task},
         hook::HookSpec,
@@ -48,6 +50,12 @@ pub(crate) trait Home {
 macro_rules! catalog_suite {
     ($home:path) => {
         catalog_suite! { @tests $home;
+            aliases {
+                an_alias_keeps_its_targets_in_their_order,
+                an_update_replaces_targets_and_name_and_keeps_the_creation,
+                names_are_unique,
+                what_is_unknown_is_not_found_by_any_method,
+            }
             associations {
                 assigning_needs_both_sides_and_happens_once,
                 lists_are_latest_assignment_first_and_empty_for_the_unknown,
@@ -95,6 +103,7 @@ macro_rules! catalog_suite {
                 backends_are_paged,
                 models_are_paged,
                 hooks_are_paged,
+                aliases_are_paged,
                 chains_are_paged_by_their_creation,
                 providers_are_paged,
                 pools_of_a_purpose_are_paged_and_matched_exactly,
@@ -212,6 +221,12 @@ pub(crate) fn hook(name: &str) -> HookSpec {
         method: "POST".to_owned(),
         timeout_ms: 1000,
     }
+}
+
+/// An alias of one model.
+pub(crate) fn alias(name: &str) -> AliasSpec {
+    let target = AliasTarget { model: "chat:1b".to_owned(), providers: Vec::new(), pool: None };
+    AliasSpec { name: name.to_owned(), targets: vec![target] }
 }
 
 /// A chain of one task that says nothing.

@@ -6,6 +6,7 @@
 //!
 //! The way of a call: `catalog` (the trait) -> `writer` or `readers` (threads) -> a resource file (SQL) -> `session`.
 
+mod aliases;
 mod associations;
 mod backends;
 mod catalog;

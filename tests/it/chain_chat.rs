@@ -276,7 +276,7 @@ async fn a_stock_client_gets_errors_in_the_shape_it_shows_and_repeats_no_failed_
     };
     let unknown = ask("/nobody/v1/chat/completions", &hello()).await.expect(404).json();
     let error = json!({"message": "task chain 'nobody' not found", "type": "invalid_request_error", "param": null,
-        "code": null});
+        "code": "not_found"});
     assert_eq!(unknown, json!({"error": error}));
     let refused = ask(CHAT, &json!({})).await.expect(400).json();
     assert!(refused["error"]["message"].as_str().unwrap().contains("messages"), "{refused}");

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod aliases;
 mod architecture;
 mod associations;
 mod auth;
@@ -20,7 +21,9 @@ mod chain_chat;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
+mod choosing;
 mod cli;
+mod client_gone;
 mod cloud;
 mod constraints;
 mod downloads;
@@ -39,14 +42,17 @@ mod limits;
 mod live_steps;
 mod model_sync;
 mod models;
+mod ollama_front;
 mod openai_backend;
 mod openai_dialect;
+mod openai_front;
 mod paging;
 mod parsing;
 mod pools;
 mod providers;
 mod queue_answers;
 mod real_model;
+mod relay;
 mod restart;
 mod routing;
 mod service;

@@ -1,6 +1,7 @@
 //! What the tests share: a server in its own folder, a client that shows what it got, waiting for events.
 
 mod client;
+pub mod dialects;
 mod process;
 pub mod raw;
 mod scene;

@@ -283,6 +283,16 @@ impl SimServer {
         Ok(())
     }
 
+    /// Connections that were opened so far, those of probes included.
+    pub fn connections(&self) -> usize {
+        self.desk.recorder.connections()
+    }
+
+    /// Bytes of answers that connections have taken so far: what of a large answer nobody reads is not among them.
+    pub fn bytes_taken(&self) -> u64 {
+        self.desk.recorder.taken()
+    }
+
     /// What it has seen so far.
     pub fn record(&self) -> Record {
         self.desk.recorder.snapshot()

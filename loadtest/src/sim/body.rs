@@ -74,11 +74,13 @@ impl Body for SimBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<HttpFrame<Bytes>, CutShort>>> {
-        let status = self.status;
-        match &mut self.content {
+        let Self { content, status, ticket } = &mut *self;
+        let status = *status;
+        match content {
             Content::Plain(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.ticket.end(Outcome::Answered { status });
+                ticket.took(bytes.len());
+                ticket.end(Outcome::Answered { status });
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(HttpFrame::data(bytes))))
             }
             Content::Stream { frames, left } => {
@@ -86,11 +88,14 @@ impl Body for SimBody {
                 if let (Some(left), Some(Ok(bytes))) = (left.as_mut(), &next) {
                     *left = left.saturating_sub(bytes.len() as u64);
                 }
+                if let Some(Ok(bytes)) = &next {
+                    ticket.took(bytes.len());
+                }
                 match &next {
-                    Some(Err(CutShort)) => self.ticket.end(Outcome::Broken),
+                    Some(Err(CutShort)) => ticket.end(Outcome::Broken),
                     // With its length reached, hyper drops the body without asking for more.
                     Some(Ok(_)) if *left != Some(0) => {}
-                    Some(Ok(_)) | None => self.ticket.end(Outcome::Answered { status }),
+                    Some(Ok(_)) | None => ticket.end(Outcome::Answered { status }),
                 }
                 Poll::Ready(next.map(|frame| frame.map(HttpFrame::data)))
             }

@@ -4,7 +4,10 @@
 //! its drop before the end means that somebody hung up.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -146,11 +149,34 @@ pub(crate) struct Recorder {
     /// False: only counters are kept, so that a load run does not fill the memory.
     keep_requests: bool,
     record: Watched<Record>,
+    connections: AtomicUsize,
+    taken: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(keep_requests: bool) -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), keep_requests, record: Watched::new(Record::default()) })
+        Arc::new(Self {
+            started: Instant::now(),
+            keep_requests,
+            record: Watched::new(Record::default()),
+            connections: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a connection.
+    pub(crate) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of answers that connections have taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Writes down a request; `closing` tells a hang-up of the client from a stop of the server.
@@ -206,6 +232,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Counts bytes of the answer that the connection has taken.
+    pub(crate) fn took(&self, bytes: usize) {
+        self.recorder.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Records how it ended; only the first end counts.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.ended, true) {

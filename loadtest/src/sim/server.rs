@@ -53,6 +53,7 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>, closing: CancellationTok
         };
         match accepted {
             Ok((stream, _)) => {
+                desk.recorder.connected();
                 tasks.spawn(connection(stream, Arc::clone(&desk), closing.clone()));
             }
             // Out of file descriptors, most likely: connections that end will free some.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, Turn, Visit};
+use super::{
+    Conversation, Effect, LONGEST_ERROR, Machine, Next, Phase, Settled, StepId, StreamWish, StreamedReply, Turn, Visit,
+};
 use crate::{
     domain::{
         chat::{ChatCall, ChatTurn, Part, Sampling},
@@ -90,11 +92,15 @@ impl Machine {
             let failure = Failure::new(FailureClass::Timeout, format!("the attempt took longer than {whole:?}"));
             return Next::Settle(Settled::at_once(Err(failure)));
         }
+        let place = visit.place;
         let begun = self.begin(Asking { program, step, visit, counted, now: turn.now });
         let extent = || visit.input.extent();
+        let mut is_streamed = false;
         let (effect, conversation, sent) = match begun {
             Ok(Begun::Asks { call, route, conversation, sent }) => {
-                (Effect::AskModel { step: id, call, route, timeout }, conversation, sent)
+                let streamed = self.streamed(program, place, conversation.as_ref());
+                is_streamed = streamed.is_some();
+                (Effect::AskModel { step: id, call, route, timeout, streamed }, conversation, sent)
             }
             Ok(Begun::Embeds { text, route, sent }) => (Effect::Embed { step: id, text, route, timeout }, None, sent),
             Ok(Begun::Calls(hook)) => (Effect::CallHook { step: id, hook, timeout }, None, None),
@@ -123,9 +129,24 @@ impl Machine {
         };
         turn.effects.push(effect);
         if let Some(visit) = &mut self.visit {
-            (visit.conversation, visit.sent) = (conversation, sent);
+            (visit.conversation, visit.sent, visit.streamed) = (conversation, sent, is_streamed);
         }
         Next::Wait
+    }
+
+    /// Whether and how the reply to a step is told while it arrives.
+    fn streamed(&self, program: &Program, place: usize, conversation: Option<&Conversation>) -> Option<StreamedReply> {
+        let streamed = program.streamed.get(place)?.as_ref()?;
+        let is_wished = match self.wish {
+            StreamWish::Nothing => false,
+            StreamWish::Text => true,
+            StreamWish::Response => streamed.in_response,
+        };
+        is_wished.then(|| StreamedReply {
+            text: streamed.text,
+            shown: streamed.shown.clone(),
+            asked: conversation.map(|conversation| conversation.model.clone()).unwrap_or_default(),
+        })
     }
 
     fn begin(&self, asking: Asking<'_>) -> Result<Begun, Failure> {

@@ -6,15 +6,16 @@ use serde_json::Value as Json;
 
 use crate::{
     domain::{
-        chat::ChatCall,
+        chat::{ChatCall, Finish},
         failure::{Failure, FailureClass},
         ids::{RequestId, RunId},
         message::{Completion, Served},
+        model::same_model,
         route::ModelRoute,
         time::Timestamp,
         value::Value,
     },
-    engine::{hook::HookInvocation, state::StateUnit},
+    engine::{answer_stream::StreamedText, hook::HookInvocation, state::StateUnit},
 };
 
 /// One effect of a run that is answered; the event that answers it names it.
@@ -59,6 +60,8 @@ pub enum Effect {
         route: ModelRoute,
         /// Longest time, queueing included.
         timeout: Duration,
+        /// Set where the reply may be told while it arrives. Once any of it was told, a failure is [`Event::BrokeOff`].
+        streamed: Option<StreamedReply>,
     },
     /// Embed a text; answered by [`Event::Embedded`] or [`Event::Failed`].
     Embed {
@@ -173,6 +176,17 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
+    /// A reply whose beginning was told could not be finished: nothing takes that back, so the run is over.
+    BrokeOff {
+        /// The attempt.
+        step: StepId,
+        /// Why.
+        failure: Failure,
+        /// Who was asked.
+        served: Option<Served>,
+        /// How long it took.
+        elapsed: Duration,
+    },
 }
 
 impl Event {
@@ -184,7 +198,8 @@ impl Event {
             | Self::HookReplied { step, .. }
             | Self::Counted { step, .. }
             | Self::Waited { step }
-            | Self::Failed { step, .. } => *step,
+            | Self::Failed { step, .. }
+            | Self::BrokeOff { step, .. } => *step,
         }
     }
 }
@@ -213,6 +228,44 @@ pub struct RunOutcome {
     pub warnings: Vec<String>,
     /// Who served the last call of the run, if there was one.
     pub served: Option<Served>,
+    /// Why the reply ended whose text is the output, where the chain passes that on as it is.
+    pub finish: Option<Finish>,
+}
+
+/// A reply that is told while it arrives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamedReply {
+    /// How the text is made of it.
+    pub text: StreamedText,
+    /// The model that the run's output will show whoever answers, where the chain says so.
+    pub(crate) shown: Option<Arc<str>>,
+    /// The model that the conversation names, or empty.
+    pub(crate) asked: String,
+}
+
+impl StreamedReply {
+    /// The model that the run's output will show.
+    pub fn model(&self, served: &Served) -> String {
+        let shown = self.shown.as_deref().map(str::to_owned);
+        shown.unwrap_or_else(|| model_shown(&self.asked, served).to_owned())
+    }
+}
+
+/// The name the sender wrote is kept where it means the model that answered.
+pub(super) fn model_shown<'a>(asked: &'a str, served: &'a Served) -> &'a str {
+    if asked.is_empty() || !same_model(asked, &served.model) { &served.model } else { asked }
+}
+
+/// What of a run's output somebody wants to be told while it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamWish {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its text, whatever it is the text of.
+    Text,
+    /// The text of a response of OpenAI's chat API; of other output nothing.
+    Response,
 }
 
 /// Why a run failed.

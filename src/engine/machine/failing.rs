@@ -74,6 +74,9 @@ impl Machine {
         if failure.class == FailureClass::Timeout && visit.last_time.is_some_and(|time| elapsed >= time) {
             return self.time_is_over();
         }
+        if self.told {
+            return fail(step, failure);
+        }
         if may_retry && !is_final(failure.class) {
             let falls_back = step.asks_a_model() && visit.choice < step.model.fallbacks.len();
             if !(falls_back && is_the_models(&failure)) {
@@ -110,6 +113,9 @@ impl Machine {
 
     /// Remembers the failure, raises its alert and goes to the task that takes over, or ends the run.
     pub(super) fn task_failed(&mut self, step: &Step, failure: Failure, turn: &mut Turn) -> Next {
+        if self.told {
+            return fail(step, failure);
+        }
         let error = TaskError {
             task: Arc::clone(&step.id),
             class: failure.class,

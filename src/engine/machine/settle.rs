@@ -1,12 +1,11 @@
 //! The end of an attempt that waited: what the event means for the task (`docs/workflow-spec.md`, handlers).
 
-use super::{Event, Mending, Settled, Visit};
+use super::{Event, Mending, Settled, Visit, effect::model_shown};
 use crate::{
     domain::{
         chat::Finish,
         failure::{Failure, FailureClass},
         message::{ChatHistory, ChatMessage, Completion, Served},
-        model::same_model,
         time::Timestamp,
         value::Value,
     },
@@ -57,7 +56,9 @@ pub(super) fn settle(
             };
             Settled::after(result, elapsed, None)
         }
-        Event::Failed { failure, served, elapsed, .. } => Settled::after(Err(failure), elapsed, served),
+        Event::Failed { failure, served, elapsed, .. } | Event::BrokeOff { failure, served, elapsed, .. } => {
+            Settled::after(Err(failure), elapsed, served)
+        }
         Event::Counted { .. } | Event::Waited { .. } => Settled::at_once(Err(unasked())),
     }
 }
@@ -125,12 +126,9 @@ fn answered(
             let usage = completion.usage;
             let output_tokens = usage.output_tokens.unwrap_or_else(|| tokens::count(&completion.text));
             messages.push(ChatMessage::new(completion.role, completion.text, now));
-            // The name the sender wrote is kept where it means the model that answered.
             let model = match served {
-                Some(served) if conversation.model.is_empty() || !same_model(&conversation.model, &served.model) => {
-                    served.model.clone()
-                }
-                _ => conversation.model,
+                Some(served) => model_shown(&conversation.model, served).to_owned(),
+                None => conversation.model,
             };
             let history = ChatHistory {
                 messages,

@@ -8,6 +8,7 @@ mod parsing;
 mod property;
 mod readme;
 mod retrying;
+mod streaming;
 
 use serde_json::{Value as Json, json};
 

@@ -53,6 +53,7 @@ impl Machine {
             mending: None,
             repairs: 0,
             recorded: 0,
+            streamed: false,
         });
         match problem {
             None => Next::Attempt,

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -144,6 +144,8 @@ pub struct BackendCell {
     pub(in crate::runtime) unconstrained: ArcSwap<HashSet<(String, ConstraintKind)>>,
     /// Downloads a user cancelled, with the declaration in force then; kept across crashes of the actor.
     pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
+    /// Tagged names of the models it told when it last answered a probe: what fails now does not unmake them.
+    told: ArcSwapOption<HashSet<String>>,
     pools: ArcSwap<Vec<Weak<PoolCell>>>,
     view: ArcSwap<BackendView>,
     /// Ticks at every new view, for those who wait for one.
@@ -160,6 +162,7 @@ impl BackendCell {
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
             cancelled: ArcSwap::default(),
+            told: ArcSwapOption::empty(),
             pools: ArcSwap::default(),
             view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
             changed: watch::Sender::new(()),
@@ -187,6 +190,16 @@ impl BackendCell {
         }
     }
 
+    /// Whether it had a model of this tagged name when it was last heard of.
+    pub(in crate::runtime) fn had(&self, tagged: &str) -> bool {
+        self.told.load().as_ref().is_some_and(|names| names.contains(tagged))
+    }
+
+    /// Whether it has told its models since the process began.
+    pub(in crate::runtime) fn has_told(&self) -> bool {
+        self.told.load().is_some()
+    }
+
     /// How busy it is.
     pub fn slots(&self) -> SlotSnapshot {
         let counts = self.slots.counts();
@@ -201,6 +214,9 @@ impl BackendCell {
     /// Publishes a view and lets the pools look at their queues again.
     pub(in crate::runtime) fn publish(&self, view: BackendView) {
         let limit = slot_limit(&view.backend);
+        if view.health == Health::Healthy {
+            self.told.store(Some(Arc::new(view.by_name.keys().cloned().collect())));
+        }
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
         self.slots.set_limit(limit);

@@ -7,14 +7,14 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::DispatchError;
+use super::{DispatchError, prefix::text_prefix};
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, route::RoutingStrategy},
     runtime::{
         directory::PoolCell,
         lease::{Announced, Lease},
         mailbox::SendError,
-        pool::{Candidate, Grant, Load, ModelQuery, Pick, Waiter, order, resolve},
+        pool::{Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Waiter, order, resolve},
     },
 };
 
@@ -54,14 +54,25 @@ pub(super) struct Choice {
 
 impl Choice {
     /// As the request says, else as the pool does. `prefix` is computed only for a policy that looks at it.
-    pub(super) fn of(pool: &PoolCell, strategy: Option<RoutingStrategy>, prefix: impl FnOnce() -> u64) -> Self {
+    /// A session that the request names wants the backend that has seen it before, whatever the pool's policy.
+    pub(super) fn of(
+        pool: &PoolCell,
+        strategy: Option<RoutingStrategy>,
+        session: Option<&str>,
+        prefix: impl FnOnce() -> u64,
+    ) -> Self {
         let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
         let policy = match strategy.and_then(RoutingStrategy::policy) {
             Some(policy) => policy,
+            None if session.is_some() => Policy::PrefixAffinity,
             None if by_context => Policy::Random,
             None => pool.policy(),
         };
-        let prefix = if policy == Policy::PrefixAffinity { prefix() } else { 0 };
+        let prefix = match (policy, session) {
+            (Policy::PrefixAffinity, Some(session)) => text_prefix(session),
+            (Policy::PrefixAffinity, None) => prefix(),
+            _ => 0,
+        };
         Self { policy, by_context, prefix }
     }
 }
@@ -94,6 +105,9 @@ impl Plan {
 
     /// Candidates in the order in which they should be tried.
     fn ranked(&self, candidates: Vec<Candidate>, choice: Choice) -> Vec<Candidate> {
+        if candidates.len() < 2 {
+            return candidates;
+        }
         let load = |candidate: &Candidate| {
             let counts = candidate.backend.slots.counts();
             Load {
@@ -106,7 +120,7 @@ impl Plan {
             }
         };
         let loads: Vec<Load> = candidates.iter().map(load).collect();
-        let turn = self.pool.next_turn(self.query.model.as_deref().unwrap_or_default());
+        let turn = self.pool.next_turn(self.query.key.as_ref().map_or("", ModelKey::as_str));
         let pick = Pick { turn, key: choice.prefix };
         let mut picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
         if choice.by_context {

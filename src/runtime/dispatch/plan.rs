@@ -1,7 +1,10 @@
 //! Which pool and which backends a call may go to: the targets of its route in order, each in the pools that may serve it
 //! (`docs/api.md`, routing).
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use super::{
     DispatchError, Dispatcher,
@@ -10,74 +13,105 @@ use super::{
 use crate::{
     domain::{
         failure::RefusalReason,
-        model::{Capability, ObservedModel, same_model},
-        pool::Pool,
+        model::{ObservedModel, same_model},
         provider::ProviderKind,
         route::{ModelRoute, RouteTarget},
     },
     runtime::{
-        directory::BackendView,
-        pool::{Matching, ModelQuery},
+        directory::{BackendView, PoolCell},
+        pool::{ModelKey, ModelQuery},
     },
 };
+
+/// What most calls require.
+static NO_LABELS: LazyLock<Arc<BTreeMap<String, String>>> = LazyLock::new(Arc::default);
 
 impl Dispatcher {
     /// The first of the targets from this one on that has a usable backend.
     pub(super) fn plan(&self, route: &ModelRoute, from: usize) -> Result<Plan, DispatchError> {
+        if !route.targets.is_empty() {
+            return self.first_usable(route, &route.targets, from);
+        }
         let (default_model, default_provider, default_pool) = self.defaults.of(route.capability);
-        let by_default = [RouteTarget {
+        let by_default = RouteTarget {
             model: Some(default_model.to_owned()),
             providers: default_provider.into_iter().collect(),
             pool: Some(default_pool.to_owned()),
-        }];
-        let targets = if route.targets.is_empty() { &by_default[..] } else { &route.targets };
+        };
+        self.first_usable(route, &[by_default], from)
+    }
+
+    fn first_usable(&self, route: &ModelRoute, targets: &[RouteTarget], from: usize) -> Result<Plan, DispatchError> {
         let pools = self.directory.pools();
-        let require = Arc::new(route.require.clone());
+        let require = if route.require.is_empty() { Arc::clone(&NO_LABELS) } else { Arc::new(route.require.clone()) };
         for (at, target) in targets.iter().enumerate().skip(from) {
-            let names: &[Option<&str>] = match &target.model {
-                Some(model) => &[Some(model.as_str())],
-                // Providers or a pool only: the default model there, else anything that can do it.
-                None => &[Some(default_model), None],
+            let named = target.pool.as_deref().map(|wanted| self.directory.pool_named(wanted));
+            let pools = match &named {
+                None => pools.as_slice(),
+                Some(Some(pool)) => std::slice::from_ref(pool),
+                // A pool that does not exist serves nobody; all others are not what was asked for.
+                Some(None) => continue,
             };
-            for model in names {
-                for matching in [Matching::Exact, Matching::Normalised] {
-                    let query = ModelQuery {
-                        model: model.map(str::to_owned),
-                        matching,
-                        capability: route.capability,
-                        providers: target.providers.clone(),
-                        require: Arc::clone(&require),
-                        tokens: route.tokens,
-                        tried: Vec::new(),
+            let query = |key: Option<ModelKey>, providers: Vec<ProviderKind>| ModelQuery {
+                key,
+                capability: route.capability,
+                providers,
+                require: Arc::clone(&require),
+                tokens: route.tokens,
+                tried: Vec::new(),
+            };
+            let found = match &target.model {
+                Some(model) => by_name(pools, model, |key| query(Some(key), target.providers.clone())),
+                // Providers or a pool only: the default model there, else anything that can do it.
+                None => {
+                    let (model, kind, _) = self.defaults.of(route.capability);
+                    let kinds = match target.providers.as_slice() {
+                        [] => kind.into_iter().collect(),
+                        kinds => kinds.to_vec(),
                     };
-                    for pool in pools.iter().filter(|pool| is_wanted(&pool.table().pool, target.pool.as_deref())) {
-                        let found = Found::look_up(pool, &query);
-                        if !found.candidates.is_empty() {
-                            return Ok(Plan { pool: Arc::clone(pool), query, target: at, found: Some(found) });
-                        }
-                    }
+                    let default = by_name(pools, model, |key| query(Some(key), kinds.clone()));
+                    default.or_else(|| in_pools(pools, query(None, target.providers.clone())))
                 }
+            };
+            if let Some((pool, query, found)) = found {
+                return Ok(Plan { pool: Arc::clone(pool), query, target: at, found: Some(found) });
             }
         }
-        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route.capability, targets)))
+        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route, targets)))
     }
 
     /// What was wanted and what there is.
-    fn nobody(&self, capability: Capability, targets: &[RouteTarget]) -> String {
-        let names: Vec<&str> = targets.iter().filter_map(|target| target.model.as_deref()).collect();
-        let providers: Vec<ProviderKind> = targets.iter().flat_map(|target| target.providers.iter().copied()).collect();
-        let kinds: Vec<&str> = providers.iter().map(|kind| kind.as_str()).collect();
-        let kinds = if kinds.is_empty() { "local".to_owned() } else { kinds.join(" or ") };
+    fn nobody(&self, route: &ModelRoute, targets: &[RouteTarget]) -> String {
+        let mut names: Vec<&str> = targets.iter().filter_map(|target| target.model.as_deref()).collect();
+        names.dedup();
+        let mut kinds: Vec<&str> =
+            targets.iter().flat_map(|target| &target.providers).map(|kind| kind.as_str()).collect();
+        kinds.dedup();
+        let names_no_kind = kinds.is_empty();
+        let kinds = if names_no_kind { "local".to_owned() } else { kinds.join(" or ") };
+        let labels: Vec<String> = route.require.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!(" with {}", labels.join(", ")) };
+        let pool = match targets.first().and_then(|target| target.pool.as_deref()) {
+            Some(pool) if targets.iter().all(|target| target.pool.as_deref() == Some(pool)) => {
+                let missing = if self.directory.pool_named(pool).is_some() { "" } else { " (there is no such pool)" };
+                format!(" in pool '{pool}'{missing}")
+            }
+            _ => String::new(),
+        };
         let backends = self.directory.backends();
         let describe = |view: &BackendView| {
             let name = &view.backend.name;
+            let lacks = |(label, value): &(&String, &String)| view.backend.labels.get(*label) != Some(*value);
             let is_wanted = |model: &&ObservedModel| names.iter().any(|name| same_model(name, &model.name));
             match (view.error(), view.observed.iter().find(is_wanted)) {
                 _ if !view.backend.enabled => format!("{name} is disabled"),
                 (Some(_), _) => format!("{name} is failing"),
                 (None, _) if !view.in_pool => format!("{name} is in no pool"),
-                (None, Some(_)) if providers.is_empty() && view.backend.is_cloud() => {
+                (None, Some(_)) if names_no_kind && view.backend.is_cloud() => {
                     format!("{name} has it, but is a cloud backend and used only when its provider is named")
+                }
+                (None, Some(_)) if route.require.iter().any(|label| lacks(&label)) => {
+                    format!("{name} has it, but not the labels the request requires")
                 }
                 (None, Some(_)) => format!(
                     "{name} has it, but no pool with {name} may use it for this: declare and assign the model there, or \
@@ -95,11 +129,28 @@ impl Dispatcher {
         };
         let known: Vec<String> = backends.values().take(5).map(|cell| describe(&cell.view())).collect();
         let known = if known.is_empty() { "no backend is registered".to_owned() } else { known.join("; ") };
-        format!("no usable {kinds} backend for model {} ({}): {known}", names.join(" or "), capability.as_str())
+        let capability = route.capability.as_str();
+        let names =
+            if names.is_empty() { "the default model".to_owned() } else { format!("model {}", names.join(" or ")) };
+        format!("no usable {kinds} backend{labels}{pool} for {names} ({capability}): {known}")
     }
 }
 
-/// Whether a pool is the one named, by its id or its name.
-fn is_wanted(pool: &Pool, wanted: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| pool.id.as_str() == wanted || pool.name == wanted)
+/// A model by its name, else by one like it where no pool has it under its own.
+fn by_name<'a>(
+    pools: &'a [Arc<PoolCell>],
+    model: &str,
+    query: impl Fn(ModelKey) -> ModelQuery,
+) -> Option<(&'a Arc<PoolCell>, ModelQuery, Found)> {
+    let exact = in_pools(pools, query(ModelKey::exact(model)));
+    exact.or_else(|| in_pools(pools, query(ModelKey::normalised(model))))
+}
+
+/// The first of the pools with a usable backend.
+fn in_pools(pools: &[Arc<PoolCell>], query: ModelQuery) -> Option<(&Arc<PoolCell>, ModelQuery, Found)> {
+    let usable = pools.iter().find_map(|pool| {
+        let found = Found::look_up(pool, &query);
+        (!found.candidates.is_empty()).then_some((pool, found))
+    });
+    usable.map(|(pool, found)| (pool, query, found))
 }

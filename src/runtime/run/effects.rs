@@ -5,16 +5,20 @@ use std::{future::Future, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{RunMsg, RunState};
+use super::{
+    RunMsg, RunState,
+    told::{HasTold, ToldAttempt},
+};
 use crate::{
     domain::{
         alert::Alert,
         embedding::EmbedCall,
         failure::{Failure, FailureClass},
         message::{Completion, Served},
+        route::ModelRoute,
     },
     engine::{Effect, Event, StepId},
-    runtime::{ask::answer, mailbox::Lane, task::caught},
+    runtime::{ask::answer, counter::built_in, dispatch::DispatchError, mailbox::Lane, task::caught},
 };
 
 /// What a delay may take beyond its time.
@@ -26,10 +30,19 @@ impl RunState {
         self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
         for effect in effects {
             match effect {
-                Effect::AskModel { step, call, route, timeout } => {
+                Effect::AskModel { step, call, route, timeout, streamed } => {
+                    let route = self.narrowed(route);
                     let dispatcher = self.deps.dispatcher.clone();
+                    if let Some((streamed, teller)) = streamed.zip(self.teller.clone()) {
+                        let has_told = HasTold::default();
+                        let attempt = ToldAttempt { teller, streamed, has_told: has_told.clone() };
+                        let work = async move { attempt.ask(&dispatcher, route, call).await };
+                        self.spawn_told(step, timeout, has_told, work);
+                        continue;
+                    }
                     self.spawn(step, timeout, async move {
-                        match dispatcher.generate(&route, &call).await {
+                        let made = async { dispatcher.generate(&route?, &call).await };
+                        match made.await {
                             Ok((completion, served)) => Outcome::Answered(completion, served),
                             Err(error) => Outcome::Failed(error.failure, error.served.map(|served| *served)),
                         }
@@ -37,8 +50,10 @@ impl RunState {
                 }
                 Effect::Embed { step, text, route, timeout } => {
                     let dispatcher = self.deps.dispatcher.clone();
+                    let route = self.narrowed(route);
                     self.spawn(step, timeout, async move {
-                        match dispatcher.embed(&route, &EmbedCall::of(text)).await {
+                        let made = async { dispatcher.embed(&route?, &EmbedCall::of(text)).await };
+                        match made.await {
                             Ok((embedded, served)) => {
                                 let vector = embedded.vectors.into_iter().next().unwrap_or_default();
                                 Outcome::Embedded(vector, served)
@@ -58,11 +73,15 @@ impl RunState {
                 }
                 Effect::CountTokens { step, texts, route, timeout } => {
                     let counter = self.deps.counter.clone();
-                    self.spawn(
-                        step,
-                        timeout,
-                        async move { Outcome::Counted(counter.count(&route, texts, timeout).await) },
-                    );
+                    let route = self.narrowed(route);
+                    self.spawn(step, timeout, async move {
+                        match route {
+                            // Texts go to a backend's counter only where the call itself may go.
+                            Ok(route) => Outcome::Counted(counter.count(&route, texts, timeout).await),
+                            // The call itself will fail and say why.
+                            Err(_) => Outcome::Counted(built_in(&texts)),
+                        }
+                    });
                 }
                 Effect::Wait { step, least, most } => {
                     let delay = drawn(least, most);
@@ -89,6 +108,8 @@ impl RunState {
                 }
                 Effect::Yield => self.go_on_later(),
                 Effect::Finish(outcome) => {
+                    // Whoever is told of the run sees that end before this one.
+                    self.teller = None;
                     if let Some(sender) = self.outcome.take() {
                         answer(sender, *outcome);
                     }
@@ -97,6 +118,18 @@ impl RunState {
             }
         }
         false
+    }
+
+    /// A route as the run's request allows it.
+    fn narrowed(&self, mut route: ModelRoute) -> Result<ModelRoute, DispatchError> {
+        route.narrow(&self.scope).map_err(|why| DispatchError {
+            failure: Failure::new(
+                FailureClass::InvalidInput,
+                format!("the request excludes where the task may go: {why}"),
+            ),
+            served: None,
+        })?;
+        Ok(route)
     }
 
     /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
@@ -115,6 +148,17 @@ impl RunState {
 
     /// Runs one effect in a task of its own, whose result comes back as a message.
     fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
+        self.spawn_told(step, timeout, HasTold::default(), work);
+    }
+
+    /// The same with what was told of it meanwhile.
+    fn spawn_told(
+        &self,
+        step: StepId,
+        timeout: Duration,
+        has_told: HasTold,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
@@ -132,7 +176,7 @@ impl RunState {
                             Outcome::Failed(Failure::new(FailureClass::Timeout, message), None)
                         }
                     };
-                    let event = Box::new(outcome.into_event(step, began.elapsed()));
+                    let event = Box::new(outcome.into_event(step, began.elapsed(), has_told.get()));
                     if let Err(error) = address.send(Lane::Control, RunMsg::Happened(event)).await {
                         tracing::debug!(%error, "an effect outlived its run");
                     }
@@ -145,7 +189,7 @@ impl RunState {
 }
 
 /// What came of an effect, before it is an event of a step.
-enum Outcome {
+pub(super) enum Outcome {
     Answered(Completion, Served),
     Embedded(Vec<f64>, Served),
     HookReplied(serde_json::Value),
@@ -155,13 +199,14 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn into_event(self, step: StepId, elapsed: Duration) -> Event {
+    fn into_event(self, step: StepId, elapsed: Duration, has_told: bool) -> Event {
         match self {
             Self::Answered(completion, served) => Event::Answered { step, completion, served: Some(served), elapsed },
             Self::Embedded(vector, served) => Event::Embedded { step, vector, served: Some(served), elapsed },
             Self::HookReplied(reply) => Event::HookReplied { step, reply, elapsed },
             Self::Counted(tokens) => Event::Counted { step, tokens },
             Self::Waited => Event::Waited { step },
+            Self::Failed(failure, served) if has_told => Event::BrokeOff { step, failure, served, elapsed },
             Self::Failed(failure, served) => Event::Failed { step, failure, served, elapsed },
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::{Home, backend, chain, hook, model, pool, providers, refusal};
+use super::{Home, alias, backend, chain, hook, model, pool, providers, refusal};
 use crate::{
     domain::{ids::ChainId, page::Page, pool::PoolPatch, provider::CloudProvider, time::Timestamp},
     stores::catalog::{CatalogStore, StoreError},
@@ -59,6 +59,14 @@ pub(crate) async fn hooks_are_paged(home: &impl Home) {
     walk(5, async |page| store.hooks(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
 }
 
+pub(crate) async fn aliases_are_paged(home: &impl Home) {
+    let store = home.open().await;
+    for number in 0..5 {
+        store.create_alias(alias(&format!("a{number}"))).await.unwrap();
+    }
+    walk(5, async |page| store.aliases(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+}
+
 pub(crate) async fn chains_are_paged_by_their_creation(home: &impl Home) {
     let store = home.open().await;
     for number in 0..5 {
@@ -67,6 +75,11 @@ pub(crate) async fn chains_are_paged_by_their_creation(home: &impl Home) {
     // A later version does not move a chain.
     store.put_chain(chain("c2"), true).await.unwrap();
     walk(5, async |page| store.chains(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+    walk(5, async |page| store.chain_names(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+    let named = store.chain_names(Page { limit: 3, ..Page::default() }).await.unwrap();
+    let seen: Vec<_> = named.iter().map(|row| (row.id.as_str(), row.draft)).collect();
+    assert_eq!(seen, [("c4", false), ("c3", false), ("c2", true)]);
+    assert!(named[2].updated_at > named[2].created_at);
     let listed = store.chains(Page::default()).await.unwrap();
     let seen: Vec<_> = listed.iter().map(|row| (row.chain.id.as_str(), row.version, row.draft)).collect();
     assert_eq!(seen, [("c4", 1, false), ("c3", 1, false), ("c2", 2, true), ("c1", 1, false), ("c0", 1, false)]);
@@ -113,6 +126,7 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     store.create_model(model("1")).await.unwrap();
     let first_hook = store.create_hook(None, hook("1")).await.unwrap().id;
     store.put_chain(chain("1"), false).await.unwrap();
+    store.create_alias(alias("1")).await.unwrap();
 
     let full = |refused| assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     full(refusal(store.create_pool(pool("2")).await));
@@ -120,6 +134,7 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     full(refusal(store.create_model(model("2")).await));
     full(refusal(store.create_hook(None, hook("2")).await));
     full(refusal(store.put_chain(chain("2"), false).await));
+    full(refusal(store.create_alias(alias("2")).await));
     store.put_chain(chain("1"), false).await.expect("another version is no other chain");
     let provider = CloudProvider::Openai;
     full(refusal(store.configure_provider(provider, providers::key(), "http://1".to_owned(), false).await));
@@ -130,9 +145,11 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     store.delete_model("1").await.unwrap();
     store.delete_hook(&first_hook).await.unwrap();
     store.delete_chain(&ChainId::new("1")).await.unwrap();
+    store.delete_alias("1").await.unwrap();
     store.create_pool(pool("2")).await.unwrap();
     store.create_backend(backend("2")).await.unwrap();
     store.create_model(model("2")).await.unwrap();
     store.create_hook(None, hook("2")).await.unwrap();
     store.put_chain(chain("2"), false).await.unwrap();
+    store.create_alias(alias("2")).await.unwrap();
 }

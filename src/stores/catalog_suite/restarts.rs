@@ -1,6 +1,6 @@
 //! What is there after a clean stop and a new start.
 
-use super::{Home, backend, chain, hook, model, pool, providers};
+use super::{Home, alias, backend, chain, hook, model, pool, providers};
 use crate::{
     domain::{
         backend::{ApiKey, BackendSpec},
@@ -19,6 +19,7 @@ pub(crate) async fn everything_is_there_after_a_restart(home: &impl Home) {
     let model = store.create_model(ModelPatch { can_embed: Some(true), ..model("m") }).await.unwrap();
     let pool = store.create_pool(pool("p")).await.unwrap();
     let hook = store.create_hook(None, hook("h")).await.unwrap();
+    let alias = store.create_alias(alias("a")).await.unwrap();
     let first_version = store.put_chain(chain("c"), true).await.unwrap();
     let chain = store.put_chain(chain("c"), false).await.unwrap();
     let openai = CloudProvider::Openai;
@@ -34,6 +35,7 @@ pub(crate) async fn everything_is_there_after_a_restart(home: &impl Home) {
     assert_eq!(store.model("m").await.unwrap(), model);
     assert_eq!(store.pool(&pool.id).await.unwrap(), pool);
     assert_eq!(store.hook(&hook.id).await.unwrap(), hook);
+    assert_eq!(store.alias("a").await.unwrap(), alias);
     let id = ChainId::new("c");
     assert_eq!(store.chain(&id, None).await.unwrap(), chain);
     assert_eq!(store.chain(&id, Some(1)).await.unwrap(), first_version);

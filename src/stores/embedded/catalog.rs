@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     domain::{
+        alias::{Alias, AliasSpec},
         backend::{ApiKey, Backend, BackendSpec},
         chain::Chain,
         hook::{Hook, HookSpec},
@@ -15,11 +16,13 @@ use crate::{
         page::Page,
         pool::{Pool, PoolPatch},
         provider::{CloudProvider, ProviderConfig},
-        stored_chain::{ChainVersion, StoredChain},
+        stored_chain::{ChainVersion, NamedChain, StoredChain},
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{EmbeddedStore, associations, backends, chains, hooks, intent, models, pools, providers, seed},
+        embedded::{
+            EmbeddedStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed,
+        },
     },
 };
 
@@ -207,6 +210,29 @@ impl CatalogStore for EmbeddedStore {
         self.read(hooks::names).await
     }
 
+    async fn create_alias(&self, spec: AliasSpec) -> Result<Alias, StoreError> {
+        self.write(move |session| aliases::create(session, &spec)).await
+    }
+
+    async fn update_alias(&self, name: &str, spec: AliasSpec) -> Result<Alias, StoreError> {
+        let name = name.to_owned();
+        self.write(move |session| aliases::update(session, &name, &spec)).await
+    }
+
+    async fn delete_alias(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(move |session| aliases::delete(session, &name)).await
+    }
+
+    async fn alias(&self, name: &str) -> Result<Alias, StoreError> {
+        let name = name.to_owned();
+        self.read(move |session| aliases::get(session, &name)).await
+    }
+
+    async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError> {
+        self.read(move |session| aliases::list(session, page)).await
+    }
+
     async fn put_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError> {
         self.write(move |session| chains::put(session, chain, draft)).await
     }
@@ -237,5 +263,9 @@ impl CatalogStore for EmbeddedStore {
 
     async fn chains(&self, page: Page) -> Result<Vec<StoredChain>, StoreError> {
         self.read(move |session| chains::list(session, page)).await
+    }
+
+    async fn chain_names(&self, page: Page) -> Result<Vec<NamedChain>, StoreError> {
+        self.read(move |session| chains::names(session, page)).await
     }
 }

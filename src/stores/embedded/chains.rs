@@ -9,7 +9,7 @@ use crate::{
         chain::Chain,
         ids::ChainId,
         page::Page,
-        stored_chain::{ChainVersion, StoredChain},
+        stored_chain::{ChainVersion, NamedChain, StoredChain},
         time::Timestamp,
     },
     stores::{
@@ -79,9 +79,26 @@ pub(super) fn versions(session: &Session, id: &ChainId) -> Result<Vec<ChainVersi
     if versions.is_empty() { Err(not_found(id)) } else { Ok(versions) }
 }
 
+/// The latest version of each chain of a page.
+const PAGE: &str = "FROM (SELECT * FROM chains WHERE created_at < ?1 ORDER BY created_at DESC LIMIT ?2) AS chains
+    JOIN chain_versions AS versions ON versions.chain_id = chains.id AND versions.version = chains.version";
+
+pub(super) fn names(session: &Session, page: Page) -> Result<Vec<NamedChain>, StoreError> {
+    let sql = format!(
+        "SELECT chains.id, chains.created_at, versions.draft, versions.created_at AS written_at
+         {PAGE} ORDER BY chains.created_at DESC"
+    );
+    Ok(session.list(&sql, bounds(page), |row| {
+        Ok(NamedChain {
+            id: ChainId::new(row.get::<_, String>("id")?),
+            draft: row.get("draft")?,
+            created_at: time(row, "created_at")?,
+            updated_at: time(row, "written_at")?,
+        })
+    })?)
+}
+
 pub(super) fn list(session: &Session, page: Page) -> Result<Vec<StoredChain>, StoreError> {
-    const PAGE: &str = "FROM (SELECT * FROM chains WHERE created_at < ?1 ORDER BY created_at DESC LIMIT ?2) AS chains
-        JOIN chain_versions AS versions ON versions.chain_id = chains.id AND versions.version = chains.version";
     session.at_one_time(|| {
         let size = format!("SELECT COALESCE(SUM(OCTET_LENGTH(versions.chain)), 0) {PAGE}");
         let bytes = session.find(&size, bounds(page), |row| row.get::<_, i64>(0))?.unwrap_or(0);

@@ -12,7 +12,7 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{backends, columns::time, models, pools, providers, session::Session},
+        embedded::{aliases, backends, columns::time, models, pools, providers, session::Session},
     },
 };
 
@@ -29,6 +29,7 @@ pub(super) fn read(session: &Session) -> Result<Intent, StoreError> {
             pools: session.list("SELECT * FROM pools ORDER BY created_at", (), pools::from_row)?,
             models: session.list("SELECT * FROM models ORDER BY created_at", (), models::from_row)?,
             backend_members: session.list("SELECT * FROM pool_backends ORDER BY created_at", (), backend_member)?,
+            aliases: session.list("SELECT * FROM aliases ORDER BY created_at", (), aliases::from_row)?,
             model_members: session.list("SELECT * FROM pool_models ORDER BY created_at", (), model_member)?,
         })
     })

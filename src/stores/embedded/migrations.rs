@@ -19,6 +19,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "catalog", sql: include_str!("migrations/0001_catalog.sql") },
     Migration { version: 2, name: "chains", sql: include_str!("migrations/0002_chains.sql") },
+    Migration { version: 3, name: "aliases", sql: include_str!("migrations/0003_aliases.sql") },
 ];
 
 /// Brings the file to this binary's schema, all missing steps in one transaction.

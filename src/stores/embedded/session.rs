@@ -35,6 +35,7 @@ pub(super) enum Table {
     ProviderKeys,
     Hooks,
     Chains,
+    Aliases,
 }
 
 impl Table {
@@ -48,6 +49,7 @@ impl Table {
             Self::ProviderKeys => "provider_keys",
             Self::Hooks => "hooks",
             Self::Chains => "chains",
+            Self::Aliases => "aliases",
         }
     }
 
@@ -62,6 +64,7 @@ impl Table {
             Self::ProviderKeys => "provider keys",
             Self::Hooks => "hooks",
             Self::Chains => "task chains",
+            Self::Aliases => "aliases",
         }
     }
 }

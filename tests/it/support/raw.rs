@@ -33,6 +33,25 @@ impl RawClient {
         self.0.shutdown().await.unwrap();
     }
 
+    /// Posts JSON and keeps the connection.
+    pub async fn post(&mut self, path: &str, body: &str) {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+        self.send_whole(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+    }
+
+    /// What the server says, until this text is part of it.
+    pub async fn until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        let read = async {
+            while !String::from_utf8_lossy(&all).contains(text) {
+                assert_ne!(self.0.read_buf(&mut all).await.unwrap(), 0, "{}", String::from_utf8_lossy(&all));
+            }
+        };
+        soon("the server's words", read).await;
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// Everything the server says until it hangs up; fails when it resets the connection.
     pub async fn rest(&mut self) -> String {
         let mut all = Vec::new();

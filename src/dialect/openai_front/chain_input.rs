@@ -1,9 +1,14 @@
-//! What clients of OpenAI's chat API send us: names of fields exactly as there, null as absent (`docs/api.md`, chat with
-//! a stored chain). The client's side of the format; `openai` is the backend's.
+//! A chat request as a stored chain gets it (`docs/api.md`, chat with a stored chain): words only, and of the rest what
+//! chains know. What they do not know is not looked at, whatever it holds.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::domain::value::{OpenaiChat, OpenaiMessage, one_or_several};
+use super::{
+    Read,
+    fields::Fields,
+    messages::{message_at, several},
+};
+use crate::domain::value::{OpenaiChat, OpenaiMessage};
 
 /// A request, and what it wants of the answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,137 +37,60 @@ const KNOWN: [&str; 13] = [
     "frequency_penalty",
     "user",
 ];
-/// Names of ignored fields that a warning tells, and the characters of each.
-const MAX_IGNORED: usize = 20;
-const MAX_NAME_CHARS: usize = 40;
-
-type Read<T> = Result<T, String>;
-
 /// Reads a request.
 ///
 /// # Errors
 /// The first field that is missing or of the wrong type, by its path.
 pub fn read(body: &Json) -> Read<ChatRequest> {
-    let fields = body.as_object().ok_or("the request body must be a JSON object")?;
-    let at = Fields { fields, path: String::new() };
+    let at = Fields::of(body)?;
+    let messages = several(&at)?.iter().enumerate();
+    let messages = messages.map(|(place, message)| self::message(&message_at(&at, place, message)?));
     let chat = OpenaiChat {
-        model: at.text("model")?,
-        messages: messages(&at)?,
+        model: at.text("model")?.to_owned(),
+        messages: messages.collect::<Read<_>>()?,
         max_tokens: match at.count("max_completion_tokens")? {
-            0 => at.count("max_tokens")?,
-            newer => newer,
+            None | Some(0) => at.count("max_tokens")?.unwrap_or_default(),
+            Some(newer) => newer,
         },
         temperature: at.number("temperature")?,
         top_p: at.number("top_p")?,
         stop: at.texts("stop")?,
-        n: at.count("n")?,
-        stream: at.flag("stream")?,
+        n: at.count("n")?.unwrap_or_default(),
+        stream: at.flag("stream")?.unwrap_or_default(),
         presence_penalty: at.number("presence_penalty")?,
         frequency_penalty: at.number("frequency_penalty")?,
-        user: at.text("user")?,
+        user: at.text("user")?.to_owned(),
     };
-    let include_usage = match at.get("stream_options") {
-        None => false,
-        Some(Json::Object(fields)) => Fields { fields, path: "stream_options.".to_owned() }.flag("include_usage")?,
-        Some(_) => return Err("field 'stream_options' must be an object".to_owned()),
-    };
-    let unread = fields.iter().filter(|(name, value)| !value.is_null() && !KNOWN.contains(&name.as_str()));
-    let ignored = unread.take(MAX_IGNORED).map(|(name, _)| name.chars().take(MAX_NAME_CHARS).collect()).collect();
-    Ok(ChatRequest { chat, include_usage, ignored })
+    let include_usage = super::chat::include_usage(&at)?;
+    Ok(ChatRequest { chat, include_usage, ignored: at.beside(&[&KNOWN]) })
 }
 
-fn messages(at: &Fields<'_>) -> Read<Vec<OpenaiMessage>> {
-    let messages = match at.get("messages") {
-        Some(Json::Array(messages)) if !messages.is_empty() => messages,
-        Some(Json::Array(_)) | None => return Err("field 'messages' is required and must not be empty".to_owned()),
-        Some(_) => return Err("field 'messages' must be an array".to_owned()),
-    };
-    messages.iter().enumerate().map(|(place, message)| self::message(place, message)).collect()
-}
-
-fn message(place: usize, message: &Json) -> Read<OpenaiMessage> {
-    let path = format!("messages[{place}].");
-    let fields = message.as_object().ok_or_else(|| format!("field 'messages[{place}]' must be an object"))?;
-    let at = Fields { fields, path };
-    let role = at.text("role")?;
-    if role.is_empty() {
-        return Err(format!("field '{}role' is required", at.path));
-    }
-    let content = match at.get("content") {
+fn message(message: &Fields<'_>) -> Read<OpenaiMessage> {
+    let role = message.required_text("role")?;
+    let content = match message.get("content") {
         // The assistant's turn that called a tool says nothing.
         None if role == "assistant" => String::new(),
-        None => return Err(format!("field '{}content' is required", at.path)),
+        None => return message.missing("content"),
         Some(Json::String(text)) => text.clone(),
         Some(Json::Array(parts)) => {
-            let texts = parts.iter().enumerate().map(|(at_part, part)| text_part(&at.path, at_part, part));
+            let texts = parts.iter().enumerate();
+            let texts = texts.map(|(place, part)| text_part(message, &format!("content[{place}]"), part));
             texts.collect::<Read<Vec<&str>>>()?.concat()
         }
-        Some(_) => return Err(format!("field '{}content' must be a string or an array of parts", at.path)),
+        Some(_) => return message.wrong("content", "a string or an array of parts"),
     };
-    Ok(OpenaiMessage { role, content })
+    Ok(OpenaiMessage { role: role.to_owned(), content })
 }
 
-fn text_part<'a>(path: &str, place: usize, part: &'a Json) -> Read<&'a str> {
-    let field = format!("{path}content[{place}]");
+fn text_part<'a>(message: &Fields<'_>, name: &str, part: &'a Json) -> Read<&'a str> {
     match (part.get("type").and_then(Json::as_str), part.get("text")) {
         (Some("text"), Some(Json::String(text))) => Ok(text),
-        (Some("text"), _) => Err(format!("field '{field}.text' must be a string")),
+        (Some("text"), _) => message.wrong(&format!("{name}.text"), "a string"),
         (Some(kind), _) => {
-            let kind: String = kind.chars().take(MAX_NAME_CHARS).collect();
-            Err(format!("field '{field}' is a part of type '{kind}'; only parts of type 'text' are read"))
+            let kind = Fields::shown(kind);
+            Err(message.fault(name, &format!("is a part of type '{kind}'; only parts of type 'text' are read")))
         }
-        (None, _) => Err(format!("field '{field}' must be an object with a 'type', such as 'text'")),
-    }
-}
-
-/// An object read field by field.
-struct Fields<'a> {
-    fields: &'a Map<String, Json>,
-    /// What stands before a field's name in messages.
-    path: String,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a Json> {
-        self.fields.get(name).filter(|value| !value.is_null())
-    }
-
-    fn wrong<T>(&self, name: &str, wanted: &str) -> Read<T> {
-        Err(format!("field '{}{name}' must be {wanted}", self.path))
-    }
-
-    fn text(&self, name: &str) -> Read<String> {
-        match self.get(name) {
-            None => Ok(String::new()),
-            Some(Json::String(text)) => Ok(text.clone()),
-            Some(_) => self.wrong(name, "a string"),
-        }
-    }
-
-    fn flag(&self, name: &str) -> Read<bool> {
-        match self.get(name) {
-            None => Ok(false),
-            Some(Json::Bool(flag)) => Ok(*flag),
-            Some(_) => self.wrong(name, "true or false"),
-        }
-    }
-
-    fn number(&self, name: &str) -> Read<Option<f64>> {
-        match self.get(name).map(Json::as_f64) {
-            None => Ok(None),
-            Some(Some(number)) => Ok(Some(number)),
-            Some(None) => self.wrong(name, "a number"),
-        }
-    }
-
-    fn count(&self, name: &str) -> Read<u32> {
-        let Some(value) = self.get(name) else { return Ok(0) };
-        let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
-        count.map_or_else(|| self.wrong(name, "a whole number from 0 on"), Ok)
-    }
-
-    fn texts(&self, name: &str) -> Read<Vec<String>> {
-        one_or_several(self.get(name)).map_or_else(|| self.wrong(name, "a string or an array of strings"), Ok)
+        (None, _) => message.wrong(name, "an object with a 'type', such as 'text'"),
     }
 }
 
@@ -177,7 +105,7 @@ mod tests {
     }
 
     fn refusal(body: &Json) -> String {
-        read(body).unwrap_err()
+        read(body).unwrap_err().message
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! What each error is over HTTP and to clients of OpenAI's API: the one table (`docs/api.md`, errors). Ollama's clients
+//! read the text of an error and its status, and nothing else.
+
+use serde_json::{Value as Json, json};
+
+use super::{Error, ErrorCode};
+use crate::domain::failure::RefusalReason;
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// The HTTP status.
+    pub status: u16,
+    /// OpenAI's `type`.
+    pub openai_type: &'static str,
+    /// OpenAI's `code`: by which errors of one type are told apart. The reason of a refusal, and the backend's own word,
+    /// go before it.
+    pub openai_code: Option<&'static str>,
+    /// What the official libraries are told where they would decide wrongly: they repeat 408, 409, 429 and every 5xx.
+    pub should_retry: Option<bool>,
+}
+
+const INVALID: &str = "invalid_request_error";
+const SERVER: &str = "server_error";
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 19] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Immutable,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Unprocessable,
+        Self::TooManyRows,
+        Self::RequestTimeout,
+        Self::ExecutionFailed,
+        Self::ModelNotFound,
+        Self::ContextTooLong,
+        Self::RateLimited,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// Its row.
+    pub const fn meaning(self) -> Meaning {
+        let never = Some(false);
+        match self {
+            Self::InvalidRequest => row(400, INVALID, None),
+            Self::ContextTooLong => row(400, INVALID, Some("context_length_exceeded")),
+            Self::Unauthorized => row(401, "authentication_error", Some("invalid_api_key")),
+            Self::Immutable => row(403, "permission_error", None),
+            Self::NotFound => row(404, INVALID, Some("not_found")),
+            Self::ModelNotFound => row(404, INVALID, Some("model_not_found")),
+            Self::MethodNotAllowed => row(405, INVALID, Some("method_not_allowed")),
+            Self::RequestTimeout => row(408, INVALID, Some("request_timeout")),
+            // What is taken stays taken.
+            Self::Conflict => Meaning { should_retry: never, ..row(409, INVALID, Some("conflict")) },
+            Self::BodyTooLarge => row(413, INVALID, Some("request_too_large")),
+            Self::UnsupportedMediaType => row(415, INVALID, Some("unsupported_media_type")),
+            Self::Unprocessable => row(422, INVALID, None),
+            // No place comes free by waiting.
+            Self::TooManyRows => Meaning { should_retry: never, ..row(429, "rate_limit_error", Some("too_many_rows")) },
+            Self::RateLimited => row(429, "rate_limit_error", Some("rate_limit_exceeded")),
+            // What a run has done it would do again.
+            Self::ExecutionFailed => Meaning { should_retry: never, ..row(500, SERVER, Some("execution_failed")) },
+            Self::Internal => Meaning { should_retry: never, ..row(500, SERVER, Some("internal_error")) },
+            Self::UpstreamFailed => row(502, SERVER, Some("upstream_failed")),
+            Self::Unavailable => row(503, SERVER, Some("unavailable")),
+            Self::UpstreamTimeout => row(504, SERVER, Some("upstream_timeout")),
+        }
+    }
+}
+
+const fn row(status: u16, openai_type: &'static str, openai_code: Option<&'static str>) -> Meaning {
+    Meaning { status, openai_type, openai_code, should_retry: None }
+}
+
+impl Error {
+    /// The object `error` of OpenAI's API, whose client libraries show the message of no other.
+    pub fn openai_object(&self) -> Json {
+        let meaning = self.code().meaning();
+        let code = self.reason().map(RefusalReason::as_str).or(self.upstream_code()).or(meaning.openai_code);
+        json!({"message": self.message(), "type": meaning.openai_type, "param": self.param(), "code": code})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table as it is documented, in the order of the statuses.
+    const ROWS: [(ErrorCode, u16, &str, Option<&str>, Option<bool>); 19] = [
+        (ErrorCode::InvalidRequest, 400, "invalid_request_error", None, None),
+        (ErrorCode::ContextTooLong, 400, "invalid_request_error", Some("context_length_exceeded"), None),
+        (ErrorCode::Unauthorized, 401, "authentication_error", Some("invalid_api_key"), None),
+        (ErrorCode::Immutable, 403, "permission_error", None, None),
+        (ErrorCode::NotFound, 404, "invalid_request_error", Some("not_found"), None),
+        (ErrorCode::ModelNotFound, 404, "invalid_request_error", Some("model_not_found"), None),
+        (ErrorCode::MethodNotAllowed, 405, "invalid_request_error", Some("method_not_allowed"), None),
+        (ErrorCode::RequestTimeout, 408, "invalid_request_error", Some("request_timeout"), None),
+        (ErrorCode::Conflict, 409, "invalid_request_error", Some("conflict"), Some(false)),
+        (ErrorCode::BodyTooLarge, 413, "invalid_request_error", Some("request_too_large"), None),
+        (ErrorCode::UnsupportedMediaType, 415, "invalid_request_error", Some("unsupported_media_type"), None),
+        (ErrorCode::Unprocessable, 422, "invalid_request_error", None, None),
+        (ErrorCode::TooManyRows, 429, "rate_limit_error", Some("too_many_rows"), Some(false)),
+        (ErrorCode::RateLimited, 429, "rate_limit_error", Some("rate_limit_exceeded"), None),
+        (ErrorCode::ExecutionFailed, 500, "server_error", Some("execution_failed"), Some(false)),
+        (ErrorCode::Internal, 500, "server_error", Some("internal_error"), Some(false)),
+        (ErrorCode::UpstreamFailed, 502, "server_error", Some("upstream_failed"), None),
+        (ErrorCode::Unavailable, 503, "server_error", Some("unavailable"), None),
+        (ErrorCode::UpstreamTimeout, 504, "server_error", Some("upstream_timeout"), None),
+    ];
+
+    #[test]
+    fn every_code_has_the_row_that_is_documented() {
+        let documented = include_str!("../../docs/api.md");
+        for (code, status, openai_type, openai_code, should_retry) in ROWS {
+            assert_eq!(code.meaning(), Meaning { status, openai_type, openai_code, should_retry }, "{code:?}");
+            let cells = openai_code.map_or("`null`".to_owned(), |code| format!("`{code}`"));
+            let row = format!("| {status} | `{openai_type}` | {cells} |");
+            assert!(documented.contains(&row), "docs/api.md has no row {row}");
+        }
+        for code in ErrorCode::ALL {
+            assert!(ROWS.iter().any(|row| row.0 == code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_for_an_error_is_its_code() {
+        let code = |error: &Error| error.openai_object()["code"].clone();
+        let error = Error::invalid("no");
+        assert_eq!(code(&error), Json::Null);
+        let error =
+            error.with_param(Some("messages[0].content".to_owned())).with_upstream_code(Some("bad_image".into()));
+        assert_eq!(
+            (code(&error), &error.openai_object()["param"]),
+            (json!("bad_image"), &json!("messages[0].content"))
+        );
+        let full = Error::refused(RefusalReason::QueueFull, "no", 1).with_upstream_code(Some("x".to_owned()));
+        assert_eq!(code(&full), "queue_full");
+    }
+}
