@@ -216,10 +216,10 @@ struct Spent {
 /// answered, and it was no fault of the call.
 fn may_fall_back(error: &ProviderError) -> bool {
     use ProviderErrorKind::{
-        Auth, Caller, Connect, ContextLength, Cut, RateLimited, Reply, Server, Stalled, Timeout, Transient,
+        Auth, Caller, Connect, ContextLength, Cut, Quota, RateLimited, Reply, Server, Stalled, Timeout, Transient,
     };
     match error.kind {
-        RateLimited | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
+        RateLimited | Quota | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
         // A model that the provider does not have.
         Caller => error.status == Some(404),
         Stalled | Reply => false,
