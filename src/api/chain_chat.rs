@@ -3,22 +3,28 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    Api, Reply, diagnostics,
+    Api, Reply,
+    chain_model::{Begun, ChainStream, begin},
+    diagnostics,
+    failure::openai_error,
+    openai,
     reply::EVENT_STREAM,
     run::{self, with_state},
     scope::Scope,
+    stream::translated,
 };
 use crate::{
     dialect::openai_front::{
-        chain_events,
+        chain_events::{self, ChunksBeside},
         chain_input::{self, ChatRequest},
+        chunks::ChatChunks,
     },
     domain::{
         ids::{ChainId, RequestId},
         time::Timestamp,
         value::{DataType, Value},
     },
-    engine::{InvalidChain, RunOutcome, StateUnit},
+    engine::{InvalidChain, RunOutcome, StateUnit, StreamWish},
     error::{Error, ErrorCode},
 };
 
@@ -42,8 +48,20 @@ pub async fn complete(
     let ChatRequest { chat, include_usage, ignored } = chain_input::read(&body)?;
     drop(body);
     let (wants_stream, wants_choices) = (chat.stream, chat.n);
+    let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
+    let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
-    let outcome = run::to_its_end(api, program, input, request_id, now, scope).await?;
+    let outcome = if wants_stream {
+        match begin(api, program, input, request_id, now, &scope, StreamWish::Response).await? {
+            Begun::Over(outcome) => outcome,
+            Begun::Telling { events, served, model } => {
+                let reply = arriving(events, &model, include_usage, stack_trace);
+                return Ok(reply.served_by(Some(served)).warning(unread).warning(choices));
+            }
+        }
+    } else {
+        run::to_its_end(api, program, input, request_id, now, scope).await?
+    };
     let RunOutcome { result, state, warnings, served, .. } = outcome;
     let output = match result {
         Ok(Value::OpenaiChatResponse(output)) => output,
@@ -63,9 +81,19 @@ pub async fn complete(
     } else {
         Reply::json(&*output)?
     };
-    let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
-    let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
+}
+
+/// A response that is still being made.
+fn arriving(events: ChainStream, model: &str, include_usage: bool, stack_trace: bool) -> Reply {
+    let chunks = ChatChunks::new(openai::stamp(model), include_usage, openai_error);
+    Reply::stream(if stack_trace {
+        let taken = events.steps();
+        let beside = move || taken.get().map_or_else(|| json!([]), |state| steps(state));
+        translated(EVENT_STREAM, events, ChunksBeside::new(chunks, "stackTrace", beside))
+    } else {
+        translated(EVENT_STREAM, events, chunks)
+    })
 }
 
 /// The error of a stored chain that cannot run.

@@ -12,6 +12,7 @@ mod route;
 
 use bytes::Bytes;
 
+pub(super) use self::answer::stamp;
 use self::{answer::Writer, call::ClientCall};
 pub use self::{
     model_list::{model, models},

@@ -28,7 +28,7 @@ pub(super) struct Writer<'a> {
 
 /// What is new in an answer of this model, by the name it has where it is served: so do OpenAI's own servers, and so do
 /// answers that go back as they came.
-pub(super) fn stamp(model: &str) -> Stamp {
+pub(in crate::api) fn stamp(model: &str) -> Stamp {
     let id = uuid::Uuid::new_v4().simple().to_string();
     Stamp { id, created: Timestamp::now().as_unix_seconds(), model: model.to_owned() }
 }

@@ -1,7 +1,14 @@
-//! A whole reply of OpenAI's chat API as the stream of events its clients read (`docs/api.md`, chat with a stored chain):
-//! for each choice who speaks, the whole text, why it ended; then the tokens where they are wanted; then `[DONE]`.
+//! The reply of a stored chain as the stream of events that clients of OpenAI's chat API read (`docs/api.md`, chat with a
+//! stored chain): for each choice who speaks, the text, why it ended; then the tokens where they are wanted; then `[DONE]`.
+//! [`write`] takes a whole reply; [`ChunksBeside`] is for one that arrives.
 
 use serde_json::{Map, Value as Json, json};
+
+use super::{chunks::ChatChunks, sse};
+use crate::{
+    dialect::stream::ReplyEncoder,
+    domain::{chat::ReplyEvent, failure::Failure},
+};
 
 /// The text of the stream. `include_usage`: with a last event that tells the tokens. `beside`: a further member of the
 /// last event.
@@ -65,9 +72,95 @@ fn number_tool_calls(said: &mut Map<String, Json>) {
     }
 }
 
+/// Writes chunks, the last of them with a further member whose value is known only then.
+pub struct ChunksBeside<F> {
+    chunks: ChatChunks,
+    name: &'static str,
+    value: F,
+    /// What may end with the last chunk.
+    held: Vec<u8>,
+}
+
+impl<F: Fn() -> Json + Send> ChunksBeside<F> {
+    /// `value` is asked once, at the clean end.
+    pub fn new(chunks: ChatChunks, name: &'static str, value: F) -> Self {
+        Self { chunks, name, value, held: Vec::new() }
+    }
+}
+
+impl<F: Fn() -> Json + Send> ReplyEncoder for ChunksBeside<F> {
+    fn event(&mut self, event: ReplyEvent, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        // Tokens are never held back: nothing but the end of a choice can be the last chunk before the end.
+        let held = if matches!(event, ReplyEvent::Finish { .. } | ReplyEvent::Usage(_)) { &mut self.held } else { out };
+        self.chunks.event(event, held);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        self.chunks.end(&mut self.held);
+        let held = std::mem::take(&mut self.held);
+        let chunks = held.strip_suffix(sse::DONE).unwrap_or(&held);
+        let last = chunks.trim_ascii_end().windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+        let read = chunks[last..].strip_prefix(b"data: ").and_then(|chunk| serde_json::from_slice(chunk).ok());
+        match read {
+            Some(Json::Object(mut chunk)) => {
+                chunk.insert(self.name.to_owned(), (self.value)());
+                out.extend_from_slice(&chunks[..last]);
+                sse::write(&chunk, out);
+            }
+            _ => out.extend_from_slice(chunks),
+        }
+        out.extend_from_slice(sse::DONE);
+    }
+
+    fn failed(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        self.chunks.failed(failure, out);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        dialect::openai_front::Stamp,
+        domain::{
+            chat::{Finish, Usage},
+            failure::FailureClass,
+        },
+    };
+
+    fn arriving(include_usage: bool) -> ChunksBeside<fn() -> Json> {
+        let stamp = Stamp { id: "1".to_owned(), created: 7, model: "m".to_owned() };
+        let chunks = ChatChunks::new(stamp, include_usage, |failure| json!(failure.message));
+        ChunksBeside::new(chunks, "stackTrace", || json!([1]))
+    }
+
+    #[test]
+    fn the_last_chunk_that_arrives_carries_what_is_told_beside_and_no_token_waits() {
+        for include_usage in [false, true] {
+            let (mut chunks, mut out) = (arriving(include_usage), Vec::new());
+            chunks.event(ReplyEvent::Text { choice: 0, text: "hi".to_owned() }, &mut out);
+            assert!(String::from_utf8_lossy(&out).contains(r#"{"content":"hi"}"#), "it is told at once");
+            chunks.event(ReplyEvent::Finish { choice: 0, reason: Finish::Stop }, &mut out);
+            chunks.event(ReplyEvent::Usage(Usage { input_tokens: Some(3), ..Usage::default() }), &mut out);
+            chunks.end(&mut out);
+            let events = events(std::str::from_utf8(&out).unwrap());
+            let (last, others) = events.split_last().unwrap();
+            assert_eq!(last["stackTrace"], json!([1]));
+            assert!(others.iter().all(|event| event.get("stackTrace").is_none()), "{events:?}");
+            assert_eq!(events.len(), if include_usage { 4 } else { 3 });
+        }
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_ends_with_the_error() {
+        let (mut chunks, mut out) = (arriving(false), Vec::new());
+        chunks.event(ReplyEvent::Finish { choice: 0, reason: Finish::Stop }, &mut out);
+        chunks.failed(&Failure::new(FailureClass::Connection, "broken"), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("finish_reason") && text.ends_with("data: {\"error\":\"broken\"}\n\n"), "{text}");
+    }
 
     fn events(text: &str) -> Vec<Json> {
         let (events, rest) = text.split_at(text.len() - "data: [DONE]\n\n".len());
