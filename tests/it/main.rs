@@ -44,6 +44,7 @@ mod matrix;
 mod model_sync;
 mod models;
 mod ollama_front;
+mod openai_backend;
 mod openai_dialect;
 mod openai_front;
 mod paging;
