@@ -217,7 +217,7 @@ impl Cell {
             Front::Openai => (&body["usage"]["prompt_tokens"], &body["usage"]["completion_tokens"]),
             Front::Ollama => (&body["prompt_eval_count"], &body["eval_count"]),
         };
-        assert_eq!((tokens.0.as_u64(), tokens.1.as_u64()), (Some(2), Some(4)), "{body}");
+        assert_eq!((tokens.0.as_u64(), tokens.1.as_u64()), (Some(3), Some(4)), "{body}");
         let record = self.sim.record();
         assert_eq!(record.of(Route::Chat).len(), 1);
         assert_eq!(record.of(Route::Chat)[0].model.as_deref(), Some("chat:1b"));
