@@ -40,6 +40,7 @@ mod hook_tasks;
 mod hooks_crud;
 mod limits;
 mod live_steps;
+mod matrix;
 mod model_sync;
 mod models;
 mod ollama_front;
