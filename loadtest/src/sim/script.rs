@@ -22,6 +22,8 @@ pub struct Rule {
     routes: Routes,
     model: Option<String>,
     containing: Option<String>,
+    body_containing: Option<String>,
+    streams: Option<bool>,
     times: Option<usize>,
     pub(crate) effect: Effect,
 }
@@ -38,6 +40,7 @@ pub(crate) struct Effect {
     pub(crate) frames: Option<Vec<Bytes>>,
     pub(crate) reply: Option<Vec<String>>,
     pub(crate) thinking: Option<String>,
+    pub(crate) calls: Vec<(String, String)>,
     pub(crate) finish: Option<String>,
     pub(crate) no_finish: bool,
     pub(crate) chunk_delay: Option<Duration>,
@@ -63,7 +66,15 @@ pub(crate) enum Cut {
 impl Rule {
     /// A rule for these routes: a [`Route`](crate::sim::Route), an array of them, or a set such as [`Routes::CALLS`].
     pub fn on(routes: impl Into<Routes>) -> Self {
-        Self { routes: routes.into(), model: None, containing: None, times: None, effect: Effect::default() }
+        Self {
+            routes: routes.into(),
+            model: None,
+            containing: None,
+            body_containing: None,
+            streams: None,
+            times: None,
+            effect: Effect::default(),
+        }
     }
 
     /// A rule for every request, probes included.
@@ -80,6 +91,18 @@ impl Rule {
     /// Only when some message, prompt or input contains this text; with a hook: its body.
     pub fn containing(mut self, text: impl Into<String>) -> Self {
         self.containing = Some(text.into());
+        self
+    }
+
+    /// Only when the body, as it is sent, contains this.
+    pub fn body_containing(mut self, text: impl Into<String>) -> Self {
+        self.body_containing = Some(text.into());
+        self
+    }
+
+    /// Only when the request wants a stream; or only when it does not.
+    pub fn streams(mut self, streams: bool) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -101,7 +124,14 @@ impl Rule {
         self
     }
 
-    /// The model thinks this before it answers, where the request lets it think (Ollama).
+    /// The model calls this tool with these arguments, whether or not it was offered; again for several calls. Without it,
+    /// and without a scripted reply, a model to which a user speaks calls the first tool it is offered.
+    pub fn tool_call(mut self, name: impl Into<String>, arguments: impl ToString) -> Self {
+        self.effect.calls.push((name.into(), arguments.to_string()));
+        self
+    }
+
+    /// The model thinks this before it answers, where the request lets it think.
     pub fn thinking(mut self, text: impl Into<String>) -> Self {
         self.effect.thinking = Some(text.into());
         self
@@ -195,6 +225,8 @@ impl Rule {
         self.routes.contains(call.route)
             && self.model.as_deref().is_none_or(|model| call.model() == Some(model))
             && self.containing.as_deref().is_none_or(|text| call.says(text))
+            && self.body_containing.as_deref().is_none_or(|text| String::from_utf8_lossy(&call.body).contains(text))
+            && self.streams.is_none_or(|wanted| call.streams() == wanted)
     }
 }
 
