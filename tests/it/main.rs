@@ -18,6 +18,7 @@ mod backends;
 mod bad_input;
 mod bodies;
 mod chain_chat;
+mod chain_model;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
