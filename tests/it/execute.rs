@@ -65,7 +65,7 @@ async fn an_openai_server_gets_a_chat_with_the_key() {
     let roles: Vec<&str> = body["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user"]);
     assert_eq!(body["messages"][1]["content"], "Capital of France?");
-    assert_eq!((&body["temperature"], &body["max_tokens"]), (&json!(0.0), &json!(512)));
+    assert_eq!((&body["temperature"], &body["max_completion_tokens"]), (&json!(0.0), &json!(512)));
     assert!(body.get("response_format").is_none(), "nothing was asked to be constrained");
     assert_eq!(sim.record().of(Route::Chat)[0].header("authorization"), Some("Bearer sk-mine"));
 }

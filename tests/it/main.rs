@@ -43,6 +43,7 @@ mod live_steps;
 mod model_sync;
 mod models;
 mod ollama_front;
+mod openai_backend;
 mod openai_dialect;
 mod openai_front;
 mod paging;

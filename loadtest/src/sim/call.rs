@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sim::route::Route;
@@ -80,7 +80,18 @@ pub(crate) struct Fields {
     pub(crate) options: Option<Options>,
     pub(crate) raw: Option<bool>,
     pub(crate) truncate: Option<bool>,
-    pub(crate) tools: Option<Vec<IgnoredAny>>,
+    /// Functions that may be called, in the dialect's shape: see [`Fields::offered`].
+    pub(crate) tools: Option<Vec<Value>>,
+    /// OpenAI: a word, or the one that must be called.
+    pub(crate) tool_choice: Option<Value>,
+    /// OpenAI: replies wanted.
+    pub(crate) n: Option<usize>,
+    /// OpenAI: true for chats, a number for text completions.
+    pub(crate) logprobs: Option<Value>,
+    pub(crate) top_logprobs: Option<usize>,
+    pub(crate) reasoning_effort: Option<Value>,
+    /// What open models' templates are told.
+    pub(crate) chat_template_kwargs: Option<Value>,
     pub(crate) dimensions: Option<usize>,
     pub(crate) encoding_format: Option<String>,
     /// OpenAI: `{"type":"json_schema","json_schema":{"schema":…}}` or `{"type":"json_object"}`.
@@ -107,6 +118,15 @@ pub(crate) struct Message {
     pub(crate) role: String,
     #[serde(default, alias = "parts")]
     content: Option<Content>,
+    /// Functions the assistant called.
+    #[serde(default)]
+    pub(crate) tool_calls: Option<Vec<Value>>,
+    /// OpenAI: the call that a message of the role `tool` answers.
+    #[serde(default)]
+    pub(crate) tool_call_id: Option<String>,
+    /// Ollama: pictures.
+    #[serde(default)]
+    images: Option<Vec<String>>,
 }
 
 /// A single text, in either of two shapes.
@@ -167,6 +187,12 @@ enum Content {
 struct Part {
     #[serde(default)]
     text: String,
+    /// OpenAI.
+    #[serde(default)]
+    image_url: Option<Value>,
+    /// Gemini.
+    #[serde(default, alias = "inline_data", rename = "inlineData")]
+    inline_data: Option<Value>,
 }
 
 /// What `input` and `prompt` may be: a text, texts, or token numbers.
@@ -210,7 +236,41 @@ impl Message {
     }
 }
 
+impl Message {
+    /// How many pictures it has.
+    pub(crate) fn images(&self) -> usize {
+        let parts = match &self.content {
+            Some(Content::Parts(parts)) => parts.as_slice(),
+            _ => &[],
+        };
+        let in_parts = parts.iter().filter(|part| part.image_url.is_some() || part.inline_data.is_some()).count();
+        in_parts + self.images.as_ref().map_or(0, Vec::len)
+    }
+}
+
 impl Fields {
+    /// The functions that may be called, with the schema of their arguments, whatever the dialect.
+    pub(crate) fn offered<'a>(&'a self) -> Vec<(&'a str, Option<&'a Value>)> {
+        let gemini = |tool: &'a Value| tool.get("functionDeclarations").and_then(Value::as_array);
+        let tools = self.tools.iter().flatten();
+        let functions = tools.flat_map(|tool| match (tool.get("function"), gemini(tool)) {
+            (Some(function), _) => std::slice::from_ref(function),
+            (None, functions) => functions.map(Vec::as_slice).unwrap_or_default(),
+        });
+        let schema = |function: &'a Value| function.get("parameters").or_else(|| function.get("parametersJsonSchema"));
+        functions.filter_map(|function| Some((function.get("name")?.as_str()?, schema(function)))).collect()
+    }
+
+    /// Whether the last to speak was the user, and no tool.
+    pub(crate) fn user_spoke_last(&self) -> bool {
+        self.messages.iter().flatten().last().is_none_or(|message| message.role == "user")
+    }
+
+    /// How many pictures there are.
+    pub(crate) fn images(&self) -> usize {
+        self.messages.iter().flatten().map(Message::images).sum()
+    }
+
     /// The model asked for.
     pub(crate) fn model(&self) -> Option<&str> {
         self.model.as_deref().or(self.name.as_deref()).filter(|name| !name.is_empty())

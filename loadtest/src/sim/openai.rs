@@ -5,6 +5,8 @@ mod embed;
 mod flavour;
 mod format;
 mod models;
+mod shape;
+mod strict;
 mod tokenize;
 
 pub use flavour::Flavour;
@@ -66,7 +68,10 @@ impl OpenAi {
             Route::Embed => embed::embed(&name, &model, fields, self.flavour),
             Route::Tokenize => tokenize::tokenize(&model, fields, self.flavour),
             Route::Generate => chat::complete(&name, &model, fields, effect, self.flavour),
-            _ => chat::chat(&name, &model, fields, effect, self.flavour),
+            _ => {
+                strict::check_chat(&call.body, fields, &model, self.flavour)?;
+                chat::chat(&name, &model, fields, effect, self.flavour)
+            }
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) struct Effect {
     pub(crate) frames: Option<Vec<Bytes>>,
     pub(crate) reply: Option<Vec<String>>,
     pub(crate) thinking: Option<String>,
+    pub(crate) calls: Vec<(String, String)>,
     pub(crate) finish: Option<String>,
     pub(crate) no_finish: bool,
     pub(crate) chunk_delay: Option<Duration>,
@@ -101,7 +102,14 @@ impl Rule {
         self
     }
 
-    /// The model thinks this before it answers, where the request lets it think (Ollama).
+    /// The model calls this tool with these arguments, whether or not it was offered; again for several calls. Without it,
+    /// and without a scripted reply, a model to which a user speaks calls the first tool it is offered.
+    pub fn tool_call(mut self, name: impl Into<String>, arguments: impl ToString) -> Self {
+        self.effect.calls.push((name.into(), arguments.to_string()));
+        self
+    }
+
+    /// The model thinks this before it answers, where the request lets it think.
     pub fn thinking(mut self, text: impl Into<String>) -> Self {
         self.effect.thinking = Some(text.into());
         self

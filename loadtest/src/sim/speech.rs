@@ -35,6 +35,24 @@ pub(crate) struct Speech {
     /// `stop` or `length`, or what the script says; none when it is to be left out.
     pub(crate) finish: Option<String>,
     pub(crate) prompt_tokens: usize,
+    /// Tools it calls; only where the dialect asked for them with [`Speech::with_calls`].
+    pub(crate) calls: Vec<ToolCall>,
+}
+
+/// One call of a tool.
+pub(crate) struct ToolCall {
+    pub(crate) name: String,
+    /// JSON text, or what the script has in its place.
+    pub(crate) arguments: String,
+}
+
+/// Whether tools must be called, may be, or must not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calling<'a> {
+    Freely,
+    Never,
+    Always,
+    Only(&'a str),
 }
 
 impl Speech {
@@ -57,7 +75,33 @@ impl Speech {
             chunks,
             finish: (!effect.no_finish).then_some(finish),
             prompt_tokens: fields.prompt_tokens(),
+            calls: Vec::new(),
         }
+    }
+
+    /// The same with calls of tools: those of the script, else one of the first tool that is offered, or of the one that
+    /// must be called, with arguments that fit. A model that calls says nothing beside it unless the script has it so.
+    pub(crate) fn with_calls(mut self, fields: &Fields, calling: Calling<'_>, effect: &Effect) -> Self {
+        let scripted = effect.calls.iter().map(|(name, arguments)| (name.clone(), arguments.clone()));
+        let mut calls: Vec<_> = scripted.collect();
+        if calls.is_empty() {
+            let wants = match calling {
+                Calling::Never => false,
+                Calling::Freely => effect.reply.is_none() && fields.user_spoke_last(),
+                Calling::Always | Calling::Only(_) => true,
+            };
+            let offered = fields.offered();
+            let chosen = offered.iter().find(|(name, _)| !matches!(calling, Calling::Only(only) if only != *name));
+            calls.extend(chosen.filter(|_| wants).map(|(name, parameters)| {
+                let arguments = parameters.map_or_else(|| json!({}), schema::sample);
+                ((*name).to_owned(), arguments.to_string())
+            }));
+        }
+        if !calls.is_empty() && effect.reply.is_none() {
+            self.chunks.clear();
+        }
+        self.calls = calls.into_iter().map(|(name, arguments)| ToolCall { name, arguments }).collect();
+        self
     }
 
     /// The whole answer.
@@ -67,7 +111,8 @@ impl Speech {
 
     /// Tokens made, thoughts included.
     pub(crate) fn answer_tokens(&self) -> usize {
-        self.chunks.len() + token_count(&self.thinking)
+        let calls = self.calls.iter().map(|call| token_count(&call.arguments) + token_count(&call.name));
+        self.chunks.len() + token_count(&self.thinking) + calls.sum::<usize>()
     }
 }
 
@@ -155,6 +200,32 @@ mod tests {
             let schema = json!({"type": "object", "properties": {"answer": property}});
             let effect = Effect { reply: Some(vec![reply.into()]), ..Effect::default() };
             assert_eq!(Speech::compose(&Fields::default(), &Form::Schema(&schema), &effect).text(), said);
+        }
+    }
+
+    #[test]
+    fn tools_are_called_where_they_may_be_and_the_script_does_not_speak() {
+        let tool = |name: &str| {
+            json!({"function": {"name": name, "parameters": {"type": "object", "properties": {
+            "n": {"type": "integer"}}}}})
+        };
+        let asked = fields(json!({"messages": [{"role": "user", "content": "a"}], "tools": [tool("f"), tool("g")]}));
+        let called = |calling, effect: &Effect| {
+            let speech = Speech::compose(&asked, &Form::Free, effect).with_calls(&asked, calling, effect);
+            let calls = speech.calls.iter().map(|call| format!("{}{}", call.name, call.arguments));
+            (speech.chunks.concat(), calls.collect::<Vec<_>>())
+        };
+        let said = Effect { reply: Some(vec!["no".into()]), ..Effect::default() };
+        let scripted = Effect { calls: vec![("h".into(), "{".into())], ..Effect::default() };
+        for (calling, effect, text, calls) in [
+            (Calling::Freely, &Effect::default(), "", vec![r#"f{"n":0}"#]),
+            (Calling::Only("g"), &Effect::default(), "", vec![r#"g{"n":0}"#]),
+            (Calling::Never, &Effect::default(), "You said: a", vec![]),
+            (Calling::Freely, &said, "no", vec![]),
+            (Calling::Freely, &scripted, "", vec!["h{"]),
+        ] {
+            let calls = calls.into_iter().map(str::to_owned).collect();
+            assert_eq!(called(calling, effect), (text.to_owned(), calls));
         }
     }
 

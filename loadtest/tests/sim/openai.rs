@@ -1,7 +1,7 @@
 //! OpenAI's bodies, and those of the servers that speak like it, as `docs/backends.md` has them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use loadtest::sim::{Flavour, SimBackend, SimModel, embedding};
+use loadtest::sim::{Flavour, Route, Rule, SimBackend, SimModel, embedding};
 use serde_json::{Value, json};
 
 use crate::client::{get, post, send, vector};
@@ -216,4 +216,72 @@ async fn every_flavour_shows_itself_in_its_probes() {
     let entry = get(openai.addr(), "/v1/models/m").await.unwrap().json();
     assert_eq!((&entry["id"], &entry["owned_by"]), (&json!("m"), &json!("openai")));
     assert_eq!(get(openai.addr(), "/health").await.unwrap().status, 404);
+}
+
+fn tool(name: &str) -> Value {
+    json!({"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"n": {"const": 7}}}}})
+}
+
+#[tokio::test]
+async fn a_tool_that_is_offered_is_called_whole_and_in_pieces() {
+    for flavour in [Flavour::OpenAi, Flavour::LlamaCpp, Flavour::Vllm, Flavour::Ollama] {
+        let sim = sim(flavour).await.unwrap();
+        let mut body = chat(false);
+        body["tools"] = json!([tool("f"), tool("g")]);
+        let whole = post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap().json();
+        let (message, finish) = (&whole["choices"][0]["message"], &whole["choices"][0]["finish_reason"]);
+        assert_eq!((&message["content"], finish), (&Value::Null, &json!("tool_calls")), "{flavour:?}");
+        let function = json!({"name": "f", "arguments": "{\"n\":7}"});
+        assert_eq!(message["tool_calls"], json!([{"id": "call_1", "type": "function", "function": function}]));
+        body["stream"] = json!(true);
+        let events = post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap().events();
+        let pieces: String = events
+            .iter()
+            .filter_map(|event| event.pointer("/choices/0/delta/tool_calls/0/function/arguments")?.as_str())
+            .collect();
+        assert_eq!(pieces, "{\"n\":7}", "{flavour:?}");
+        sim.script(Rule::on(Route::Chat).tool_call("h", "{}").reply("Wait."));
+        body["stream"] = json!(false);
+        let message =
+            post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap().json()["choices"][0]["message"]
+                .clone();
+        assert_eq!(
+            (&message["content"], &message["tool_calls"][0]["function"]["name"]),
+            (&json!("Wait."), &json!("h"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn openai_refuses_what_it_does_not_know_and_names_the_field() {
+    let sim = sim(Flavour::OpenAi).await.unwrap();
+    for (name, value, param, words) in [
+        ("top_k", json!(3), Value::Null, "Unrecognized request argument supplied: top_k"),
+        ("tool_choice", json!("required"), json!("tool_choice"), "only allowed when 'tools'"),
+        ("stream_options", json!({"include_usage": true}), json!("stream_options"), "only allowed when 'stream'"),
+        (
+            "messages",
+            json!([{"role": "tool", "content": "x", "tool_call_id": "y"}]),
+            json!("messages.[0].role"),
+            "must be a response",
+        ),
+    ] {
+        let mut body = chat(false);
+        body[name] = value;
+        let answer = post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap();
+        assert_eq!(answer.status, 400, "{name}");
+        let error = &answer.json()["error"];
+        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+        assert_eq!(error["param"], param);
+    }
+}
+
+#[tokio::test]
+async fn several_replies_and_probabilities_are_told_where_they_are_asked_for() {
+    let sim = sim(Flavour::Vllm).await.unwrap();
+    let mut body = chat(false);
+    (body["n"], body["logprobs"], body["top_logprobs"]) = (json!(2), json!(true), json!(1));
+    let choices = post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap().json()["choices"].clone();
+    assert_eq!((choices.as_array().unwrap().len(), &choices[1]["index"]), (2, &json!(1)));
+    assert_eq!(choices[0]["logprobs"]["content"][0]["top_logprobs"].as_array().unwrap().len(), 1);
 }

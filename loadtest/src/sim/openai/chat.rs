@@ -2,101 +2,22 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::sim::{
     answer::{Answer, Frame, Payload},
-    call::Fields,
+    call::{Fields, token_count},
     clock::unix_seconds,
     model::SimModel,
-    openai::{EVENT_STREAM, event, flavour::Flavour, format::form},
+    openai::{
+        EVENT_STREAM, event,
+        flavour::Flavour,
+        format::form,
+        shape::{Choice, Completion, CompletionDetails, Delta, Message, PromptDetails, Timings, Usage},
+    },
     script::Effect,
-    speech::Speech,
+    speech::{Calling, Speech, ToolCall},
 };
-
-/// The whole answer, or one chunk of it.
-#[derive(Serialize)]
-struct Completion<'a> {
-    id: &'static str,
-    object: &'static str,
-    created: u64,
-    model: &'a str,
-    choices: Vec<Choice<'a>>,
-    /// Inside out: left out, null, or there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_tier: Option<&'static str>,
-    system_fingerprint: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timings: Option<Timings>,
-}
-
-#[derive(Serialize)]
-struct Choice<'a> {
-    index: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Message<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<Delta<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    logprobs: Option<()>,
-    finish_reason: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
-    refusal: Option<()>,
-    annotations: [(); 0],
-}
-
-#[derive(Default, Serialize)]
-struct Delta<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Option<&'a str>>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct Usage {
-    prompt_tokens: usize,
-    completion_tokens: usize,
-    total_tokens: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct PromptDetails {
-    cached_tokens: usize,
-    audio_tokens: usize,
-}
-
-#[derive(Clone, Copy, Serialize)]
-struct CompletionDetails {
-    reasoning_tokens: usize,
-    audio_tokens: usize,
-    accepted_prediction_tokens: usize,
-    rejected_prediction_tokens: usize,
-}
-
-/// llama.cpp's account of the time.
-#[derive(Serialize)]
-struct Timings {
-    cache_n: usize,
-    prompt_n: usize,
-    prompt_ms: f64,
-    prompt_per_second: f64,
-    predicted_n: usize,
-    predicted_ms: f64,
-    predicted_per_second: f64,
-}
 
 /// Everything the answer is made of.
 struct Talk<'a> {
@@ -105,6 +26,9 @@ struct Talk<'a> {
     flavour: Flavour,
     /// False for text completions.
     chat: bool,
+    /// Likeliest other tokens to be told with each; none when no probabilities are.
+    logprobs: Option<usize>,
+    replies: u32,
     created: u64,
 }
 
@@ -138,12 +62,21 @@ pub(crate) fn complete(
 
 fn answer(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, flavour: Flavour) -> Result<Answer, Answer> {
     let form = form(fields, flavour)?;
-    let speech = Speech::compose(fields, &form, effect);
+    let mut speech = Speech::compose(fields, &form, effect).with_calls(fields, calling(fields, flavour), effect);
     if speech.prompt_tokens > model.context_length && flavour != Flavour::Ollama {
         return Err(flavour.too_long(speech.prompt_tokens, model.context_length));
     }
+    if !thinks(fields) {
+        speech.thinking.clear();
+    }
+    if !speech.calls.is_empty() && effect.finish.is_none() && speech.finish.is_some() {
+        speech.finish = Some("tool_calls".to_owned());
+    }
+    let chat = fields.messages.is_some();
+    let logprobs = (chat && fields.logprobs == Some(Value::Bool(true))).then(|| fields.top_logprobs.unwrap_or(0));
     let created = unix_seconds(SystemTime::now());
-    let talk = Talk { name, speech, flavour, chat: fields.messages.is_some(), created };
+    let replies = u32::try_from(fields.n.unwrap_or(1).clamp(1, 128)).unwrap_or(1);
+    let talk = Talk { name, speech, flavour, chat, logprobs, replies, created };
     if fields.stream != Some(true) {
         return Ok(Answer::json(200, &talk.whole(&talk.speech.text())));
     }
@@ -151,48 +84,59 @@ fn answer(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, flavou
     Ok(Answer::new(200, EVENT_STREAM, Payload::Frames(talk.events(usage))))
 }
 
+/// What the request says about tools. llama.cpp knows words only and takes anything else as `auto`.
+fn calling(fields: &Fields, flavour: Flavour) -> Calling<'_> {
+    match &fields.tool_choice {
+        Some(Value::String(word)) if word == "none" => Calling::Never,
+        Some(Value::String(word)) if word == "required" => Calling::Always,
+        Some(choice) if flavour != Flavour::LlamaCpp => {
+            choice.pointer("/function/name").and_then(Value::as_str).map_or(Calling::Freely, Calling::Only)
+        }
+        _ => Calling::Freely,
+    }
+}
+
+/// Whether the request lets a model think.
+fn thinks(fields: &Fields) -> bool {
+    let kwargs = fields.chat_template_kwargs.as_ref();
+    let off = kwargs.and_then(|kwargs| kwargs.get("enable_thinking")) == Some(&Value::Bool(false));
+    !off && fields.reasoning_effort.as_ref().is_none_or(|effort| effort != "none")
+}
+
 impl<'a> Talk<'a> {
     fn whole(&'a self, text: &'a str) -> Completion<'a> {
-        let message = Message { role: "assistant", content: text, refusal: None, annotations: [] };
-        let choice = Choice {
-            message: self.chat.then_some(message),
-            text: (!self.chat).then_some(text),
-            finish_reason: self.speech.finish.as_deref(),
-            ..BLANK
+        let choice = |index| {
+            let (reasoning_content, reasoning) = self.thoughts();
+            let message = Message {
+                role: "assistant",
+                content: (!text.is_empty() || self.speech.calls.is_empty()).then_some(text),
+                reasoning_content,
+                reasoning,
+                tool_calls: self.speech.calls.iter().enumerate().map(|(at, call)| whole_call(at, call)).collect(),
+                refusal: None,
+                annotations: [],
+            };
+            Choice {
+                index,
+                message: self.chat.then_some(message),
+                text: (!self.chat).then_some(text),
+                logprobs: self.probabilities(&self.speech.chunks),
+                finish_reason: self.speech.finish.as_deref(),
+                ..Choice::default()
+            }
         };
         let object = if self.chat { "chat.completion" } else { "text_completion" };
         let service_tier = (self.flavour == Flavour::OpenAi).then_some("default");
         let usage = Some(Some(self.usage()));
-        Completion { usage, service_tier, timings: self.timings(), ..self.blank(object, vec![choice]) }
+        let choices = (0..self.replies).map(choice).collect();
+        Completion { usage, service_tier, timings: self.timings(), ..self.blank(object, choices) }
     }
 
-    /// The stream: role, text, finish, usage where asked for, `[DONE]`.
+    /// The stream: for each reply its role, thoughts, text, calls and finish; usage where asked for; `[DONE]`.
     fn events(&self, with_usage: bool) -> Vec<Frame> {
-        let (chunks, finish) = (&self.speech.chunks, self.speech.finish.as_deref());
-        // OpenAI marks chunks before the usage with null; the others do not mention it.
-        let usage = (with_usage && self.flavour == Flavour::OpenAi).then_some(None);
-        let timings = || if with_usage { None } else { self.timings() };
-        let chunk = |delta: Delta<'_>, finish_reason: Option<&str>, last: bool| {
-            let text = delta.content.flatten().unwrap_or_default();
-            let text = (!self.chat).then_some(text);
-            let choice = Choice { text, delta: self.chat.then_some(delta), finish_reason, ..BLANK };
-            let timings = if last { timings() } else { None };
-            event(&Completion { usage, timings, ..self.blank(self.chunk_object(), vec![choice]) })
-        };
-
-        let mut frames = Vec::with_capacity(chunks.len() + 4);
-        if self.chat && self.flavour != Flavour::Ollama {
-            let content = if self.flavour == Flavour::LlamaCpp { None } else { Some("") };
-            frames.push(Frame::marker(chunk(Delta { role: Some("assistant"), content: Some(content) }, None, false)));
-        }
-        for (at, text) in chunks.iter().enumerate() {
-            let last = at + 1 == chunks.len();
-            let role = (self.flavour == Flavour::Ollama && at == 0).then_some("assistant");
-            let finish = finish.filter(|_| last && self.flavour == Flavour::Vllm);
-            frames.push(Frame::chunk(chunk(Delta { role, content: Some(Some(text)) }, finish, false)));
-        }
-        if finish.is_some() && (self.flavour != Flavour::Vllm || chunks.is_empty()) {
-            frames.push(Frame::marker(chunk(Delta::default(), finish, true)));
+        let mut frames = Vec::with_capacity(self.speech.chunks.len() + 4);
+        for index in 0..self.replies {
+            self.reply(index, with_usage, &mut frames);
         }
         if with_usage {
             let (usage, timings) = (Some(Some(self.usage())), self.timings());
@@ -201,6 +145,75 @@ impl<'a> Talk<'a> {
         }
         frames.push(Frame::marker("data: [DONE]\n\n"));
         frames
+    }
+
+    fn reply(&self, index: u32, with_usage: bool, frames: &mut Vec<Frame>) {
+        let (chunks, finish) = (&self.speech.chunks, self.speech.finish.as_deref());
+        // OpenAI marks chunks before the usage with null; the others do not mention it.
+        let usage = (with_usage && self.flavour == Flavour::OpenAi).then_some(None);
+        let timings = || if with_usage { None } else { self.timings() };
+        let chunk = |delta: Delta<'_>, finish_reason: Option<&str>, last: bool| {
+            let text = delta.content.flatten().unwrap_or_default();
+            let logprobs = if text.is_empty() { None } else { self.probabilities(&[text.to_owned()]) };
+            let text = (!self.chat).then_some(text);
+            let delta = self.chat.then_some(delta);
+            let choice = Choice { index, text, delta, logprobs, finish_reason, message: None };
+            let timings = if last { timings() } else { None };
+            event(&Completion { usage, timings, ..self.blank(self.chunk_object(), vec![choice]) })
+        };
+
+        if self.chat && self.flavour != Flavour::Ollama {
+            let content = if self.flavour == Flavour::LlamaCpp { None } else { Some("") };
+            let delta = Delta { role: Some("assistant"), content: Some(content), ..Delta::default() };
+            frames.push(Frame::marker(chunk(delta, None, false)));
+        }
+        let (reasoning_content, reasoning) = self.thoughts();
+        if self.chat && (reasoning_content.is_some() || reasoning.is_some()) {
+            let delta = Delta { reasoning_content, reasoning, ..Delta::default() };
+            frames.push(Frame::chunk(chunk(delta, None, false)));
+        }
+        let calls = &self.speech.calls;
+        for (at, text) in chunks.iter().enumerate() {
+            let last = at + 1 == chunks.len() && calls.is_empty();
+            let role = (self.flavour == Flavour::Ollama && at == 0).then_some("assistant");
+            let finish = finish.filter(|_| last && self.flavour == Flavour::Vllm);
+            let delta = Delta { role, content: Some(Some(text)), ..Delta::default() };
+            frames.push(Frame::chunk(chunk(delta, finish, false)));
+        }
+        for piece in calls.iter().enumerate().flat_map(|(at, call)| pieces(at, call)) {
+            let delta = Delta { tool_calls: vec![piece], ..Delta::default() };
+            frames.push(Frame::chunk(chunk(delta, None, false)));
+        }
+        if finish.is_some() && (self.flavour != Flavour::Vllm || chunks.is_empty() || !calls.is_empty()) {
+            frames.push(Frame::marker(chunk(Delta::default(), finish, true)));
+        }
+    }
+
+    /// The thoughts under the flavour's name: `reasoning_content` and `reasoning`. OpenAI keeps them to itself.
+    fn thoughts(&self) -> (Option<&str>, Option<&str>) {
+        let thoughts = Some(self.speech.thinking.as_str()).filter(|thoughts| !thoughts.is_empty());
+        match self.flavour {
+            Flavour::OpenAi => (None, None),
+            Flavour::LlamaCpp => (thoughts, None),
+            Flavour::Vllm | Flavour::Ollama => (None, thoughts),
+        }
+    }
+
+    /// As sure of every token as of the next.
+    fn probabilities(&self, tokens: &[String]) -> Option<Value> {
+        let others = self.logprobs?;
+        let likely = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
+        let entry = |token: &String| {
+            let mut entry = likely(token, -0.25);
+            let others = (0..others).map(|at| likely(&format!("{token}{at}"), -2.0 - at as f64));
+            entry["top_logprobs"] = others.collect();
+            entry
+        };
+        let content: Vec<_> = tokens.iter().map(entry).collect();
+        Some(match self.flavour {
+            Flavour::OpenAi => json!({"content": content, "refusal": null}),
+            _ => json!({ "content": content }),
+        })
     }
 
     fn blank(&'a self, object: &'static str, choices: Vec<Choice<'a>>) -> Completion<'a> {
@@ -223,11 +236,12 @@ impl<'a> Talk<'a> {
     }
 
     fn usage(&self) -> Usage {
-        let (prompt_tokens, completion_tokens) = (self.speech.prompt_tokens, self.speech.chunks.len());
+        let prompt_tokens = self.speech.prompt_tokens;
+        let completion_tokens = self.speech.answer_tokens() * self.replies as usize;
         let detailed = self.flavour == Flavour::OpenAi;
         let prompt = PromptDetails { cached_tokens: 0, audio_tokens: 0 };
         let completion = CompletionDetails {
-            reasoning_tokens: 0,
+            reasoning_tokens: token_count(&self.speech.thinking),
             audio_tokens: 0,
             accepted_prediction_tokens: 0,
             rejected_prediction_tokens: 0,
@@ -243,7 +257,7 @@ impl<'a> Talk<'a> {
 
     /// A model that reads ten tokens and writes one in a millisecond; llama.cpp alone tells.
     fn timings(&self) -> Option<Timings> {
-        let (prompt_n, predicted_n) = (self.speech.prompt_tokens, self.speech.chunks.len());
+        let (prompt_n, predicted_n) = (self.speech.prompt_tokens, self.speech.answer_tokens());
         (self.flavour == Flavour::LlamaCpp).then(|| Timings {
             cache_n: 0,
             prompt_n,
@@ -256,6 +270,18 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// A choice with nothing in it.
-const BLANK: Choice<'static> =
-    Choice { index: 0, message: None, delta: None, text: None, logprobs: None, finish_reason: None };
+fn call_id(at: usize) -> String {
+    format!("call_{}", at + 1)
+}
+
+fn whole_call(at: usize, call: &ToolCall) -> Value {
+    json!({"id": call_id(at), "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+}
+
+/// A call as a stream has it: its name first, its arguments in two pieces behind it.
+fn pieces(at: usize, call: &ToolCall) -> [Value; 3] {
+    let (first, second) = call.arguments.split_at(call.arguments.floor_char_boundary(call.arguments.len() / 2));
+    let more = |piece: &str| json!({"index": at, "function": {"arguments": piece}});
+    let function = json!({"name": call.name, "arguments": ""});
+    [json!({"index": at, "id": call_id(at), "type": "function", "function": function}), more(first), more(second)]
+}

@@ -11,6 +11,9 @@ use crate::sim::{
     vector::embedding,
 };
 
+/// Texts that OpenAI takes at once.
+const MAX_INPUTS: usize = 2048;
+
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
@@ -49,9 +52,13 @@ pub(crate) fn embed(name: &str, model: &SimModel, fields: &Fields, flavour: Flav
             "'input' must be a non-empty string or a list of them",
         ));
     }
+    if texts.len() > MAX_INPUTS && flavour == Flavour::OpenAi {
+        let message = format!("Invalid 'input': array too long. Expected an array with maximum length {MAX_INPUTS}.");
+        return Err(flavour.faulty("input", Some("array_above_max_length"), &message));
+    }
     let tokens = texts.iter().map(|text| token_count(text));
     if let Some(longest) = tokens.clone().max().filter(|longest| *longest > model.context_length) {
-        return Err(flavour.too_long(longest, model.context_length));
+        return Err(flavour.too_long_to_embed(longest, model.context_length));
     }
     // llama.cpp ignores the wish for a shorter vector.
     let wanted = fields.dimensions.filter(|_| flavour != Flavour::LlamaCpp).unwrap_or(usize::MAX);

@@ -134,6 +134,47 @@ impl Flavour {
         Answer::json(400, &error)
     }
 
+    /// The answer to a request with a fault in this field.
+    pub(crate) fn faulty(self, param: &str, code: Option<&str>, message: &str) -> Answer {
+        let mut error = self.error_value(400, "invalid_request_error", message);
+        if self != Self::LlamaCpp && !param.is_empty() {
+            error["error"]["param"] = value!(param);
+        }
+        if let Some(code) = code.filter(|_| self == Self::OpenAi) {
+            error["error"]["code"] = value!(code);
+        }
+        Answer::json(400, &error)
+    }
+
+    /// The answer to a picture for a model that sees none.
+    pub(crate) fn blind(self, model: &str) -> Answer {
+        match self {
+            Self::LlamaCpp => {
+                let words =
+                    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj";
+                self.refused(500, "server_error", words)
+            }
+            Self::Vllm => self.faulty("", None, &format!("{model} is not a multimodal model")),
+            Self::OpenAi | Self::Ollama => {
+                let words = "Invalid content type. image_url is only supported by certain models.";
+                self.faulty("messages.[0].content.[0].type", None, words)
+            }
+        }
+    }
+
+    /// The answer to texts to embed of which one does not fit.
+    pub(crate) fn too_long_to_embed(self, tokens: usize, limit: usize) -> Answer {
+        match self {
+            Self::LlamaCpp => {
+                let words = format!(
+                    "input ({tokens} tokens) is too large to process. increase the physical batch size (current batch size: {limit})"
+                );
+                self.refused(500, "server_error", &words)
+            }
+            _ => self.too_long(tokens, limit),
+        }
+    }
+
     /// The answer to a call without the right key.
     pub(crate) fn unauthorized(self, sent: Option<&str>) -> Answer {
         let error = match (self, sent) {

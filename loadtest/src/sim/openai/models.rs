@@ -55,7 +55,8 @@ fn entry(model: &SimModel, flavour: Flavour) -> Value {
                 "vocab_type": 2, "n_vocab": 49_152, "n_ctx": model.context_length, "n_ctx_train": model.context_length * 4,
                 "n_embd": model.dimension, "n_params": model.size * 4 / 3, "size": model.size, "ftype": "Q4_1",
             });
-            entry["architecture"] = value!({ "input_modalities": ["text"] });
+            let modalities: &[&str] = if model.can("vision") { &["text", "image"] } else { &["text"] };
+            entry["architecture"] = value!({ "input_modalities": modalities });
         }
         Flavour::Vllm => {
             entry["root"] = value!(model.name);
