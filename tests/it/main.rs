@@ -19,6 +19,7 @@ mod backpressure;
 mod bad_input;
 mod bodies;
 mod chain_chat;
+mod chain_model;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
