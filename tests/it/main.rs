@@ -45,6 +45,7 @@ mod matrix;
 mod model_sync;
 mod models;
 mod ollama_front;
+mod openai_backend;
 mod openai_dialect;
 mod openai_backend;
 mod openai_front;
