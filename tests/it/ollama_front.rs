@@ -4,6 +4,7 @@ mod calls;
 mod chains;
 mod errors;
 mod model_lists;
+mod translated;
 
 use loadtest::sim::{Flavour, SimBackend, SimModel};
 use reqwest::Method;
