@@ -43,7 +43,13 @@ impl Gemini {
         let name = fields.model().unwrap_or_default();
         let model = self.library.find(name).ok_or_else(|| unknown_model(name))?;
         let method = method_of(&call.path);
-        if !models::methods(&model).contains(&method) {
+        // What the list names stands for its siblings too.
+        let listed = match method {
+            "streamGenerateContent" => "generateContent",
+            "batchEmbedContents" => "embedContent",
+            method => method,
+        };
+        if !models::methods(&model).contains(&listed) {
             let words = format!("models/{name} is not supported for {method}. Call ListModels to see what is.");
             return Err(refused(404, &words));
         }
