@@ -15,6 +15,7 @@ mod architecture;
 mod associations;
 mod auth;
 mod backends;
+mod backpressure;
 mod bad_input;
 mod bodies;
 mod chain_chat;
