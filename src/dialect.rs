@@ -8,6 +8,7 @@
 //! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
 //! into lines, `sse` into server-sent events.
 
+mod call_id;
 mod constraint;
 pub mod document;
 pub mod error_body;
@@ -27,6 +28,8 @@ pub mod sse;
 pub mod stream;
 pub mod stream_watch;
 pub mod tokenizer;
+mod tool_arguments;
+pub mod unsayable;
 pub mod vllm;
 pub mod yaml;
 

@@ -4,8 +4,10 @@
 //!
 //! # Layout
 //! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible, Gemini), a simulated hook and a simulated tokenizer service
+//! - [`rules`]: what such a server shall answer, as a file
 //! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it
 
 pub mod cost;
 pub mod floor;
+pub mod rules;
 pub mod sim;

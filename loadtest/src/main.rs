@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::{
     cost::{self, CostPlan},
     floor::Floor,
+    rules,
     sim::{Flavour, Routes, Rule, SimBackend},
 };
 
@@ -95,6 +96,9 @@ struct SimArgs {
     /// What the models say, instead of repeating the prompt.
     #[arg(long, value_name = "TEXT")]
     reply: Option<String>,
+    /// A file of rules, which come before the options above (`loadtest::rules`).
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// A key every call must bring (not for Ollama).
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -140,6 +144,7 @@ async fn measure(args: CostArgs) -> io::Result<()> {
 
 async fn serve(args: SimArgs) -> io::Result<()> {
     let rule = rule(&args);
+    let scripted = args.script.as_deref().map(rules::read).transpose()?.unwrap_or_default();
     let builder = match args.kind {
         Kind::Ollama => SimBackend::ollama(),
         Kind::Openai => SimBackend::openai(),
@@ -151,7 +156,9 @@ async fn serve(args: SimArgs) -> io::Result<()> {
     let builder = args.models.into_iter().fold(builder, |builder, model| builder.model(model));
     let builder = args.api_key.into_iter().fold(builder, |builder, key| builder.api_key(key));
     let sim = builder.start().await?;
-    sim.script(rule);
+    scripted.into_iter().chain([rule]).for_each(|rule| {
+        sim.script(rule);
+    });
     writeln!(io::stdout(), "listening {}", sim.url())?;
     tokio::signal::ctrl_c().await
 }

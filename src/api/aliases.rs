@@ -1,6 +1,7 @@
 //! `/aliases`: names of our own for models, with further ones to fall back on (`docs/api.md`, aliases).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply, fields,
@@ -17,18 +18,24 @@ use crate::{
 };
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AliasInput {
+    #[schema(required)]
     name: String,
+    #[schema(required, min_items = 1, max_items = 10)]
     targets: Vec<TargetInput>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
+#[schema(as = AliasTargetInput)]
 struct TargetInput {
+    #[schema(required)]
     model: String,
+    #[schema(value_type = Option<ProviderKind>)]
     provider: Option<String>,
+    #[schema(value_type = Option<Vec<ProviderKind>>)]
     providers: Option<Vec<String>>,
     pool: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -19,16 +20,22 @@ use crate::{
 };
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BackendInput {
+    #[schema(required)]
     name: String,
+    #[schema(required)]
     base_url: String,
+    #[schema(required, value_type = ProviderKind)]
     #[serde(rename = "type")]
     kind: String,
     api_key: Option<String>,
+    #[schema(minimum = 1, maximum = 65_535)]
     max_concurrency: Option<i64>,
+    #[schema(minimum = 1, maximum = 1_000)]
     weight: Option<i64>,
+    #[schema(minimum = 0, maximum = 9)]
     tier: Option<i64>,
     cloud: Option<bool>,
     enabled: Option<bool>,
@@ -60,8 +67,9 @@ impl BackendInput {
 }
 
 /// A backend with what is known of it now.
-#[derive(Serialize)]
-struct BackendWithModels {
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackendView)]
+pub(super) struct BackendWithModels {
     #[serde(flatten)]
     backend: Backend,
     models: Vec<String>,
@@ -72,9 +80,9 @@ struct BackendWithModels {
 }
 
 /// One entry of `GET /state`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct BackendState {
+pub(super) struct BackendState {
     id: BackendId,
     name: String,
     models: Vec<String>,
@@ -87,9 +95,9 @@ struct BackendState {
 }
 
 /// A model seen on a backend, every field in the spellings of both API generations.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PulledModel {
+pub(super) struct PulledModel {
     name: String,
     model: String,
     #[serde(rename = "modified_at")]
@@ -105,8 +113,8 @@ struct PulledModel {
     can_stream: bool,
 }
 
-#[derive(Serialize)]
-struct PulledDetails {
+#[derive(Serialize, ToSchema)]
+pub(super) struct PulledDetails {
     #[serde(flatten)]
     details: ModelDetails,
     #[serde(rename = "parentModel")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{Api, registry};
 use crate::{
@@ -50,7 +51,7 @@ pub(super) struct Examined {
 }
 
 /// Findings as an answer shows them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Shown {
     /// In the order of the text.
     pub(super) diagnostics: Vec<Finding>,

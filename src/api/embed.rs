@@ -1,6 +1,7 @@
 //! `POST /embed`: the vector of one text (`docs/api.md`, execution).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply,
@@ -12,14 +13,15 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub struct EmbedInput {
+    #[schema(required)]
     text: String,
 }
 
-#[derive(Serialize)]
-struct EmbedReply {
+#[derive(Serialize, ToSchema)]
+pub(super) struct EmbedReply {
     vector: Vec<f64>,
 }
 

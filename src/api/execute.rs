@@ -1,6 +1,7 @@
 //! `POST /execute`: one prompt (`docs/api.md`, execution).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply, failure, fields,
@@ -17,16 +18,17 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub struct ExecuteInput {
+    #[schema(required)]
     prompt: String,
     model_name: String,
     model_provider: String,
 }
 
-#[derive(Serialize)]
-struct ExecuteReply<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExecuteReply<'a> {
     id: String,
     response: &'a str,
 }

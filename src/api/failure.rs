@@ -2,7 +2,7 @@
 
 use crate::{
     dialect::openai_front::ReadError,
-    domain::failure::{Failure, FailureClass, RefusalReason},
+    domain::failure::{Failure, FailureClass, RefusalReason, ToldFault},
     error::{Error, ErrorCode},
     runtime::{SendError, dispatch::DispatchError, runs::StartError},
     stores::catalog::StoreError,
@@ -68,7 +68,12 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Internal => ErrorCode::Internal,
     };
     let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
-    Error::new(code, message).retry_after(seconds)
+    let told =
+        |pick: fn(&ToldFault) -> &String| failure.told.as_deref().map(pick).filter(|text| !text.is_empty()).cloned();
+    Error::new(code, message)
+        .retry_after(seconds)
+        .with_param(told(|told| &told.param))
+        .with_upstream_code(told(|told| &told.code))
 }
 
 impl From<DispatchError> for Error {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -16,14 +17,19 @@ use crate::{
 const MAX_METHOD_BYTES: usize = 10;
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HookInput {
     /// Of any type: a POST takes a text, a PUT ignores it.
+    #[schema(value_type = serde_json::Value)]
     id: Option<Json>,
+    #[schema(required)]
     name: String,
+    #[schema(required)]
     endpoint_url: String,
+    #[schema(required)]
     method: String,
+    #[schema(required, minimum = 1)]
     timeout_ms: i64,
 }
 

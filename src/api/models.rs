@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -14,10 +15,11 @@ use crate::{
 };
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelInput {
     /// Of any type: a POST ignores it, a PUT compares it.
+    #[schema(value_type = serde_json::Value)]
     id: Option<Json>,
     model: Option<String>,
     context_length: Option<i64>,
@@ -44,8 +46,9 @@ impl ModelInput {
 }
 
 /// A model as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Model)]
 pub(super) struct ModelView {
     id: String,
     model: String,
@@ -114,14 +117,14 @@ pub async fn update(api: &Api, id: &str, input: ModelInput) -> Result<Reply, Err
 }
 
 /// The list in OpenAI's form.
-#[derive(Serialize)]
-struct ModelList {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelList {
     object: &'static str,
     data: Vec<ModelEntry>,
 }
 
-#[derive(Serialize)]
-struct ModelEntry {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelEntry {
     id: String,
     object: &'static str,
     created: i64,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -19,19 +20,20 @@ const MAX_QUEUE_CAPACITY: u32 = 4_096;
 const MAX_WAIT_MS: u32 = 600_000;
 
 /// Body of POST and PUT.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PoolInput {
     name: Option<String>,
     purpose_type: Option<String>,
+    #[schema(value_type = Option<Policy>)]
     policy: Option<String>,
     queue: Option<QueueInput>,
     require_labels: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
-struct QueueInput {
+pub(super) struct QueueInput {
     capacity: Option<i64>,
     max_wait_ms: Option<i64>,
 }

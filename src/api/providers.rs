@@ -1,6 +1,7 @@
 //! `/providers`: cloud providers that are configured by their key alone (`docs/api.md`, cloud providers).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Api, Reply, fields};
 use crate::{
@@ -15,24 +16,26 @@ use crate::{
 };
 
 /// Body of `configure`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProviderInput {
+    #[schema(required)]
     api_key: String,
     upsert: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ProviderStatus {
+pub(super) struct ProviderStatus {
     configured: bool,
     updated_at: Timestamp,
     provider: &'static str,
 }
 
 /// Capitalised, because clients read it so.
-#[derive(Serialize)]
-struct ProviderConfigView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderConfig)]
+pub(super) struct ProviderConfigView {
     #[serde(rename = "APIKey")]
     api_key: String,
     #[serde(rename = "Type")]

@@ -1,6 +1,7 @@
 //! `/queue`: model downloads that wait, that run, and their live events (`docs/api.md`, download queue).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Api, Reply};
 use crate::{
@@ -8,9 +9,9 @@ use crate::{
     error::Error,
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Job {
+pub(super) struct Job {
     id: String,
     task_type: &'static str,
     model_job: ModelJob,
@@ -19,8 +20,8 @@ struct Job {
     created_at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct ModelJob {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelJob {
     url: String,
     model: String,
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::{live::LiveRun, stream::ByteStream};
+use super::{docs_page::WebFile, live::LiveRun, stream::ByteStream};
 use crate::{
     domain::message::Served,
     error::{Error, ErrorCode},
@@ -35,6 +35,8 @@ pub enum ReplyBody {
     Json(Vec<u8>),
     /// Text of this type.
     Text(&'static str, String),
+    /// A file for a browser.
+    File(WebFile),
     /// Live events until the client leaves.
     Events(mpsc::Receiver<DownloadEvent>),
     /// The steps of a run, and its end.
@@ -55,7 +57,12 @@ impl Reply {
             .map_err(|error| Error::new(ErrorCode::Internal, "the answer could not be encoded").with_detail(error))?;
         // For those who read it in a terminal.
         body.push(b'\n');
-        Ok(Self { created: false, body: ReplyBody::Json(body), served: None, warnings: Vec::new() })
+        Ok(Self::encoded_json(body))
+    }
+
+    /// 200 with a body that is JSON already.
+    pub fn encoded_json(body: Vec<u8>) -> Self {
+        Self { body: ReplyBody::Json(body), ..Self::empty() }
     }
 
     /// 201 with a JSON body.
@@ -69,6 +76,11 @@ impl Reply {
     /// 200 with a text of this type.
     pub fn text(content_type: &'static str, text: String) -> Self {
         Self { body: ReplyBody::Text(content_type, text), ..Self::empty() }
+    }
+
+    /// 200 with a file for a browser.
+    pub fn file(file: WebFile) -> Self {
+        Self { body: ReplyBody::File(file), ..Self::empty() }
     }
 
     /// 200 without a body.

@@ -1,6 +1,7 @@
 //! What the service says of itself (`docs/api.md`, service).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Api, Reply};
 use crate::error::Error;
@@ -8,18 +9,18 @@ use crate::error::Error;
 /// This service knows no tenants; clients of the interface expect a fixed UUID.
 const TENANCY: &str = "54882f1d-3788-44f9-aed6-19a793c4568f";
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Version<'a> {
+pub(super) struct Version<'a> {
     version: &'static str,
     #[serde(rename = "nodeInstanceID")]
     node_instance_id: &'a str,
     tenancy: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DefaultModel<'a> {
+pub(super) struct DefaultModel<'a> {
     model_name: &'a str,
 }
 

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply,
     diagnostics::{self, Sent},
+    openapi::ChainSchema,
     run,
     scope::Scope,
 };
@@ -22,19 +24,26 @@ use crate::{
 };
 
 /// Body of the request.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TasksInput {
+    /// What the chain begins with, of the type that `inputType` names.
+    #[schema(value_type = serde_json::Value)]
     input: Json,
+    /// May be left out for a text.
+    #[schema(value_type = Option<DataType>)]
     input_type: Option<String>,
+    #[schema(value_type = ChainSchema, required)]
     chain: Option<Chain>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TasksReply<'a> {
+pub(super) struct TasksReply<'a> {
+    #[schema(value_type = serde_json::Value)]
     output: &'a Value,
     output_type: DataType,
+    #[schema(value_type = Vec<StateUnit>)]
     state: &'a [StateUnit],
 }
 

@@ -2,6 +2,7 @@
 //! diagnostics).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Api, Reply,
@@ -17,8 +18,9 @@ use crate::{
     error::Error,
 };
 
-#[derive(Serialize)]
-struct Answer {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Validation)]
+pub(super) struct Answer {
     result: &'static str,
     #[serde(flatten)]
     shown: Shown,

@@ -1,6 +1,7 @@
 //! Aliases: names of our own for models, with further ones to fall back on (`docs/api.md`, aliases).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{provider::ProviderKind, time::Timestamp};
 
@@ -8,7 +9,7 @@ use crate::domain::{provider::ProviderKind, time::Timestamp};
 pub const MAX_ALIAS_TARGETS: usize = 10;
 
 /// One way a call of an alias may go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AliasTarget {
     /// The model by its own name: never read as an alias, so that aliases cannot go round in circles.
@@ -31,7 +32,7 @@ pub struct AliasSpec {
 }
 
 /// A stored alias.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Alias {
     /// Unique; what clients name as their model.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{ids::BackendId, provider::ProviderKind, time::Timestamp};
 
@@ -56,7 +57,7 @@ pub struct BackendSpec {
 }
 
 /// A stored backend, without its key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
     /// UUID, or the provider's name for one made from a provider key.

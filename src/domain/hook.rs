@@ -1,6 +1,7 @@
 //! Remote hooks: HTTP services that chains may call (`docs/hooks.md`).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{ids::HookId, time::Timestamp};
 
@@ -18,8 +19,9 @@ pub struct HookSpec {
 }
 
 /// A stored hook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RemoteHook)]
 pub struct Hook {
     /// Given by the user or a UUID.
     pub id: HookId,

@@ -1,6 +1,7 @@
 //! Typed identifiers: a backend's id can never be passed where a pool's is meant.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Longest id, in bytes (`docs/api.md`, length limits).
 pub const MAX_ID_BYTES: usize = 255;
@@ -8,7 +9,7 @@ pub const MAX_ID_BYTES: usize = 255;
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(String);
 

@@ -1,11 +1,12 @@
 //! Models: declared by users, observed on backends, and how their names are compared.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 
 /// What a model can be asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// A list of messages.
@@ -135,7 +136,7 @@ impl Model {
 }
 
 /// Details Ollama tells of a model file; empty for other kinds of server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct ModelDetails {
     /// Model this one was made from.
     pub parent_model: String,

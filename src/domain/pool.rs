@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{ids::PoolId, time::Timestamp};
 
@@ -12,7 +13,7 @@ pub const EMBED_POOL: &str = "internal_embed_pool";
 pub const TASKS_POOL: &str = "internal_tasks_pool";
 
 /// How a pool picks among usable backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// Fewest running calls of two random candidates; ties at random.
@@ -54,7 +55,7 @@ impl Policy {
 }
 
 /// Bounds of a pool's wait queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueLimits {
     /// Requests that may wait at once.
@@ -85,7 +86,7 @@ pub struct PoolPatch {
 }
 
 /// A stored pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pool {
     /// UUID, or the fixed id of a seeded pool.

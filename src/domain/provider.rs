@@ -1,11 +1,12 @@
 //! Which kind of server a backend is, and the cloud providers that are configured by key alone.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 
 /// The protocol a backend speaks. Adapters live in `providers/`, one file a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// Ollama: pulls and deletes models by itself.

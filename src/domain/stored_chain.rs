@@ -1,6 +1,7 @@
 //! Chains that are kept under their id, in numbered versions (`docs/api.md`, stored chains).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{chain::Chain, ids::ChainId, time::Timestamp};
 
@@ -37,7 +38,7 @@ pub struct NamedChain {
 }
 
 /// What is listed of each version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainVersion {
     /// Which version.

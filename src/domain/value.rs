@@ -12,6 +12,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 pub use convert::ConversionError;
 pub use openai::{OpenaiChat, OpenaiMessage, one_or_several};
@@ -20,7 +21,8 @@ pub use text::number_text;
 use crate::domain::message::ChatHistory;
 
 /// The name of a value's type, as `inputType`, `outputType` and a hook's `dataType` spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum DataType {
     /// Whatever JSON it is.
     Any,

@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{ids::BackendId, value::DataType};
 
 /// One attempt of one task.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateUnit {
     /// Which task.
     #[serde(rename = "taskID")]
+    #[schema(value_type = String)]
     pub task_id: Arc<str>,
     /// What it does.
     pub task_handler: &'static str,
@@ -25,6 +27,7 @@ pub struct StateUnit {
     pub transition: String,
     /// Milliseconds, fractional.
     #[serde(serialize_with = "millis")]
+    #[schema(value_type = f64)]
     pub duration: Duration,
     /// Empty on success.
     pub error: StateError,
@@ -50,7 +53,7 @@ pub struct StateUnit {
 }
 
 /// The error of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct StateError {
     /// Its text, empty on success.
     pub error: String,

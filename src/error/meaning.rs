@@ -13,8 +13,8 @@ pub struct Meaning {
     pub status: u16,
     /// OpenAI's `type`.
     pub openai_type: &'static str,
-    /// OpenAI's `code`: by which errors of one type are told apart. The reason of a refusal, and the backend's own word,
-    /// go before it.
+    /// OpenAI's `code`: by which errors of one type are told apart. The reason of a refusal goes before it; where there is
+    /// none, the backend's own word has the place.
     pub openai_code: Option<&'static str>,
     /// What the official libraries are told where they would decide wrongly: they repeat 408, 409, 429 and every 5xx.
     pub should_retry: Option<bool>,
@@ -85,7 +85,7 @@ impl Error {
     /// The object `error` of OpenAI's API, whose client libraries show the message of no other.
     pub fn openai_object(&self) -> Json {
         let meaning = self.code().meaning();
-        let code = self.reason().map(RefusalReason::as_str).or(self.upstream_code()).or(meaning.openai_code);
+        let code = self.reason().map(RefusalReason::as_str).or(meaning.openai_code).or(self.upstream_code());
         json!({"message": self.message(), "type": meaning.openai_type, "param": self.param(), "code": code})
     }
 }
@@ -144,5 +144,8 @@ mod tests {
         );
         let full = Error::refused(RefusalReason::QueueFull, "no", 1).with_upstream_code(Some("x".to_owned()));
         assert_eq!(code(&full), "queue_full");
+        let too_long = Error::new(ErrorCode::ContextTooLong, "no")
+            .with_upstream_code(Some("exceed_context_size_error".to_owned()));
+        assert_eq!(code(&too_long), "context_length_exceeded", "one word for it, whoever says it");
     }
 }

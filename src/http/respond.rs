@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{events::EventBody, live, streamed::StreamedBody};
 use crate::{
-    api::{Reply, ReplyBody, reply::EVENT_STREAM, stream::NDJSON},
+    api::{Reply, ReplyBody, docs_page::WebFile, reply::EVENT_STREAM, stream::NDJSON},
     domain::{ids::RequestId, message::Served},
     error::{Error, ErrorCode},
 };
@@ -48,6 +48,7 @@ pub(super) fn reply(
         ReplyBody::Empty => (None, Either::Left(Full::default())),
         ReplyBody::Json(json) => (Some("application/json"), Either::Left(Full::new(Bytes::from(json)))),
         ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
+        ReplyBody::File(file) => return web_file(file, id),
         ReplyBody::Events(events) => {
             (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::downloads(events, stopping.clone()))))
         }
@@ -81,6 +82,25 @@ pub(super) fn reply(
         name_server(headers, served);
     }
     warn(headers, warnings.iter().chain(&reply.warnings));
+    headers.insert(X_REQUEST_ID, printable(id.as_str()));
+    response
+}
+
+/// What a page of ours may load and whom it may ask: nobody but this server. Swagger UI writes styles into its elements.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A file that a browser loads.
+fn web_file(file: WebFile, id: &RequestId) -> Response<Outgoing> {
+    let mut response = Response::new(Either::Left(Full::new(file.bytes)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if file.is_gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     headers.insert(X_REQUEST_ID, printable(id.as_str()));
     response
 }

@@ -19,6 +19,9 @@ pub(super) enum Route {
     State,
     Supported,
     Alerts,
+    Openapi,
+    DocsPage,
+    DocsFile,
     BackendCreate,
     BackendList,
     BackendGet,
@@ -106,6 +109,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["state"] => const { &[(Method::GET, State)] },
         ["supported"] => const { &[(Method::GET, Supported)] },
         ["alerts"] => const { &[(Method::GET, Alerts)] },
+        ["openapi.json"] => const { &[(Method::GET, Openapi)] },
+        ["docs"] => const { &[(Method::GET, DocsPage)] },
+        ["docs", _file] => const { &[(Method::GET, DocsFile)] },
 
         ["backends"] => const { &[(Method::GET, BackendList), (Method::POST, BackendCreate)] },
         ["backends", _id] => {
@@ -213,6 +219,9 @@ where
         Version => api::service::version(api),
         DefaultModel => api::service::default_model(api),
         Alerts => api::service::alerts(api),
+        Openapi => api::openapi::openapi(),
+        DocsPage => Ok(api::docs_page::page()),
+        DocsFile => api::docs_page::file(request.segment(1)),
         State => api::backends::state(api),
         Supported => api::hooks::supported(api).await,
 

@@ -6,6 +6,7 @@ use crate::{
     dialect::{
         error_body::{ErrorBody, parse_error},
         reply::ReplyError,
+        unsayable::Unsayable,
     },
     domain::failure::{Failure, FailureClass, ToldFault},
 };
@@ -165,6 +166,12 @@ fn kind_of(status: u16, error: &ErrorBody) -> ProviderErrorKind {
         502..=504 | 521..=523 | 529 => ProviderErrorKind::Transient,
         500.. => ProviderErrorKind::Server,
         _ => ProviderErrorKind::Caller,
+    }
+}
+
+impl From<Unsayable> for ProviderError {
+    fn from(error: Unsayable) -> Self {
+        Self::new(ProviderErrorKind::Caller, error.to_string())
     }
 }
 

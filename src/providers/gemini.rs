@@ -9,9 +9,13 @@ use super::{
     transport::{Call, Target, Transport, join},
 };
 use crate::{
-    dialect::{Dialect, gemini},
+    dialect::{
+        Dialect,
+        gemini::{self, EventDecoder},
+        reply::completion_of,
+    },
     domain::{
-        chat::{ChatCall, ChatReply, Said},
+        chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
         message::Completion,
         model::ObservedModel,
@@ -36,14 +40,22 @@ impl GeminiProvider {
         Ok(Self { models: join(base, "/v1beta/models")?, transport, target })
     }
 
-    /// Asks a model by name, with or without `models/` before it, to do one of the things models do.
-    async fn ask(&self, model: &str, method: &str, body: Vec<u8>) -> Result<Bytes, ProviderError> {
+    /// Where a model by name, with or without `models/` before it, does one of the things models do.
+    fn url(&self, model: &str, method: &str) -> Url {
         let mut url = self.models.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(&format!("{}:{method}", short_name(model)));
         }
-        let call = Call { method: Method::POST, url: &url, credential: self.target.google_key(), body: Some(body) };
-        self.transport.send(call).await
+        url
+    }
+
+    fn post<'a>(&'a self, url: &'a Url, body: Vec<u8>) -> Call<'a> {
+        Call { method: Method::POST, url, credential: self.target.google_key(), body: Some(body) }
+    }
+
+    async fn ask(&self, model: &str, method: &str, body: Vec<u8>) -> Result<Bytes, ProviderError> {
+        let url = self.url(model, method);
+        self.transport.send(self.post(&url, body)).await
     }
 }
 
@@ -78,25 +90,28 @@ impl Provider for GeminiProvider {
     }
 
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
-        let reply = self.ask(model, "generateContent", gemini::generate_body(call)).await?;
-        Ok(gemini::parse_generate(&reply)?)
+        Ok(completion_of(self.converse(model, call).await?)?)
     }
 
     async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
-        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
-        let said = Said { text, finish: Some(finish), ..Said::default() };
-        Ok(ChatReply { choices: vec![said], usage })
+        let reply = self.ask(model, "generateContent", gemini::generate_body(call)?).await?;
+        Ok(gemini::parse_generate(&reply)?)
     }
 
     async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        Ok(ReplyStream::of(self.converse(model, call).await?))
+        let mut url = self.url(model, "streamGenerateContent");
+        url.query_pairs_mut().append_pair("alt", "sse");
+        let pieces = self.transport.stream(self.post(&url, gemini::generate_body(call)?)).await?;
+        Ok(ReplyStream::new(pieces, Box::new(EventDecoder::default())))
     }
 
+    /// As many requests as the texts need, one after the other: together they would count against the key's rate at once.
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
-        let mut vectors = Vec::new();
-        for text in &call.inputs {
-            let reply = self.ask(model, "embedContent", gemini::embed_body(short_name(model), text)).await?;
-            vectors.push(gemini::parse_embedding(&reply)?);
+        let mut vectors = Vec::with_capacity(call.inputs.len());
+        for texts in call.inputs.chunks(gemini::MAX_TEXTS) {
+            let body = gemini::embed_body(short_name(model), call, texts);
+            let reply = self.ask(model, "batchEmbedContents", body).await?;
+            vectors.extend(gemini::parse_embeddings(&reply, texts.len())?);
         }
         Ok(Embedded { vectors, input_tokens: None })
     }

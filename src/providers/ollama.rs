@@ -19,10 +19,11 @@ use crate::{
     dialect::{
         Dialect,
         ndjson::Lines,
-        ollama::{self, Shown},
+        ollama::{self, Asked, LineDecoder, Shown},
+        reply::completion_of,
     },
     domain::{
-        chat::{ChatCall, ChatReply, Said},
+        chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
         message::Completion,
         model::ObservedModel,
@@ -94,6 +95,26 @@ impl OllamaProvider {
     }
 }
 
+impl OllamaProvider {
+    fn generating(&self, route: &str) -> &Url {
+        if route == "/api/generate" { &self.generate } else { &self.chat }
+    }
+
+    async fn answer(&self, asked: Asked) -> Result<ChatReply, ProviderError> {
+        let reply = self.transport.send(self.post(self.generating(asked.route), asked.body)).await?;
+        Ok(ollama::parse_answer(&reply)?)
+    }
+
+    async fn embed_one_by_one(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
+        let mut vectors = Vec::with_capacity(call.inputs.len());
+        for text in &call.inputs {
+            let reply = self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?;
+            vectors.push(ollama::parse_old_embedding(&reply)?);
+        }
+        Ok(Embedded { vectors, input_tokens: None })
+    }
+}
+
 #[async_trait]
 impl Provider for OllamaProvider {
     fn dialect(&self) -> Dialect {
@@ -121,35 +142,29 @@ impl Provider for OllamaProvider {
     }
 
     async fn generate(&self, model: &str, call: &ChatCall) -> Result<Completion, ProviderError> {
-        let (route, body) = ollama::generate_or_chat(model, call);
-        let url = if route == "/api/generate" { &self.generate } else { &self.chat };
-        let reply = self.transport.send(self.post(url, body)).await?;
-        Ok(ollama::parse_answer(&reply)?)
+        // A chain wants the answer; what is thought before it is time and nobody reads it.
+        let asked = ollama::ask(model, call, false, Some(false))?;
+        Ok(completion_of(self.answer(asked).await?)?)
     }
 
     async fn converse(&self, model: &str, call: &ChatCall) -> Result<ChatReply, ProviderError> {
-        let Completion { text, finish, usage, .. } = self.generate(model, call).await?;
-        let said = Said { text, finish: Some(finish), ..Said::default() };
-        Ok(ChatReply { choices: vec![said], usage })
+        self.answer(ollama::ask(model, call, false, None)?).await
     }
 
     async fn stream(&self, model: &str, call: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        Ok(ReplyStream::of(self.converse(model, call).await?))
+        let Asked { route, body } = ollama::ask(model, call, true, None)?;
+        let pieces = self.transport.stream(self.post(self.generating(route), body)).await?;
+        Ok(ReplyStream::new(pieces, Box::new(LineDecoder::default())))
     }
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
-        let mut vectors = Vec::new();
-        for text in &call.inputs {
-            let reply = match self.transport.send(self.post(&self.embed, ollama::embed_body(model, text))).await {
-                // A server older than the route knows only the old one; one that knows the route says which model it lacks.
-                Err(error) if error.is_unknown_route() => {
-                    self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?
-                }
-                other => other?,
-            };
-            vectors.push(ollama::parse_embedding(&reply)?);
+        match self.transport.send(self.post(&self.embed, ollama::embed_body(model, call))).await {
+            // A server older than the route knows only the old one; one that knows the route says which model it lacks.
+            Err(error) if error.is_unknown_route() && call.dimensions.is_none() => {
+                self.embed_one_by_one(model, call).await
+            }
+            other => Ok(ollama::parse_embeddings(&other?, call.inputs.len())?),
         }
-        Ok(Embedded { vectors, input_tokens: None })
     }
 
     async fn relay(

@@ -8,6 +8,7 @@
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use super::mailbox::{Address, Bounds, Envelope, Lane, SendError};
 
@@ -18,7 +19,7 @@ const LISTENER_BUFFER: usize = 256;
 const RESERVED_FOR_ENDS: usize = 64;
 
 /// One step of one download (`docs/api.md`, download queue).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DownloadEvent {
     /// The server's word; `success` and `error: …` are ends.

@@ -60,11 +60,11 @@ fn call(constraint: Option<Constraint>) -> ChatCall {
 /// What a server of each kind is sent.
 fn bodies(call: &ChatCall) -> [(&'static str, Vec<u8>); 5] {
     [
-        ("ollama", ollama::generate_or_chat("m", call).1),
+        ("ollama", ollama::ask("m", call, false, Some(false)).unwrap().body),
         ("openai", openai::chat_body("m", call, openai::Server::Openai, false)),
         ("llamacpp", openai::chat_body("m", call, openai::Server::LlamaCpp, false)),
         ("vllm", openai::chat_body("m", call, openai::Server::Vllm, false)),
-        ("gemini", gemini::generate_body(call)),
+        ("gemini", gemini::generate_body(call).unwrap()),
     ]
 }
 

@@ -46,6 +46,7 @@ mod ollama_front;
 mod openai_backend;
 mod openai_dialect;
 mod openai_front;
+mod openapi;
 mod paging;
 mod parsing;
 mod pools;

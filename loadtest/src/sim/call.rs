@@ -42,6 +42,12 @@ impl Call {
         self.fields.as_ref().ok()?.model()
     }
 
+    /// Whether a stream is wanted: of Ollama it is unless the request says no, Gemini has a path for it.
+    pub(crate) fn streams(&self) -> bool {
+        let said = self.fields.as_ref().ok().and_then(|fields| fields.stream);
+        said.unwrap_or_else(|| self.path.starts_with("/api/") || self.path.ends_with(":streamGenerateContent"))
+    }
+
     /// Whether a text that reaches the model contains the needle; for hooks and bodies of another shape, the body itself.
     pub(crate) fn says(&self, needle: &str) -> bool {
         match &self.fields {

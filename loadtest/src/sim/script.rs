@@ -22,6 +22,8 @@ pub struct Rule {
     routes: Routes,
     model: Option<String>,
     containing: Option<String>,
+    body_containing: Option<String>,
+    streams: Option<bool>,
     times: Option<usize>,
     pub(crate) effect: Effect,
 }
@@ -64,7 +66,15 @@ pub(crate) enum Cut {
 impl Rule {
     /// A rule for these routes: a [`Route`](crate::sim::Route), an array of them, or a set such as [`Routes::CALLS`].
     pub fn on(routes: impl Into<Routes>) -> Self {
-        Self { routes: routes.into(), model: None, containing: None, times: None, effect: Effect::default() }
+        Self {
+            routes: routes.into(),
+            model: None,
+            containing: None,
+            body_containing: None,
+            streams: None,
+            times: None,
+            effect: Effect::default(),
+        }
     }
 
     /// A rule for every request, probes included.
@@ -81,6 +91,18 @@ impl Rule {
     /// Only when some message, prompt or input contains this text; with a hook: its body.
     pub fn containing(mut self, text: impl Into<String>) -> Self {
         self.containing = Some(text.into());
+        self
+    }
+
+    /// Only when the body, as it is sent, contains this.
+    pub fn body_containing(mut self, text: impl Into<String>) -> Self {
+        self.body_containing = Some(text.into());
+        self
+    }
+
+    /// Only when the request wants a stream; or only when it does not.
+    pub fn streams(mut self, streams: bool) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -203,6 +225,8 @@ impl Rule {
         self.routes.contains(call.route)
             && self.model.as_deref().is_none_or(|model| call.model() == Some(model))
             && self.containing.as_deref().is_none_or(|text| call.says(text))
+            && self.body_containing.as_deref().is_none_or(|text| String::from_utf8_lossy(&call.body).contains(text))
+            && self.streams.is_none_or(|wanted| call.streams() == wanted)
     }
 }
 

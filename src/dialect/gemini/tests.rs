@@ -1,7 +1,16 @@
 //! What Gemini is sent, and how its answers are taken.
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::domain::{chat::Sampling, model::Capabilities};
+use crate::{
+    dialect::stream::ReplyDecoder,
+    domain::{
+        chat::{AnsweredCall, ChatCall, ChatReply, ChatTurn, Finish, Sampling, ToolCall, Usage},
+        embedding::EmbedCall,
+        model::Capabilities,
+    },
+};
 
 fn call(messages: &[(&str, &str)]) -> ChatCall {
     ChatCall {
@@ -14,7 +23,7 @@ fn call(messages: &[(&str, &str)]) -> ChatCall {
 }
 
 fn body(call: &ChatCall) -> Value {
-    serde_json::from_slice(&generate_body(call)).unwrap()
+    serde_json::from_slice(&generate_body(call).unwrap()).unwrap()
 }
 
 #[test]
@@ -45,35 +54,88 @@ fn an_instruction_is_sent_only_when_there_is_one_and_never_alone() {
 }
 
 #[test]
-fn the_text_parts_of_the_first_candidate_are_the_reply() {
-    let reply = br#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"Par"},
-        {"inlineData":{}},{"text":"is","thoughtSignature":"x"}]},"finishReason":"MAX_TOKENS","index":0},{"content":{}}],
-        "usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2,"thoughtsTokenCount":3,"totalTokenCount":12},
-        "modelVersion":"gemini-x","responseId":"r1"}"#;
-    let completion = parse_generate(reply).unwrap();
-    assert_eq!(
-        (completion.text.as_str(), completion.role.as_str(), completion.finish),
-        ("Paris", "assistant", Finish::Length)
-    );
-    assert_eq!(completion.usage, Usage { input_tokens: Some(7), output_tokens: Some(5), ..Usage::default() });
-    let bare = parse_generate(br#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#).unwrap();
-    assert_eq!((bare.finish, bare.usage), (Finish::Stop, Usage::default()));
+fn answers_to_calls_made_together_stand_together_and_name_the_function() {
+    let call_of = |id: &str, name: &str| ToolCall {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        arguments: r#"{"city":"Rome"}"#.to_owned(),
+        signature: if id == "c1" { "sig".to_owned() } else { String::new() },
+    };
+    let answer = |id: &str, text: &str| ChatTurn {
+        answers: Some(AnsweredCall { id: id.to_owned(), name: String::new() }),
+        ..ChatTurn::text("tool", text)
+    };
+    let mut talk = call(&[("user", "Weather?")]);
+    talk.messages.push(ChatTurn {
+        role: "assistant".to_owned(),
+        tool_calls: vec![call_of("c1", "weather"), call_of("c2", "time")],
+        ..ChatTurn::default()
+    });
+    talk.messages.extend([answer("c1", r#"{"sky":"blue"}"#), answer("c2", "noon"), ChatTurn::text("user", "So?")]);
+    let args = json!({"city": "Rome"});
+    let expected = json!([
+        {"role": "user", "parts": [{"text": "Weather?"}]},
+        {"role": "model", "parts": [
+            {"functionCall": {"name": "weather", "args": args, "id": "c1"}, "thoughtSignature": "sig"},
+            {"functionCall": {"name": "time", "args": args, "id": "c2"}}]},
+        {"role": "user", "parts": [
+            {"functionResponse": {"name": "weather", "response": {"sky": "blue"}, "id": "c1"}},
+            {"functionResponse": {"name": "time", "response": {"result": "noon"}, "id": "c2"}}]},
+        {"role": "user", "parts": [{"text": "So?"}]},
+    ]);
+    assert_eq!(body(&talk)["contents"], expected);
 }
 
 #[test]
-fn blocked_and_broken_replies_are_failures() {
-    let blocked = br#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":1}}"#;
-    assert_eq!(parse_generate(blocked), Err(ReplyError::Filtered));
-    assert_eq!(parse_generate(b"{}"), Err(ReplyError::Empty));
+fn thoughts_text_and_tokens_are_told_apart() {
+    let reply = br#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"Par"},
+        {"inlineData":{}},{"text":"is","thoughtSignature":"x"}]},"finishReason":"MAX_TOKENS","index":0}],
+        "usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2,"thoughtsTokenCount":3,"totalTokenCount":12},
+        "modelVersion":"gemini-x","responseId":"r1"}"#;
+    let reply = parse_generate(reply).unwrap();
+    let said = &reply.choices[0];
+    assert_eq!((said.text.as_str(), said.reasoning.as_str(), said.finish), ("Paris", "hm", Some(Finish::Length)));
+    let usage = Usage { input_tokens: Some(7), output_tokens: Some(5), reasoning_tokens: Some(3), ..Usage::default() };
+    assert_eq!(reply.usage, usage);
+}
+
+#[test]
+fn blocked_and_broken_replies_are_told() {
+    let finish = |body: &str| parse_generate(body.as_bytes()).map(|reply| reply.choices[0].finish);
+    let blocked = r#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":1}}"#;
+    assert_eq!(finish(blocked), Ok(Some(Finish::ContentFilter)));
+    assert_eq!(finish("{}"), Err(ReplyError::Empty));
     for reason in ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"] {
         let reply =
             format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"{reason}"}}]}}"#);
-        assert_eq!(parse_generate(reply.as_bytes()), Err(ReplyError::Filtered), "{reason}");
+        assert_eq!(finish(&reply), Ok(Some(Finish::ContentFilter)), "{reason}");
     }
-    let odd = parse_generate(br#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#).unwrap_err();
+    let odd = finish(r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#).unwrap_err();
     assert!(odd.to_string().contains("MALFORMED_FUNCTION_CALL"), "{odd}");
-    assert_eq!(parse_generate(br#"{"candidates":[{"finishReason":"STOP"}]}"#), Err(ReplyError::Empty));
-    assert!(matches!(parse_generate(b"<html>"), Err(ReplyError::Malformed(_))));
+    assert!(matches!(finish("<html>"), Err(ReplyError::Malformed(_))));
+    assert_eq!(finish(r#"{"error":{"code":503,"message":"busy"}}"#).unwrap_err().to_string(), "busy");
+}
+
+#[test]
+fn a_stream_is_whole_when_it_has_told_why_it_ended() {
+    let event = |text: &str, rest: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}]}}{rest}}}],\"usageMetadata\":{{\"candidatesTokenCount\":{}}}}}\r\n\r\n",
+            text.len()
+        )
+    };
+    for (stream, outcome) in [
+        (event("Par", "") + &event("is!", ",\"finishReason\":\"STOP\""), Ok(())),
+        (event("Par", "") + &event("is!", ""), Err(ReplyError::Cut)),
+    ] {
+        for piece in [1, 7, usize::MAX] {
+            let (mut decoder, mut events) = (EventDecoder::default(), Vec::new());
+            stream.as_bytes().chunks(piece).for_each(|piece| decoder.push(piece, &mut events).unwrap());
+            assert_eq!(decoder.end(&mut events), outcome);
+            let reply = ChatReply::collect(events);
+            assert_eq!((reply.choices[0].text.as_str(), reply.usage.output_tokens), ("Paris!", Some(3)));
+        }
+    }
 }
 
 #[test]
@@ -100,12 +162,14 @@ fn models_tell_what_they_can_do() {
 
 #[test]
 fn vectors_and_counts_are_read() {
+    let call = EmbedCall { inputs: vec!["a".to_owned()], dimensions: Some(2) };
+    let request = json!({"model": "models/e", "content": {"parts": [{"text": "a"}]}, "outputDimensionality": 2});
     assert_eq!(
-        serde_json::from_slice::<Value>(&embed_body("e", "a")).unwrap(),
-        json!({"model": "models/e", "content": {"parts": [{"text": "a"}]}})
+        serde_json::from_slice::<Value>(&embed_body("e", &call, &call.inputs)).unwrap(),
+        json!({ "requests": [request] })
     );
-    assert_eq!(parse_embedding(br#"{"embedding":{"values":[0.5,-1]}}"#).unwrap(), [0.5, -1.0]);
-    assert_eq!(parse_embedding(b"{}"), Err(ReplyError::Empty));
+    assert_eq!(parse_embeddings(br#"{"embeddings":[{"values":[0.5,-1]}]}"#, 1).unwrap(), [[0.5, -1.0]]);
+    assert_eq!(parse_embeddings(b"{}", 1), Err(ReplyError::Empty));
     let texts = ["a".to_owned(), "b".to_owned()];
     assert_eq!(
         serde_json::from_slice::<Value>(&count_body(&texts)).unwrap(),

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use super::PoolCell;
 use crate::{
@@ -119,7 +120,7 @@ impl BackendView {
 }
 
 /// How busy one backend is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotSnapshot {
     /// Calls that may run at once.

@@ -1,0 +1,152 @@
+//! A conversation in Gemini's words: the instruction apart, the rest in contents of two roles.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    dialect::{media_type::media_type_of, tool_arguments::object_of, unsayable::Unsayable},
+    domain::chat::{AnsweredCall, ChatTurn, Image, Part, ToolCall},
+};
+
+#[derive(Serialize)]
+pub(super) struct ContentBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    parts: Vec<PartBody<'a>>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PartBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline_data: Option<InlineData<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_data: Option<FileData<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_response: Option<Value>,
+    /// As the service gave it: without it, it has forgotten why it called.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    thought_signature: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InlineData<'a> {
+    mime_type: &'a str,
+    data: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileData<'a> {
+    file_uri: &'a str,
+}
+
+impl<'a> PartBody<'a> {
+    fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
+    }
+}
+
+impl<'a> ContentBody<'a> {
+    /// Texts, each a part.
+    pub(super) fn of_texts(role: Option<&'static str>, texts: impl IntoIterator<Item = Cow<'a, str>>) -> Self {
+        Self { role, parts: texts.into_iter().map(PartBody::text).collect() }
+    }
+}
+
+/// The instruction, if any, and the conversation.
+///
+/// # Errors
+/// A picture that the service would have to fetch from somewhere else.
+pub(super) fn contents(turns: &[ChatTurn]) -> Result<(Option<ContentBody<'_>>, Vec<ContentBody<'_>>), Unsayable> {
+    let is_system = |turn: &&ChatTurn| matches!(turn.role.as_str(), "system" | "developer");
+    let system: Vec<Cow<'_, str>> = turns.iter().filter(is_system).map(ChatTurn::joined_text).collect();
+    let mut names = HashMap::new();
+    let mut said: Vec<ContentBody<'_>> = Vec::new();
+    let mut last_is_answer = false;
+    for turn in turns.iter().filter(|turn| !is_system(turn)) {
+        names.extend(turn.tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str())));
+        let answer = turn.answers.as_ref().map(|answered| answer(turn, answered, &names));
+        match (answer, said.last_mut()) {
+            // The answers to calls that were made together stand together.
+            (Some(answer), Some(last)) if last_is_answer => last.parts.push(answer),
+            (Some(answer), _) => {
+                said.push(ContentBody { role: Some("user"), parts: vec![answer] });
+                last_is_answer = true;
+            }
+            (None, _) => {
+                let role = if matches!(turn.role.as_str(), "assistant" | "model") { "model" } else { "user" };
+                said.push(ContentBody { role: Some(role), parts: parts(turn)? });
+                last_is_answer = false;
+            }
+        }
+    }
+    // An instruction alone is no conversation; as the user's words it is one.
+    Ok(match (said.is_empty(), system.is_empty()) {
+        (true, _) => (None, vec![ContentBody::of_texts(Some("user"), system)]),
+        (false, true) => (None, said),
+        (false, false) => (Some(ContentBody::of_texts(None, system)), said),
+    })
+}
+
+fn parts(turn: &ChatTurn) -> Result<Vec<PartBody<'_>>, Unsayable> {
+    let part = |part| match part {
+        &Part::Text(ref text) => Ok(PartBody::text(text.as_str())),
+        Part::Image(Image::Inline { media_type, data }) => {
+            let inline = InlineData { mime_type: media_type_of(media_type, data), data };
+            Ok(PartBody { inline_data: Some(inline), ..PartBody::default() })
+        }
+        Part::Image(Image::Url(url)) if is_googles(url) => {
+            Ok(PartBody { file_data: Some(FileData { file_uri: url }), ..PartBody::default() })
+        }
+        Part::Image(Image::Url(_)) => Err(Unsayable::new(
+            "Gemini takes pictures in the request itself or from its own file store: send a data: URL in place of one to be \
+             fetched",
+        )),
+    };
+    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().map(part).collect::<Result<_, _>>()?;
+    parts.extend(turn.tool_calls.iter().map(call));
+    if parts.is_empty() {
+        // A content without parts is refused.
+        parts.push(PartBody::text(""));
+    }
+    Ok(parts)
+}
+
+/// Where the service itself keeps files.
+fn is_googles(url: &str) -> bool {
+    url.starts_with("https://generativelanguage.googleapis.com/") || url.starts_with("gs://")
+}
+
+fn call(call: &ToolCall) -> PartBody<'_> {
+    let mut function = json!({"name": call.name, "args": object_of(&call.arguments)});
+    if !call.id.is_empty() {
+        function["id"] = json!(call.id);
+    }
+    PartBody { function_call: Some(function), thought_signature: &call.signature, ..PartBody::default() }
+}
+
+/// The answer to a call, which the service knows by the function's name.
+fn answer<'a>(turn: &'a ChatTurn, answered: &AnsweredCall, names: &HashMap<&str, &str>) -> PartBody<'a> {
+    let name = match answered.name.as_str() {
+        "" => names.get(answered.id.as_str()).copied().unwrap_or_default(),
+        name => name,
+    };
+    let text = turn.joined_text();
+    let response = match serde_json::from_str(&text) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => json!({"result": text}),
+    };
+    let mut function = json!({"name": name, "response": response});
+    if !answered.id.is_empty() {
+        function["id"] = json!(answered.id);
+    }
+    PartBody { function_response: Some(function), ..PartBody::default() }
+}

@@ -1,0 +1,192 @@
+//! What Gemini answers, a whole reply or an event of a stream: both have the same form.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::logprobs::in_openais_form;
+use crate::{
+    dialect::{call_id, error_body::parse_error, json, reply::ReplyError, tool_arguments::text_of},
+    domain::chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    candidates: Option<Vec<Candidate>>,
+    #[serde(default)]
+    prompt_feedback: Option<PromptFeedback>,
+    #[serde(default)]
+    usage_metadata: Option<UsageMetadata>,
+    #[serde(default)]
+    response_id: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    content: Option<Content>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+    #[serde(default)]
+    logprobs_result: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    parts: Option<Vec<PartReply>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartReply {
+    #[serde(default)]
+    text: Option<String>,
+    /// A thought, which is not for the user.
+    #[serde(default)]
+    thought: bool,
+    #[serde(default)]
+    function_call: Option<FunctionCall>,
+    #[serde(default)]
+    thought_signature: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FunctionCall {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    args: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptFeedback {
+    #[serde(default)]
+    block_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsageMetadata {
+    #[serde(default)]
+    prompt_token_count: Option<u64>,
+    #[serde(default)]
+    candidates_token_count: Option<u64>,
+    #[serde(default)]
+    thoughts_token_count: Option<u64>,
+    #[serde(default)]
+    cached_content_token_count: Option<u64>,
+}
+
+impl From<UsageMetadata> for Usage {
+    fn from(told: UsageMetadata) -> Self {
+        let (said, thought) = (told.candidates_token_count, told.thoughts_token_count);
+        Self {
+            input_tokens: told.prompt_token_count,
+            // Thoughts are made, and paid for, like the answer.
+            output_tokens: said.or(thought).map(|_| said.unwrap_or(0).saturating_add(thought.unwrap_or(0))),
+            cached_tokens: told.cached_content_token_count,
+            reasoning_tokens: thought,
+        }
+    }
+}
+
+/// Reads the pieces of one reply.
+#[derive(Debug, Default)]
+pub(super) struct PieceReader {
+    /// Calls of tools so far, of each candidate.
+    calls: BTreeMap<u32, u32>,
+    /// Whether any candidate has ended, or the prompt was blocked.
+    pub(super) has_ended: bool,
+}
+
+impl PieceReader {
+    /// Adds the events of a piece.
+    pub(super) fn read(&mut self, piece: &[u8], events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
+        let body: Body = json::decode(piece)?;
+        if body.error.is_some_and(|error| !error.is_null()) {
+            return Err(ReplyError::Explained(Box::new(parse_error(piece))));
+        }
+        let reply = body.response_id.unwrap_or_default();
+        let candidates = body.candidates.unwrap_or_default();
+        let is_blocked = body.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some());
+        if candidates.is_empty() && is_blocked {
+            self.has_ended = true;
+            events.push(ReplyEvent::Finish { choice: 0, reason: Finish::ContentFilter });
+        }
+        for candidate in candidates {
+            self.candidate(candidate, &reply, events)?;
+        }
+        // On every event; the last one counts.
+        events.extend(body.usage_metadata.map(|usage| ReplyEvent::Usage(usage.into())));
+        Ok(())
+    }
+
+    fn candidate(&mut self, candidate: Candidate, reply: &str, events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
+        let choice = candidate.index;
+        let parts = candidate.content.and_then(|content| content.parts).unwrap_or_default();
+        for part in parts {
+            if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+                events.push(match part.thought {
+                    true => ReplyEvent::Reasoning { choice, text },
+                    false => ReplyEvent::Text { choice, text },
+                });
+            }
+            if let Some(call) = part.function_call {
+                let calls = self.calls.entry(choice).or_default();
+                let index = *calls;
+                *calls += 1;
+                let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| call_id::made(reply, index));
+                let signature = part.thought_signature.unwrap_or_default();
+                let piece = ToolCall { id, name: call.name, arguments: text_of(call.args), signature };
+                events.push(ReplyEvent::ToolCall { choice, index, piece });
+            }
+        }
+        if let Some(logprobs) = candidate.logprobs_result.as_ref().and_then(in_openais_form) {
+            events.push(ReplyEvent::Logprobs { choice, logprobs: json!({"content": logprobs}) });
+        }
+        if let Some(reason) = candidate.finish_reason {
+            let has_called = self.calls.get(&choice).is_some_and(|calls| *calls > 0);
+            events.push(ReplyEvent::Finish { choice, reason: finish(&reason, has_called)? });
+            self.has_ended = true;
+        }
+        Ok(())
+    }
+}
+
+/// Why a reply ended, or that there is none.
+fn finish(reason: &str, has_called: bool) -> Result<Finish, ReplyError> {
+    match reason {
+        "STOP" | "FINISH_REASON_UNSPECIFIED" if has_called => Ok(Finish::ToolCalls),
+        "STOP" | "FINISH_REASON_UNSPECIFIED" => Ok(Finish::Stop),
+        "MAX_TOKENS" => Ok(Finish::Length),
+        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE" => Ok(Finish::ContentFilter),
+        reason if reason.starts_with("IMAGE_") => Ok(Finish::ContentFilter),
+        reason => {
+            let reason: String = reason.chars().take(40).collect();
+            Err(ReplyError::Reported(format!("the model stopped without an answer ({reason})")))
+        }
+    }
+}
+
+/// Reads the answer of `:generateContent`.
+///
+/// # Errors
+/// An answer without candidates that is no blocked prompt, or a body that is no such answer.
+pub fn parse_generate(body: &[u8]) -> Result<ChatReply, ReplyError> {
+    let mut events = Vec::new();
+    PieceReader::default().read(body, &mut events)?;
+    let reply = ChatReply::collect(events);
+    if reply.choices.is_empty() { Err(ReplyError::Empty) } else { Ok(reply) }
+}
