@@ -115,7 +115,8 @@ mod tests {
     fn a_file_of_rules_is_read_and_a_wrong_field_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rules.json");
-        fs::write(&path, r#"[{"on": "chat", "containing": "sky", "reply": "blue"}, {"on": "any", "status": 503}]"#).unwrap();
+        fs::write(&path, r#"[{"on": "chat", "containing": "sky", "reply": "blue"}, {"on": "any", "status": 503}]"#)
+            .unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
         fs::write(&path, r#"[{"on": "chat", "replies": "blue"}]"#).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("replies"));

@@ -66,7 +66,8 @@ const ABOUT: &str = "Prompts, chats, embeddings and task chains on pools of LLM 
 /// # Errors
 /// None but faults of ours.
 pub fn openapi() -> Result<Reply, Error> {
-    let text = DOCUMENT.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the description could not be encoded"))?;
+    let text =
+        DOCUMENT.as_ref().ok_or_else(|| Error::new(ErrorCode::Internal, "the description could not be encoded"))?;
     Ok(Reply::encoded_json(text.clone()))
 }
 

@@ -136,7 +136,8 @@ async fn references_lead_somewhere_and_nothing_is_described_for_nobody() {
 async fn operations_have_one_name_each_a_known_tag_and_an_answer() {
     let document = description().await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
-    let tags: BTreeSet<&str> = document["tags"].as_array().unwrap().iter().filter_map(|tag| tag["name"].as_str()).collect();
+    let tags: BTreeSet<&str> =
+        document["tags"].as_array().unwrap().iter().filter_map(|tag| tag["name"].as_str()).collect();
     let (mut ids, mut used) = (BTreeSet::new(), BTreeSet::new());
     for (path, method, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap().to_owned();
@@ -148,7 +149,9 @@ async fn operations_have_one_name_each_a_known_tag_and_an_answer() {
         let is_refused = operation["summary"] == "Refused";
         assert_eq!(answers.keys().any(|status| status.starts_with('2')), !is_refused, "{method} {path}");
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let in_path = |parameter: &&Value| parameter["in"] == "path" && !parameter["description"].as_str().unwrap_or("").is_empty();
+        let in_path = |parameter: &&Value| {
+            parameter["in"] == "path" && !parameter["description"].as_str().unwrap_or("").is_empty()
+        };
         assert_eq!(parameters.iter().filter(in_path).count(), path.matches('{').count(), "{method} {path}");
     }
     assert_eq!(used.len(), tags.len(), "tags without an operation");
@@ -158,7 +161,10 @@ async fn operations_have_one_name_each_a_known_tag_and_an_answer() {
 fn checker(document: &Value, schema: &Value) -> jsonschema::Validator {
     let whole = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "allOf": [schema],
         "components": document["components"]});
-    jsonschema::options().should_validate_formats(true).build(&whole).unwrap_or_else(|error| panic!("{error} in {schema}"))
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&whole)
+        .unwrap_or_else(|error| panic!("{error} in {schema}"))
 }
 
 /// What is wrong with a value.
@@ -259,9 +265,24 @@ async fn real_answers_fit_their_schemas() {
     let document = scene.server.get("/openapi.json").await.json();
     let mut held = Held { scene, document, seen: BTreeSet::new() };
     let id = held.scene.id.clone();
-    for path in ["/health", "/ready", "/version", "/defaultmodel", "/state", "/supported", "/alerts", "/backends", "/models",
-        "/internal/models", "/pools", "/providers/configs", "/queue", "/hooks/remote", "/taskchains", "/openapi.json"]
-    {
+    for path in [
+        "/health",
+        "/ready",
+        "/version",
+        "/defaultmodel",
+        "/state",
+        "/supported",
+        "/alerts",
+        "/backends",
+        "/models",
+        "/internal/models",
+        "/pools",
+        "/providers/configs",
+        "/queue",
+        "/hooks/remote",
+        "/taskchains",
+        "/openapi.json",
+    ] {
         held.ask(Method::GET, path, path, None).await;
     }
     held.ask(Method::GET, &format!("/backends/{id}"), "/backends/{id}", None).await;
@@ -278,9 +299,20 @@ async fn real_answers_fit_their_schemas() {
     for method in [Method::POST, Method::POST, Method::DELETE, Method::DELETE] {
         held.ask(method, &at, assignment, None).await;
     }
-    held.ask(Method::GET, &format!("/backend-associations/{TASKS}/backends"), "/backend-associations/{poolID}/backends", None)
-        .await;
-    held.ask(Method::GET, &format!("/backend-associations/{id}/pools"), "/backend-associations/{backendID}/pools", None).await;
+    held.ask(
+        Method::GET,
+        &format!("/backend-associations/{TASKS}/backends"),
+        "/backend-associations/{poolID}/backends",
+        None,
+    )
+    .await;
+    held.ask(
+        Method::GET,
+        &format!("/backend-associations/{id}/pools"),
+        "/backend-associations/{backendID}/pools",
+        None,
+    )
+    .await;
     held.ask(Method::DELETE, &format!("/backends/{spare}"), "/backends/{id}", None).await;
 
     held.ask(Method::POST, "/models", "/models", Some(json!({"model": "other:1b", "canChat": true}))).await;
@@ -322,9 +354,16 @@ async fn real_answers_fit_their_schemas() {
     held.ask(Method::GET, "/supported", "/supported", None).await;
     held.ask(Method::DELETE, &at, "/hooks/remote/{id}", None).await;
 
-    let chain = held.document["paths"]["/taskchains"]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
+    let chain =
+        held.document["paths"]["/taskchains"]["post"]["requestBody"]["content"]["application/json"]["example"].clone();
     held.ask(Method::POST, "/taskchains", "/taskchains", Some(chain.clone())).await;
-    held.ask(Method::POST, "/taskchains", "/taskchains", Some(json!({"id": "x", "tasks": [{"id": "a", "handler": "b"}]}))).await;
+    held.ask(
+        Method::POST,
+        "/taskchains",
+        "/taskchains",
+        Some(json!({"id": "x", "tasks": [{"id": "a", "handler": "b"}]})),
+    )
+    .await;
     held.ask(Method::GET, "/taskchains", "/taskchains", None).await;
     held.ask(Method::GET, "/taskchains/front%20desk", "/taskchains/{id}", None).await;
     held.ask(Method::GET, "/taskchains/front%20desk?version=9", "/taskchains/{id}", None).await;
@@ -362,7 +401,10 @@ async fn the_page_is_whole_compressed_and_names_no_other_host() {
     let page = server.get("/docs").await.expect(200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     let policy = page.header("content-security-policy").to_owned();
-    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none';") && !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
     assert!(!page.text.contains("//"), "the page names a host: {}", page.text);
     let mut loaded = 0;
     for file in page.text.split(['"', '\'']).filter(|part| part.starts_with("docs/")) {

@@ -43,7 +43,8 @@ fn sent() -> Json {
 }
 
 pub(super) fn operations() -> Vec<Operation> {
-    let operations = vec![
+    let operations =
+        vec![
         post("/backends", "createBackend", "Register a backend")
             .says("It serves nothing before it is assigned to a pool.")
             .takes::<BackendInput>(sent())

@@ -168,7 +168,9 @@ fn asking() -> Vec<Operation> {
             .gives::<OllamaReply>(200, "The reply", line())
             .sends(NDJSON, "Lines", &format!("{}\n", line())),
         post("/api/generate", "ollamaGenerate", "One prompt")
-            .takes_json::<OllamaGenerateRequest>(json!({"model": "qwen3:4b", "prompt": "Name one colour.", "stream": false}))
+            .takes_json::<OllamaGenerateRequest>(
+                json!({"model": "qwen3:4b", "prompt": "Name one colour.", "stream": false}),
+            )
             .gives::<OllamaReply>(200, "The reply", line_of_prompt())
             .sends(NDJSON, "Lines", &format!("{}\n", line_of_prompt())),
         post("/api/embed", "ollamaEmbed", "Vectors of texts")
@@ -222,7 +224,11 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         get("/api/version", "ollamaVersion", "The version of Ollama whose API this is")
             .any("That version, and Penstock's own", json!({"version": "0.30.1", "penstock": "0.1.0"})),
-        get("/", "ollamaHome", "Does anybody answer").sends("text/plain; charset=utf-8", "Somebody does", "Ollama is running"),
+        get("/", "ollamaHome", "Does anybody answer").sends(
+            "text/plain; charset=utf-8",
+            "Somebody does",
+            "Ollama is running",
+        ),
     ];
     let asking = asking().into_iter().map(|operation| operation.routed(Errors::Text));
     asking.chain(models).chain(managing()).map(|operation| operation.of("ollama")).collect()

@@ -197,7 +197,13 @@ impl Operation {
 
     /// An array of texts as the answer.
     pub(super) fn lists_texts(self, about: &str, example: Json) -> Self {
-        self.answers(200, about, JSON, ArrayBuilder::new().items(RefOr::T(shared::text().into())).build(), Some(example))
+        self.answers(
+            200,
+            about,
+            JSON,
+            ArrayBuilder::new().items(RefOr::T(shared::text().into())).build(),
+            Some(example),
+        )
     }
 
     /// Any object as the answer.

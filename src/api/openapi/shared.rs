@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ComponentsBuilder, ContentBuilder, Header, HeaderBuilder, Info, InfoBuilder, LicenseBuilder,
-        ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
+        ComponentsBuilder, ContentBuilder, Header, HeaderBuilder, Info, InfoBuilder, LicenseBuilder, ObjectBuilder,
+        Ref, RefOr, Response, ResponseBuilder, Schema, Type,
         path::{Parameter, ParameterBuilder, ParameterIn},
         schema::{Object, OneOfBuilder},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -40,8 +40,14 @@ const RETRY_HEADERS: [(&str, &str); 2] = [
 /// Headers by which a request says where it may go (`docs/api.md`, choosing where a request goes).
 const WISHES: [(&str, &str); 4] = [
     ("X-Penstock-Pool", "Only this pool, by id or name"),
-    ("X-Penstock-Provider", "Only these kinds of backend, separated by commas; the only way, beside a model's name, into a cloud"),
-    ("X-Penstock-Require", "Labels every backend must carry that gets to see the request: name=value, separated by commas"),
+    (
+        "X-Penstock-Provider",
+        "Only these kinds of backend, separated by commas; the only way, beside a model's name, into a cloud",
+    ),
+    (
+        "X-Penstock-Require",
+        "Labels every backend must carry that gets to see the request: name=value, separated by commas",
+    ),
     ("X-Penstock-Session", "What requests have in common that should meet the same backend"),
 ];
 
@@ -163,7 +169,8 @@ fn with_error_schemas(components: ComponentsBuilder) -> ComponentsBuilder {
     ErrorBody::schemas(&mut nested);
     nested.push(("Error".to_owned(), ErrorBody::schema()));
     nested.push(("OpenaiError".to_owned(), OpenaiErrorBody::schema()));
-    let forms = ["Error", "OpenaiError"].map(Ref::from_schema_name).into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item);
+    let forms =
+        ["Error", "OpenaiError"].map(Ref::from_schema_name).into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item);
     nested.push(("EitherError".to_owned(), Schema::OneOf(forms.build()).into()));
     components.schemas_from_iter(nested)
 }
@@ -272,4 +279,3 @@ fn time() -> Object {
     let format = utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime);
     ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build()
 }
-
