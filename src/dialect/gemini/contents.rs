@@ -83,7 +83,11 @@ pub(super) fn contents(turns: &[ChatTurn]) -> Result<(Option<ContentBody<'_>>, V
             }
             (None, _) => {
                 let role = if matches!(turn.role.as_str(), "assistant" | "model") { "model" } else { "user" };
-                said.push(ContentBody { role: Some(role), parts: parts(turn)? });
+                let parts = parts(turn)?;
+                // A turn that says nothing is refused, and means nothing.
+                if !parts.is_empty() {
+                    said.push(ContentBody { role: Some(role), parts });
+                }
                 last_is_answer = false;
             }
         }
@@ -111,12 +115,9 @@ fn parts(turn: &ChatTurn) -> Result<Vec<PartBody<'_>>, Unsayable> {
              fetched",
         )),
     };
-    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().map(part).collect::<Result<_, _>>()?;
+    let says_something = |part: &&Part| !part.as_text().is_some_and(str::is_empty);
+    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().filter(says_something).map(part).collect::<Result<_, _>>()?;
     parts.extend(turn.tool_calls.iter().map(call));
-    if parts.is_empty() {
-        // A content without parts is refused.
-        parts.push(PartBody::text(""));
-    }
     Ok(parts)
 }
 
