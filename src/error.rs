@@ -67,8 +67,8 @@ pub struct Error {
     retry_after_seconds: Option<u32>,
     fields: Vec<(&'static str, serde_json::Value)>,
     served: Option<Box<Served>>,
-    param: Option<String>,
-    upstream_code: Option<String>,
+    param: Option<Box<str>>,
+    upstream_code: Option<Box<str>>,
 }
 
 impl Error {
@@ -142,14 +142,14 @@ impl Error {
     /// Names the field of the request that is at fault, by its path.
     #[must_use]
     pub fn with_param(mut self, param: Option<String>) -> Self {
-        self.param = param.map(short);
+        self.param = param.map(|param| short(param).into());
         self
     }
 
     /// Adds the word by which the backend told this case apart.
     #[must_use]
     pub fn with_upstream_code(mut self, code: Option<String>) -> Self {
-        self.upstream_code = code.map(short);
+        self.upstream_code = code.map(|code| short(code).into());
         self
     }
 
