@@ -200,7 +200,7 @@ fn images(turn: &ChatTurn) -> Result<Vec<&str>, Unsayable> {
         Part::Image(image) => Some(image),
     });
     let data = |image| match image {
-        &Image::Inline { ref data, .. } => Ok(data.as_str()),
+        Image::Inline { data, .. } => Ok(data.as_str()),
         Image::Url(_) => Err(Unsayable::new(
             "Ollama takes pictures only in the request itself: send a data: URL in place of one to be fetched",
         )),
