@@ -126,7 +126,8 @@ fn read_stream(front: Front, text: &str) -> Read {
                 assert_eq!(piece["object"], "chat.completion.chunk", "{piece}");
                 read.tokens = piece["usage"]["completion_tokens"].as_u64().or(read.tokens);
                 let Some(choice) = piece["choices"].get(0) else { continue };
-                read.pieces.extend(choice["delta"]["content"].as_str().filter(|text| !text.is_empty()).map(str::to_owned));
+                read.pieces
+                    .extend(choice["delta"]["content"].as_str().filter(|text| !text.is_empty()).map(str::to_owned));
                 for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
                     let at = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
                     arguments.resize(arguments.len().max(at + 1), Default::default());
@@ -283,7 +284,8 @@ impl Cell {
         let call = &message["tool_calls"][0];
         assert_eq!(call["function"]["name"], "get_weather", "{message}");
         let arguments = &call["function"]["arguments"];
-        let arguments = arguments.as_str().map_or_else(|| arguments.clone(), |text| serde_json::from_str(text).unwrap());
+        let arguments =
+            arguments.as_str().map_or_else(|| arguments.clone(), |text| serde_json::from_str(text).unwrap());
         assert_eq!(arguments, json!({"city": "Paris"}));
         assert_eq!(finish, if self.front == Front::Openai { "tool_calls" } else { "stop" });
         // The backend was told of the tool.
@@ -332,7 +334,8 @@ impl Cell {
     }
 
     async fn a_cut_stream(self) {
-        for cut in [Rule::on(Route::Chat).reply("one two three four").cut_after(2), Rule::on(Route::Chat).cut_after(0)] {
+        for cut in [Rule::on(Route::Chat).reply("one two three four").cut_after(2), Rule::on(Route::Chat).cut_after(0)]
+        {
             self.sim.clear_script();
             self.sim.script(cut);
             let answer = self.ask(self.streamed("count")).await;
