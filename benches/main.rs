@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench fails by panicking")]
 
 mod chain;
+mod head;
 mod reply;
 mod request;
 
@@ -9,4 +10,4 @@ mod request;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-criterion::criterion_main!(chain::benches, reply::benches, request::benches);
+criterion::criterion_main!(chain::benches, head::benches, reply::benches, request::benches);

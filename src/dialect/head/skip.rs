@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use memchr::memchr;
-
 /// Nesting that is still walked, as in every other body (`docs/api.md`, request bodies). One bit of a number each.
 const MAX_DEPTH: u32 = 128;
 /// Bytes of a conversation's beginning that tell it from others.
@@ -124,17 +122,53 @@ fn value_end(bytes: &[u8], at: usize) -> Result<usize, SkipError> {
 /// Where a string ends, its quote included, whose opening quote stands here.
 fn string_end(bytes: &[u8], open: usize) -> Result<usize, SkipError> {
     let start = open + 1;
-    let mut from = start;
-    loop {
-        let quote = from + memchr(b'"', &bytes[from..]).ok_or(SkipError::Unfinished)?;
-        // Searching for quotes alone leaves escapes of other characters, of which long texts are full, for nothing. Runs of
-        // backslashes before two quotes never overlap: each byte is looked at once more at most.
-        let escapes = bytes[from..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
-        from = quote + 1;
-        if escapes.is_multiple_of(2) {
-            return Ok(from);
+    // Keys and roles are over before a block would be.
+    let mut at = (start + SHORT).min(bytes.len());
+    if let Some(end) = closing_quote(bytes, start, start..at) {
+        return Ok(end);
+    }
+    while at < bytes.len() {
+        at = skip_blocks(bytes, at);
+        let block = at..(at + BLOCK).min(bytes.len());
+        at = block.end;
+        if let Some(end) = closing_quote(bytes, start, block) {
+            return Ok(end);
         }
     }
+    Err(SkipError::Unfinished)
+}
+
+/// Bytes of a string that are looked at one by one, and then in blocks.
+const SHORT: usize = 16;
+const BLOCK: usize = 64;
+
+/// Skips blocks of a string in which it cannot end. A quote behind a backslash is an escaped one, of which long texts are
+/// full, unless that backslash is itself behind another: what is left over is for [`closing_quote`] to decide. No
+/// branches within a block: this compiles to vector instructions.
+fn skip_blocks(bytes: &[u8], mut at: usize) -> usize {
+    while let (Some(earlier), Some(before), Some(now)) = (block(bytes, at - 2), block(bytes, at - 1), block(bytes, at))
+    {
+        let may_end = |i: usize| (now[i] == b'"') & ((before[i] != b'\\') | (earlier[i] == b'\\'));
+        if (0..BLOCK).fold(false, |found, i| found | may_end(i)) {
+            break;
+        }
+        at += BLOCK;
+    }
+    at
+}
+
+fn block(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+/// Behind the first quote of a part of a string that is not escaped. Each backslash is counted once at most, because runs
+/// of them before two quotes never overlap.
+fn closing_quote(bytes: &[u8], start: usize, part: Range<usize>) -> Option<usize> {
+    let is_closing = |quote: &usize| {
+        let escapes = bytes[start..*quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+        escapes.is_multiple_of(2)
+    };
+    part.into_iter().find(|at| bytes[*at] == b'"' && is_closing(at)).map(|quote| quote + 1)
 }
 
 /// Where an object or array ends that starts here.

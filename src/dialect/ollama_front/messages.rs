@@ -54,19 +54,8 @@ pub(super) fn parts(at: &Fields<'_>, text: &str) -> Read<Vec<Part>> {
 fn picture(data: &str) -> Option<Image> {
     // Line ends are no part of it to Go's decoder.
     let data: String = data.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    let bytes = STANDARD.decode(&data).ok().filter(|bytes| !bytes.is_empty())?;
-    Some(Image::Inline { media_type: media_type(&bytes).to_owned(), data })
-}
-
-/// What kind of picture it is, by how it begins: the client does not tell, and most backends ask. Empty when unknown.
-fn media_type(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [b'G', b'I', b'F', b'8', ..] => "image/gif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-        _ => "",
-    }
+    STANDARD.decode(&data).ok().filter(|bytes| !bytes.is_empty())?;
+    Some(Image::Inline { media_type: String::new(), data })
 }
 
 fn tool_calls(at: &Fields<'_>) -> Read<Vec<ToolCall>> {
