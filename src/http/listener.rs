@@ -25,6 +25,9 @@ use crate::config::ListenConfig;
 const BACKLOG: u32 = 4096;
 /// Bytes a connection buffers; the bound on its headers.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Bytes the kernel may hold for a client that does not take them: beyond it the client's backend waits. Without this bound
+/// it would take megabytes for each.
+const UNSENT_BYTES: u32 = 128 * 1024;
 /// Longest time in which a client may take nothing of what is sent.
 const WRITE_STALL: Duration = Duration::from_secs(60);
 /// Rest after the process ran out of file descriptors.
@@ -148,12 +151,18 @@ fn connection(
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
     // A client that takes nothing for so long is gone; without this, its connection would hold its place for ever.
     let socket = socket2::SockRef::from(&stream);
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(WRITE_STALL))) {
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(WRITE_STALL)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES));
+    if let Err(error) = tuned {
         tracing::debug!(%error, "a connection keeps its defaults");
     }
     let header_timeout = service.limits().header_timeout;
+    // One count for each request instead of one for each part of the service.
+    let service = Arc::new(service);
     let handler = service_fn(move |request| {
-        let service = service.clone();
+        let service = Arc::clone(&service);
         async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
     });
     http1::Builder::new()

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{ProviderError, transport::Pieces};
 use crate::{
     dialect::stream::ReplyDecoder,
@@ -19,12 +21,31 @@ pub struct ReplyStream {
 
 struct Source {
     pieces: Pieces,
+    /// What has come and is not decoded yet.
+    piece: Bytes,
     decoder: Box<dyn ReplyDecoder>,
+}
+
+/// Bytes that are decoded at once. A fast backend's pieces are large, and their events many times larger: those of a slow
+/// reader would fill the memory.
+const DECODED_BYTES: usize = 8 << 10;
+
+impl Source {
+    /// The next bytes to decode; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        if self.piece.is_empty() {
+            match self.pieces.next().await? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.piece.split_to(self.piece.len().min(DECODED_BYTES))))
+    }
 }
 
 impl ReplyStream {
     pub(super) fn new(pieces: Pieces, decoder: Box<dyn ReplyDecoder>) -> Self {
-        Self { source: Some(Source { pieces, decoder }), ready: VecDeque::new(), failure: None }
+        Self { source: Some(Source { pieces, piece: Bytes::new(), decoder }), ready: VecDeque::new(), failure: None }
     }
 
     /// A whole reply as its events.
@@ -70,7 +91,7 @@ impl ReplyStream {
             if source.decoder.is_complete() {
                 source.pieces.expect_end();
             }
-            let outcome = match source.pieces.next().await {
+            let outcome = match source.next().await {
                 Ok(Some(piece)) => source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true),
                 Ok(None) => source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false),
                 // Whoever has the end mark misses nothing.

@@ -413,6 +413,17 @@ mod tests {
         assert_eq!(retry_after(&header::HeaderMap::new(), now), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn one_timer_limits_each_of_many_waits() {
+        let mut patience = Patience::new(Duration::from_secs(10));
+        for _ in 0..5 {
+            assert!(patience.wait(tokio::time::sleep(Duration::from_secs(9))).await.is_some());
+        }
+        let began = Instant::now();
+        assert_eq!(patience.wait(std::future::pending::<()>()).await, None);
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+    }
+
     #[test]
     fn a_key_is_no_part_of_what_a_header_shows() {
         let value = secret(&ApiKey::new("AIza-secret-0123456789")).ok().unwrap();

@@ -252,6 +252,19 @@ async fn a_call_is_given_up_while_its_backend_lets_nobody_in() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_closes_only_its_sending_side_has_left_too() {
+    for road in [RELAYED[0], TRANSLATED[1]] {
+        let (server, sim, id) = scene(road.behind, json!({})).await;
+        let _gate = sim.hold();
+        let mut client = ask(&server, road).await;
+        sim.wait_until("the call", |record| record.calls.now == 1).await.unwrap();
+        client.end().await;
+        sim.wait_for_aborts(1).await.unwrap();
+        server.wait_until_idle(&id).await;
+    }
+}
+
 /// The one exception: a client that has sent more than its request, and leaves before that is read. Nothing tells us then
 /// that it has left, until something is written to it.
 #[tokio::test]

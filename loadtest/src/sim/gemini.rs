@@ -1,4 +1,4 @@
-//! Gemini's REST protocol: routes, keys, errors, and who answers what (`docs/backends.md`). Answers are not streamed.
+//! Gemini's REST protocol: routes, keys, errors, and who answers what (`docs/backends.md`).
 
 mod check;
 mod generate;
@@ -11,8 +11,8 @@ use hyper::Method;
 use serde_json::{Value, json as value};
 
 use crate::sim::{
-    answer::{Answer, json_line},
-    call::{Call, Fields, Piece, token_count},
+    answer::Answer,
+    call::{Call, EmbedRequest, Fields, Piece, token_count},
     dialect::Dialect,
     library::Library,
     model::SimModel,
@@ -43,7 +43,13 @@ impl Gemini {
         let name = fields.model().unwrap_or_default();
         let model = self.library.find(name).ok_or_else(|| unknown_model(name))?;
         let method = method_of(&call.path);
-        if !models::methods(&model).contains(&method) {
+        // What the list names stands for its siblings too.
+        let listed = match method {
+            "streamGenerateContent" => "generateContent",
+            "batchEmbedContents" => "embedContent",
+            method => method,
+        };
+        if !models::methods(&model).contains(&listed) {
             let words = format!("models/{name} is not supported for {method}. Call ListModels to see what is.");
             return Err(refused(404, &words));
         }
@@ -61,6 +67,15 @@ impl Gemini {
         let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         check::body(call.route, &model.name, &body).map_err(|words| refused(400, &words))?;
         match call.route {
+            Route::Embed if fields.requests.is_some() => {
+                let vector = |request: &EmbedRequest| {
+                    let mut values = embedding(&request.content.text(), model.dimension);
+                    values.truncate(request.output_dimensionality.unwrap_or(values.len()));
+                    value!({ "values": values })
+                };
+                let embeddings: Vec<Value> = fields.requests.iter().flatten().map(vector).collect();
+                Ok(Answer::json(200, &value!({ "embeddings": embeddings })))
+            }
             Route::Embed => {
                 let text = fields.content.as_ref().map(Piece::text).unwrap_or_default();
                 Ok(Answer::json(200, &value!({ "embedding": { "values": embedding(&text, model.dimension) } })))
@@ -69,7 +84,7 @@ impl Gemini {
                 let tokens: usize = fields.texts().map(token_count).sum();
                 Ok(Answer::json(200, &value!({ "totalTokens": tokens })))
             }
-            _ => generate::generate(&model, fields, effect),
+            _ => generate::generate(&model, fields, effect, method_of(&call.path) == "streamGenerateContent"),
         }
     }
 }
@@ -79,8 +94,8 @@ impl Dialect for Gemini {
         let Some(rest) = VERSIONS.iter().find_map(|version| path.strip_prefix(version)) else { return Route::Unknown };
         let wanted = match (rest, method_of(path)) {
             ("", _) => (Method::GET, Route::List),
-            (_, "generateContent") => (Method::POST, Route::Chat),
-            (_, "embedContent") => (Method::POST, Route::Embed),
+            (_, "generateContent" | "streamGenerateContent") => (Method::POST, Route::Chat),
+            (_, "embedContent" | "batchEmbedContents") => (Method::POST, Route::Embed),
             (_, "countTokens") => (Method::POST, Route::Tokenize),
             (rest, "") if rest.starts_with('/') => (Method::GET, Route::Show),
             _ => return Route::Unknown,
@@ -116,7 +131,7 @@ impl Dialect for Gemini {
     }
 
     fn error_frame(&self, _call: &Call, message: &str) -> Bytes {
-        json_line(&error_value(500, message, Vec::new()))
+        generate::event(&error_value(500, message, Vec::new()))
     }
 }
 

@@ -4,10 +4,15 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::sim::desk::Desk;
+
+/// Bytes of answers that the kernel may hold for each connection.
+const SEND_BUFFER: u32 = 64 << 10;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// An open listener and its connections; dropping it closes them all.
 pub(crate) struct Listening {
@@ -18,8 +23,14 @@ pub(crate) struct Listening {
 
 impl Listening {
     /// Starts to listen; port 0 takes a free one.
+    #[expect(clippy::unused_async, reason = "it needs a running runtime, which a future makes sure of")]
     pub(crate) async fn open(addr: SocketAddr, desk: Arc<Desk>) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        // Handed down to connections: what nobody reads is seen as such, and not lost in megabytes of the kernel's.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(addr)?;
+        let listener = socket.listen(BACKLOG)?;
         let listening =
             Self { addr: listener.local_addr()?, closing: CancellationToken::new(), tasks: TaskTracker::new() };
         let (closing, tasks) = (listening.closing.clone(), listening.tasks.clone());

@@ -52,6 +52,11 @@ impl Client {
         Self { base, http: reqwest::Client::builder().build().unwrap() }
     }
 
+    /// Where the server listens.
+    pub fn addr(&self) -> std::net::SocketAddr {
+        self.base.trim_start_matches("http://").parse().unwrap()
+    }
+
     /// A request to be refined by hand.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))

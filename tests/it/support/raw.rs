@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::soon;
@@ -15,6 +15,13 @@ pub struct RawClient(TcpStream);
 impl RawClient {
     pub async fn connect(addr: SocketAddr) -> Self {
         Self(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// A client that takes little of what it does not read.
+    pub async fn connect_slow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        Self(soon("a connection", socket.connect(addr)).await.unwrap())
     }
 
     /// Sends bytes; a server that has hung up already is seen by what can be read.
