@@ -18,6 +18,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
     task::JoinSet,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::sim::{Routes, Rule, SimBackend};
 
@@ -63,7 +64,7 @@ const ALIAS: &str = "Chat:1B";
 /// When a process cannot be started or read, or answers anything but 200.
 pub async fn measure(plan: &CostPlan) -> io::Result<Vec<Cost>> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
-    sim.script(Rule::on(Routes::CALLS).reply(&"word ".repeat(20)));
+    sim.script(Rule::on(Routes::CALLS).reply("word ".repeat(20)));
     let floor = Served::floor(&sim.url()).await?;
     let folder = tempfile_folder()?;
     let server = Served::penstock(&plan.server, &folder).await?;
@@ -177,7 +178,7 @@ impl Served {
         })
         .await
         .map_err(io::Error::other)??;
-        Ok(Self { child, url, _log: tokio::spawn(drain(lines)) })
+        Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)) })
     }
 
     /// CPU time of all its threads so far.

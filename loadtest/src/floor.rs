@@ -7,6 +7,7 @@ use hyper::{Request, Response, body::Incoming, header, server::conn::http1, serv
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, Client};
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 /// A proxy that listens.
 pub struct Floor {
@@ -39,6 +40,7 @@ impl Floor {
     /// # Errors
     /// When no connection can be accepted.
     pub async fn serve(self) -> io::Result<()> {
+        let connections = TaskTracker::new();
         loop {
             let (stream, _) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
@@ -47,7 +49,7 @@ impl Floor {
                 let (client, to) = (client.clone(), to.clone());
                 async move { Ok::<_, Infallible>(forward(&client, &to, request).await) }
             });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), handler));
+            connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), handler));
         }
     }
 }
