@@ -13,7 +13,7 @@ fn reply(criterion: &mut Criterion) {
         "usage": {"prompt_tokens": 12, "completion_tokens": 300, "total_tokens": 312}})
     .to_string();
     criterion.bench_function("dialect/openai_chat/1.6KB", |bencher| {
-        bencher.iter(|| openai::parse_chat(black_box(chat.as_bytes()), None, openai::Server::Openai));
+        bencher.iter(|| openai::parse_reply(black_box(chat.as_bytes()), None, openai::Server::Openai));
     });
     let generate = json!({"model": "m", "response": words, "done": true, "done_reason": "stop"}).to_string();
     criterion.bench_function("dialect/ollama_generate/1.6KB", |bencher| {
@@ -22,7 +22,7 @@ fn reply(criterion: &mut Criterion) {
     let vector: Vec<f64> = (0..384).map(|at| f64::from(at) / 1000.0).collect();
     let embedding = json!({"data": [{"index": 0, "embedding": vector}]}).to_string();
     criterion.bench_function("dialect/openai_embedding/384", |bencher| {
-        bencher.iter(|| openai::parse_embedding(black_box(embedding.as_bytes())));
+        bencher.iter(|| openai::parse_embeddings(black_box(embedding.as_bytes()), 1));
     });
 }
 

@@ -14,12 +14,12 @@ usage() {
     cat <<'USAGE'
 usage: tests/run.sh [--quick]
 
-Checks the format, clippy and the documentation with warnings denied, runs all tests, then the quickstart (twice) and
-every command of README.md and docs/ on real models. Installs the Debian packages that are missing when it may (root,
+Checks the format, clippy and the documentation with warnings denied, runs all tests, the official client libraries against
+every kind of backend, then the quickstart (twice) and every command of README.md and docs/ on real models. Installs the Debian packages that are missing when it may (root,
 or sudo without a password). What it starts listens on free ports and keeps its files in a temporary folder; it stops
-exactly that. The model servers (about 350 MB) are kept in .backends for the next time.
+exactly that. The model servers and the client libraries (about 700 MB) are kept in .backends for the next time.
 
-  --quick    format, clippy, documentation and tests only: no real model, no quickstart, no README
+  --quick    format, clippy, documentation and tests only: no client library, no real model, no quickstart, no README
 
 Environment: BACKENDS_DIR (default .backends) and cargo's own (CARGO_TARGET_DIR, CARGO_BUILD_JOBS, ...).
 USAGE
@@ -56,6 +56,10 @@ install_missing() {
     command -v setsid >/dev/null && command -v flock >/dev/null || packages+=(util-linux)
     command -v python3 >/dev/null || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+    # The page at /docs is looked at in a browser; on a developer's machine any will do, and none is a note.
+    if [[ $QUICK == no && ${CI:-} == true ]] && ! command -v chromium >/dev/null; then
+        packages+=(chromium)
+    fi
     ((${#packages[@]})) || return 0
     local -a as_root=()
     if ((EUID != 0)); then
@@ -135,7 +139,7 @@ scripts() {
     for file in deploy/*.sh deploy/*/*.sh tests/*.sh .ci/run; do
         bash -n "$file"
     done
-    for file in deploy/*.py deploy/*/*.py; do
+    for file in deploy/*.py deploy/*/*.py tests/clients/*.py; do
         python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file"
     done
     if command -v shellcheck >/dev/null; then
@@ -188,6 +192,28 @@ quickstart_ollama() {
     has "$out" "first step of the chain" '^    validate +condition_key +(valid|invalid) +[0-9]+$'
 }
 
+# The client libraries, unmodified, in an environment of their own that is kept.
+CLIENTS_DIR=$BACKENDS_DIR/clients
+clients_setup() {
+    local wanted=tests/clients/requirements.txt
+    if ! cmp -s "$wanted" "$CLIENTS_DIR/requirements.txt"; then
+        say "    installing the client libraries"
+        python3 -m venv --clear "$CLIENTS_DIR"
+        "$CLIENTS_DIR/bin/python" -m pip install --quiet --no-input -r "$wanted" ||
+            fail "the client libraries could not be installed" \
+                "Packages come from where pip is configured to look (PIP_INDEX_URL, PIP_PROXY, pip.conf): is it reachable?"
+        cp "$wanted" "$CLIENTS_DIR/requirements.txt"
+    fi
+}
+
+clients() {
+    clients_setup
+    # Built by the tests already, unless the stage stands alone.
+    cargo build --quiet --locked --workspace --bins
+    # Ends with this stage: it stops the servers it started.
+    exec "$CLIENTS_DIR/bin/python" tests/clients/main.py "${CARGO_TARGET_DIR:-target}/debug"
+}
+
 install_missing
 require_rust
 say "stages run one after another; the first run compiles everything and takes its time"
@@ -214,6 +240,7 @@ stage "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-dep
 stage "tests" cargo test --workspace --locked
 
 if [[ $QUICK == no ]]; then
+    stage "official clients" clients
     # With the profile that the quickstart is built with next, so that the dependencies are compiled once for both.
     stage "benches build" cargo bench --bench penstock --no-run --profile ci --locked
     # The servers of the tests would take processor time from the ones of the quickstart.

@@ -44,8 +44,8 @@ pub async fn ask(
         Wanted::Model(models) => {
             let (outcome, served) = call.send(api, scope, &models).await?;
             let waited = Writer::waited(served.as_ref());
-            let reply = Writer { route, model: call.model, clock, waited }.outcome(outcome)?;
-            Ok(reply.served_by(served))
+            let reply = Writer { route, model: call.model, clock, waited }.outcome(outcome);
+            reply.map(|reply| reply.served_by(served.clone())).map_err(|error| error.with_served(served.map(Box::new)))
         }
     }
 }

@@ -5,6 +5,7 @@ Started by tests/run.sh with the folder of the binaries; what it starts is stopp
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -137,6 +138,8 @@ class Stage:
 
 
 def main():
+    # A stop ends like a failure: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     binaries, only = Path(sys.argv[1]).resolve(), sys.argv[2:]
     failed = []
     with tempfile.TemporaryDirectory() as folder:

@@ -148,7 +148,7 @@ fn actors_name_their_supervision_events_and_wait_for_nothing_outside() {
         if text.contains("spawn_linked(") && !text.contains("async fn handle_supervisor_evt") {
             wrong.push(format!("{file} has children and leaves their end to ractor, which would end the parent"));
         }
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = text.split("[cfg(test)]").next().unwrap();
         if code.contains("impl Actor for") && !text.contains("//! Mailbox:") {
             wrong.push(format!("{file} does not say what bounds its mailbox"));
         }

@@ -290,6 +290,90 @@ async fn errors_and_streams_tell_who_was_asked() {
     }
 }
 
+/// A chat of a client of OpenAI's API.
+async fn openai_chat(server: &TestServer, model: &str, headers: &[(&str, &str)]) -> Answer {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+    post(server, "/v1/chat/completions", body, headers).await
+}
+
+#[tokio::test]
+async fn clients_of_openais_api_choose_in_the_same_way_and_read_their_own_errors() {
+    let Place { server, prem, rest, cloud } = Place::new().await;
+    for (model, headers) in [
+        ("m", &[("X-Penstock-Require", "zone=on-prem")][..]),
+        ("m", &[("X-Penstock-Pool", "night/shift")]),
+        ("pool/night/shift/m", &[]),
+        ("openai/gpt-oss", &[]),
+    ] {
+        let answer = openai_chat(&server, model, headers).await.expect(200);
+        assert_eq!(answer.header("x-penstock-attempts"), "1", "{model}");
+    }
+    assert_eq!((calls(&prem), calls(&rest), calls(&cloud)), (4, 0, 0));
+    openai_chat(&server, "openai/gpt-x", &[]).await.expect(200);
+    assert_eq!(calls(&cloud), 1);
+
+    let told = |answer: Answer| {
+        let error = answer.json()["error"].clone();
+        (error["type"].as_str().unwrap().to_owned(), error["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let of = |kind: &str, code: &str| (kind.to_owned(), code.to_owned());
+    let unknown = openai_chat(&server, "absent", &[]).await.expect(404);
+    assert_eq!(told(unknown), of("invalid_request_error", "model_not_found"));
+    let nowhere = openai_chat(&server, "m", &[("X-Penstock-Require", "zone=moon")]).await.expect(503);
+    assert_eq!((nowhere.header("retry-after"), told(nowhere.clone())), ("1", of("server_error", "no_backend")));
+    openai_chat(&server, "", &[]).await.expect(400);
+    let listed = server.get("/v1/models").await.expect(200).json()["data"].clone();
+    let listed = crate::support::shape::column(&listed, "id");
+    for name in ["m", "only-rest", "openai/gpt-oss", "openai/gpt-x"] {
+        assert!(listed.iter().any(|listed| listed == name), "{name} in {listed:?}");
+    }
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    assert_eq!(listed, sorted);
+}
+
+#[tokio::test]
+async fn what_a_request_allows_holds_for_the_steps_of_a_chain_however_it_is_called() {
+    let Place { server, prem, rest, .. } = Place::new().await;
+    let chain = json!({"id": "talk", "tasks": [
+        {"id": "ask", "handler": "model_execution", "execute_config": {"model": "m"},
+            "transition": {"branches": [{"operator": "default", "goto": "tell"}]}},
+        {"id": "tell", "handler": "convert_to_openai_chat_response",
+            "transition": {"branches": [{"operator": "default", "goto": "end"}]}}]});
+    server.post("/taskchains", chain).await.expect(201);
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let ways = [
+        ("/v1/chat/completions", json!({"model": "chain/talk", "messages": messages})),
+        ("/api/chat", json!({"model": "chain/talk", "messages": messages, "stream": false})),
+        ("/talk/v1/chat/completions", json!({"messages": messages})),
+        ("/api/chat", json!({"model": "chain/talk", "messages": messages})),
+        ("/v1/chat/completions", json!({"model": "chain/talk", "messages": messages, "stream": true})),
+    ];
+    for (path, body) in &ways {
+        for header in [("X-Penstock-Require", "zone=on-prem"), ("X-Penstock-Pool", "night/shift")] {
+            let before = calls(&prem);
+            post(&server, path, body.clone(), &[header]).await.expect(200);
+            assert_eq!((calls(&prem), calls(&rest)), (before + 1, 0), "{path} with {header:?}");
+        }
+    }
+    let before = calls(&prem);
+    for (path, body) in &ways {
+        let answer = post(&server, path, body.clone(), &[("X-Penstock-Require", "zone=moon")]).await;
+        assert!(answer.status == 503 || answer.text.contains("zone=moon"), "{path} {}", answer.text);
+    }
+    assert_eq!((calls(&prem), calls(&rest)), (before, 0));
+}
+
+#[tokio::test]
+async fn an_embedding_goes_where_its_headers_allow() {
+    let Scene { server, sim, .. } = Scene::start(&[]).await;
+    post(&server, "/embed", json!({"text": "hi"}), &[("X-Penstock-Pool", "Embedder")]).await.expect(200);
+    for header in [("X-Penstock-Require", "zone=on-prem"), ("X-Penstock-Provider", "vllm")] {
+        post(&server, "/embed", json!({"text": "hi"}), &[header]).await.expect(503);
+    }
+    assert_eq!(calls(&sim), 1);
+}
+
 #[tokio::test]
 async fn a_waiting_request_does_not_go_where_a_change_forbids_it_meanwhile() {
     let Place { server, prem, rest, .. } = Place::new().await;

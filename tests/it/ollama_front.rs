@@ -4,6 +4,7 @@ mod calls;
 mod chains;
 mod errors;
 mod model_lists;
+mod translated;
 
 use loadtest::sim::{Flavour, SimBackend, SimModel};
 use reqwest::Method;
@@ -64,7 +65,8 @@ async fn sim(kind: &str) -> SimBackend {
         "gemini" => SimBackend::gemini().api_key("k-0123456789"),
         _ => SimBackend::openai().flavour(Flavour::LlamaCpp),
     };
-    let chat = SimModel::new("chat:1b").capabilities(["completion", "tools", "thinking"]).context_length(8192);
+    let chat =
+        SimModel::new("chat:1b").capabilities(["completion", "tools", "thinking", "vision"]).context_length(8192);
     builder.model(chat).model("embed:1b").start().await.unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Gemini's REST protocol: routes, keys, errors, and who answers what (`docs/backends.md`). Answers are not streamed.
+//! Gemini's REST protocol: routes, keys, errors, and who answers what (`docs/backends.md`).
 
 mod check;
 mod generate;
@@ -59,6 +59,9 @@ impl Gemini {
         }
         let (fields, model) = self.served(call)?;
         let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        if method_of(&call.path) == "batchEmbedContents" {
+            return batch(&model, &body).map_err(|words| refused(400, &words));
+        }
         check::body(call.route, &model.name, &body).map_err(|words| refused(400, &words))?;
         match call.route {
             Route::Embed => {
@@ -69,9 +72,27 @@ impl Gemini {
                 let tokens: usize = fields.texts().map(token_count).sum();
                 Ok(Answer::json(200, &value!({ "totalTokens": tokens })))
             }
+            _ if call.streams() => generate::streamed(&model, fields, effect),
             _ => generate::generate(&model, fields, effect),
         }
     }
+}
+
+/// A vector for each request of a batch, each checked as if it came alone.
+fn batch(model: &SimModel, body: &Value) -> Result<Answer, String> {
+    let requests = body.get("requests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if requests.is_empty() {
+        return Err("* BatchEmbedContentsRequest.requests: at least one request is needed".to_owned());
+    }
+    let mut vectors = Vec::new();
+    for request in requests {
+        check::body(Route::Embed, &model.name, request)?;
+        let parts = request["content"]["parts"].as_array().into_iter().flatten();
+        let text: String = parts.filter_map(|part| part["text"].as_str()).collect();
+        let wanted = request["outputDimensionality"].as_u64().and_then(|size| usize::try_from(size).ok());
+        vectors.push(value!({ "values": embedding(&text, wanted.unwrap_or(model.dimension).min(model.dimension)) }));
+    }
+    Ok(Answer::json(200, &value!({ "embeddings": vectors })))
 }
 
 impl Dialect for Gemini {
@@ -79,8 +100,8 @@ impl Dialect for Gemini {
         let Some(rest) = VERSIONS.iter().find_map(|version| path.strip_prefix(version)) else { return Route::Unknown };
         let wanted = match (rest, method_of(path)) {
             ("", _) => (Method::GET, Route::List),
-            (_, "generateContent") => (Method::POST, Route::Chat),
-            (_, "embedContent") => (Method::POST, Route::Embed),
+            (_, "generateContent" | "streamGenerateContent") => (Method::POST, Route::Chat),
+            (_, "embedContent" | "batchEmbedContents") => (Method::POST, Route::Embed),
             (_, "countTokens") => (Method::POST, Route::Tokenize),
             (rest, "") if rest.starts_with('/') => (Method::GET, Route::Show),
             _ => return Route::Unknown,

@@ -47,7 +47,9 @@ pub(super) async fn ask(
         (Reply::stream(stream::translated(NDJSON, answer.events, encoder)), answer.served, answer.warnings)
     } else {
         let answer = chain_model::converse(api, &asked).await?;
-        (writer(answer.served.as_ref()).whole(&answer.reply)?, answer.served, answer.warnings)
+        let written = writer(answer.served.as_ref()).whole(&answer.reply);
+        let reply = written.map_err(|error| error.with_served(answer.served.clone().map(Box::new)))?;
+        (reply, answer.served, answer.warnings)
     };
     Ok(reply.served_by(served).warning(warnings))
 }

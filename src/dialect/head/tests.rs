@@ -1,3 +1,5 @@
+//! The head scan against a reader that parses the whole body, by cases and by properties.
+
 use std::fmt;
 
 use proptest::prelude::*;

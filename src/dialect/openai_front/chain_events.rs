@@ -90,10 +90,14 @@ impl<F: Fn() -> Json + Send> ChunksBeside<F> {
 
 impl<F: Fn() -> Json + Send> ReplyEncoder for ChunksBeside<F> {
     fn event(&mut self, event: ReplyEvent, out: &mut Vec<u8>) {
-        out.append(&mut self.held);
-        // Tokens are never held back: nothing but the end of a choice can be the last chunk before the end.
-        let held = if matches!(event, ReplyEvent::Finish { .. } | ReplyEvent::Usage(_)) { &mut self.held } else { out };
-        self.chunks.event(event, held);
+        // Tokens are never held back: nothing but the end of a choice can be the last chunk.
+        let may_be_last = matches!(event, ReplyEvent::Finish { .. });
+        let mut written = Vec::new();
+        self.chunks.event(event, &mut written);
+        if !written.is_empty() {
+            out.append(&mut self.held);
+            (if may_be_last { &mut self.held } else { out }).append(&mut written);
+        }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! Whether a name means anything here: what tells a model that nobody can serve just now from one that does not exist.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{BackendCell, BackendView, Directory, Health, PoolCell};
 use crate::domain::{
@@ -58,7 +58,7 @@ impl Known {
         &mut self,
         cells: impl Iterator<Item = &'a Arc<BackendCell>>,
         name: &str,
-        tagged: &Cow<'_, str>,
+        tagged: &str,
         providers: &[ProviderKind],
         loose: &mut Option<String>,
     ) {
@@ -70,10 +70,12 @@ impl Known {
             let kind = view.backend.kind;
             let is_cloud = view.backend.is_cloud();
             let is_asked_for = if providers.is_empty() { !is_cloud } else { providers.contains(&kind) };
-            if !is_asked_for && !(is_cloud && providers.is_empty()) {
+            // A cloud that nobody named is worth a word; other kinds than the named ones are not.
+            let is_unnamed_cloud = is_cloud && providers.is_empty();
+            if !(is_asked_for || is_unnamed_cloud) {
                 continue;
             }
-            let exactly = view.by_name.contains_key(tagged.as_ref()) || cell.had(tagged);
+            let exactly = view.by_name.contains_key(tagged) || cell.had(tagged);
             let loosely =
                 exactly || view.by_normalised.contains_key(loose.get_or_insert_with(|| normalised(name)).as_str());
             if !is_asked_for {

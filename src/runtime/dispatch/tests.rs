@@ -1,4 +1,5 @@
 //! Where calls go, whatever the fleet and the request look like: on backends that only write down who was asked.
+#![cfg(test)]
 
 use std::{
     collections::{BTreeMap, HashMap},

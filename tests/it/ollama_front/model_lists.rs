@@ -30,8 +30,11 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
         named(&tags, &listed(kind, "embed:1b"));
 
         let shown = behind.post("/api/show", json!({"model": name})).await.expect(200).json();
-        let told =
-            if kind == "ollama" { json!(["completion", "tools", "thinking"]) } else { json!(["completion", "tools"]) };
+        let told = if kind == "ollama" {
+            json!(["completion", "tools", "thinking", "vision"])
+        } else {
+            json!(["completion", "tools"])
+        };
         assert_eq!((&shown["capabilities"], &entry["capabilities"]), (&told, &told), "{kind}: {shown}");
         let info = &shown["model_info"];
         let architecture = info["general.architecture"].as_str().unwrap();

@@ -19,6 +19,8 @@ const CONFIG: &[&str] = &[
     "responseSchema",
     "responseJsonSchema",
     "thinkingConfig",
+    "responseLogprobs",
+    "logprobs",
 ];
 const SCHEMA: &[&str] = &[
     "type",

@@ -1,17 +1,18 @@
-//! `:generateContent`: one candidate, and what it cost.
+//! `:generateContent` and `:streamGenerateContent`: one candidate, and what it cost.
 
+use bytes::Bytes;
 use serde_json::{Value, json as value};
 
 use crate::sim::{
-    answer::Answer,
+    answer::{Answer, Frame, Payload},
     call::{Fields, GenerationConfig},
     model::SimModel,
     script::Effect,
     speech::{Form, Speech},
 };
 
-/// The answer of a model that is there.
-pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect) -> Result<Answer, Answer> {
+/// What a model that is there says.
+fn speech(model: &SimModel, fields: &Fields, effect: &Effect) -> Result<Speech, Answer> {
     let config = fields.generation_config.as_ref();
     let own = config.and_then(|config| config.response_schema.as_ref()).map(in_lower_case);
     let form = match config {
@@ -29,9 +30,38 @@ pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect) -> Re
         );
         return Err(super::refused(400, &words));
     }
-    let (prompt, answer) = (speech.prompt_tokens, speech.chunks.len());
-    let mut candidate = value!({ "content": { "role": "model", "parts": parts(&speech) }, "index": 0 });
-    if let Some(finish) = &speech.finish {
+    Ok(speech)
+}
+
+/// The answer, whole.
+pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect) -> Result<Answer, Answer> {
+    let speech = speech(model, fields, effect)?;
+    Ok(Answer::json(200, &body(model, &speech, parts(&speech), speech.chunks.len(), true)))
+}
+
+/// The answer as events, a token each; the last one says why it ended. There is no end mark.
+pub(super) fn streamed(model: &SimModel, fields: &Fields, effect: &Effect) -> Result<Answer, Answer> {
+    let speech = speech(model, fields, effect)?;
+    let event = |parts: Vec<Value>, said: usize, is_last: bool| {
+        Bytes::from(format!("data: {}\r\n\r\n", body(model, &speech, parts, said, is_last)))
+    };
+    let mut frames = Vec::new();
+    if !speech.thinking.is_empty() {
+        frames.push(Frame::marker(event(vec![value!({ "text": speech.thinking, "thought": true })], 0, false)));
+    }
+    for (at, chunk) in speech.chunks.iter().enumerate() {
+        frames.push(Frame::chunk(event(vec![value!({ "text": chunk })], at + 1, at + 1 == speech.chunks.len())));
+    }
+    if speech.chunks.is_empty() {
+        frames.push(Frame::marker(event(Vec::new(), 0, true)));
+    }
+    Ok(Answer::new(200, "text/event-stream", Payload::Frames(frames)))
+}
+
+fn body(model: &SimModel, speech: &Speech, parts: Vec<Value>, answer: usize, is_last: bool) -> Value {
+    let prompt = speech.prompt_tokens;
+    let mut candidate = value!({ "content": { "role": "model", "parts": parts }, "index": 0 });
+    if let Some(finish) = speech.finish.as_ref().filter(|_| is_last) {
         candidate["finishReason"] = match finish.as_str() {
             "stop" => "STOP".into(),
             "length" => "MAX_TOKENS".into(),
@@ -40,9 +70,7 @@ pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect) -> Re
     }
     let usage =
         value!({ "promptTokenCount": prompt, "candidatesTokenCount": answer, "totalTokenCount": prompt + answer });
-    let body =
-        value!({ "candidates": [candidate], "usageMetadata": usage, "modelVersion": model.name, "responseId": "r1" });
-    Ok(Answer::json(200, &body))
+    value!({ "candidates": [candidate], "usageMetadata": usage, "modelVersion": model.name, "responseId": "r1" })
 }
 
 /// A text in two parts, because the real service cuts where it likes; thoughts before it.
