@@ -5,7 +5,7 @@
 //! `stream_watch` in the stream that comes back;
 //! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
 //! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
-//! into a form, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
+//! into a form, `open_calls` in matching the answers of tools to their calls, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
 //! into lines, `sse` into server-sent events.
 
 mod call_id;
@@ -20,6 +20,7 @@ pub mod media_type;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;
+mod open_calls;
 pub mod openai;
 pub mod openai_front;
 pub mod reply;

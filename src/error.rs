@@ -7,7 +7,10 @@ pub mod meaning;
 
 use std::fmt;
 
-use crate::domain::{failure::RefusalReason, message::Served};
+use crate::domain::{
+    failure::{RefusalReason, ToldFault},
+    message::Served,
+};
 
 /// What went wrong, as far as a client needs to tell cases apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,8 +70,8 @@ pub struct Error {
     retry_after_seconds: Option<u32>,
     fields: Vec<(&'static str, serde_json::Value)>,
     served: Option<Box<Served>>,
-    param: Option<String>,
-    upstream_code: Option<String>,
+    /// The field at fault and the backend's word for it; empty where unknown.
+    told: Option<Box<ToldFault>>,
 }
 
 impl Error {
@@ -88,8 +91,7 @@ impl Error {
             retry_after_seconds: None,
             fields: Vec::new(),
             served: None,
-            param: None,
-            upstream_code: None,
+            told: None,
         }
     }
 
@@ -141,26 +143,26 @@ impl Error {
 
     /// Names the field of the request that is at fault, by its path.
     #[must_use]
-    pub fn with_param(mut self, param: Option<String>) -> Self {
-        self.param = param.map(short);
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.told.get_or_insert_default().param = short(param.into());
         self
     }
 
     /// Adds the word by which the backend told this case apart.
     #[must_use]
-    pub fn with_upstream_code(mut self, code: Option<String>) -> Self {
-        self.upstream_code = code.map(short);
+    pub fn with_upstream_code(mut self, code: impl Into<String>) -> Self {
+        self.told.get_or_insert_default().code = short(code.into());
         self
     }
 
     /// The field that is at fault, where it is known.
     pub fn param(&self) -> Option<&str> {
-        self.param.as_deref()
+        self.told.as_deref().map(|told| told.param.as_str()).filter(|param| !param.is_empty())
     }
 
     /// The backend's own word for it, where it gave one.
     pub fn upstream_code(&self) -> Option<&str> {
-        self.upstream_code.as_deref()
+        self.told.as_deref().map(|told| told.code.as_str()).filter(|code| !code.is_empty())
     }
 
     /// Which case it is.

@@ -4,6 +4,7 @@
 //! `runtime::dispatch` in the request's own task. Dropping a call's future closes its upstream connection.
 
 mod catalog;
+mod dimensions;
 mod error;
 mod gemini;
 mod model_cache;

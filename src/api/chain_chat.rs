@@ -39,8 +39,7 @@ pub async fn complete(
     version: Option<u64>,
     body: Json,
     stack_trace: bool,
-    request_id: &RequestId,
-    scope: Scope,
+    (request_id, scope): (&RequestId, Scope),
 ) -> Result<Reply, Error> {
     let now = Timestamp::now();
     let id = ChainId::new(chain);
@@ -52,7 +51,7 @@ pub async fn complete(
     let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
     let outcome = if wants_stream {
-        match begin(api, program, input, request_id, now, &scope, StreamWish::Response).await? {
+        match begin(api, program, input, run::info(request_id, now), &scope, StreamWish::Response).await? {
             Begun::Over(outcome) => outcome,
             Begun::Telling { events, served, model } => {
                 let reply = arriving(events, &model, include_usage, stack_trace);

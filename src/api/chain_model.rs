@@ -83,7 +83,7 @@ pub(super) async fn stream(api: &Api, asked: &ChainCall<'_>) -> Result<ChainAnsw
     let now = Timestamp::now();
     let program = program(api, asked).await?;
     let ChainInput { input, mut warnings } = input::of(asked.call, true).map_err(Error::invalid)?;
-    let begun = begin(api, program, input, asked.request_id, now, asked.scope, StreamWish::Text).await?;
+    let begun = begin(api, program, input, run::info(asked.request_id, now), asked.scope, StreamWish::Text).await?;
     match begun {
         Begun::Telling { events, served, .. } => Ok(ChainAnswer { events, served: Some(served), warnings }),
         Begun::Over(outcome) => {

@@ -68,12 +68,11 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Internal => ErrorCode::Internal,
     };
     let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
-    let told =
-        |pick: fn(&ToldFault) -> &String| failure.told.as_deref().map(pick).filter(|text| !text.is_empty()).cloned();
-    Error::new(code, message)
-        .retry_after(seconds)
-        .with_param(told(|told| &told.param))
-        .with_upstream_code(told(|told| &told.code))
+    let error = Error::new(code, message).retry_after(seconds);
+    match failure.told.as_deref() {
+        Some(ToldFault { param, code }) => error.with_param(param).with_upstream_code(code),
+        None => error,
+    }
 }
 
 impl From<DispatchError> for Error {
@@ -111,6 +110,7 @@ pub(super) fn openai_error(failure: &Failure) -> serde_json::Value {
 
 impl From<ReadError> for Error {
     fn from(error: ReadError) -> Self {
-        Self::invalid(error.message).with_param(error.param)
+        let ReadError { message, param } = error;
+        Self::invalid(message).with_param(param.unwrap_or_default())
     }
 }

@@ -53,7 +53,7 @@ pub async fn ask(
 /// An error of a model's name is one of that field.
 fn of_model(error: Error) -> Error {
     match error.code() {
-        ErrorCode::InvalidRequest | ErrorCode::ModelNotFound => error.with_param(Some("model".to_owned())),
+        ErrorCode::InvalidRequest | ErrorCode::ModelNotFound => error.with_param("model"),
         _ => error,
     }
 }

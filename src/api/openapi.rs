@@ -121,7 +121,8 @@ fn document() -> Option<Json> {
 fn drop_empty_defaults(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {
-            if fields.get("default").is_some_and(|value| value.is_null() || *value == "" || *value == 0) {
+            let is_empty = |value: &Json| [Json::Null, "".into(), 0.into(), Json::Array(Vec::new())].contains(value);
+            if fields.get("default").is_some_and(is_empty) {
                 fields.remove("default");
             }
             fields.values_mut().for_each(drop_empty_defaults);

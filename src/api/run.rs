@@ -24,6 +24,11 @@ use crate::{
     },
 };
 
+/// A new run for this request.
+pub(super) fn info(request_id: &RequestId, now: Timestamp) -> RunInfo {
+    RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now }
+}
+
 /// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
 ///
 /// # Errors
@@ -37,7 +42,7 @@ pub(super) async fn to_its_end(
     scope: Scope,
 ) -> Result<RunOutcome, Error> {
     scope::check(api, &scope)?;
-    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
+    let info = info(request_id, now);
     let mut run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: None }).await?;
     run.outcome().await.ok_or_else(failure::crashed)
 }
@@ -50,13 +55,11 @@ pub(super) async fn live(
     api: &Api,
     program: Arc<Program>,
     input: Value,
-    request_id: &RequestId,
-    now: Timestamp,
+    info: RunInfo,
     scope: Scope,
     answer: fn(RunOutcome) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
     scope::check(api, &scope)?;
-    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let (watch, steps) = steps::watch();
     let run =
         api.runtime.runs.start_watched(RunSpec { program, input, info, scope, teller: None }, Some(watch)).await?;
@@ -71,13 +74,11 @@ pub(super) async fn told(
     api: &Api,
     program: Arc<Program>,
     input: Value,
-    request_id: &RequestId,
-    now: Timestamp,
+    info: RunInfo,
     scope: Scope,
     wish: StreamWish,
 ) -> Result<(RunHandle, mpsc::Receiver<Told>), Error> {
     scope::check(api, &scope)?;
-    let info = RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now };
     let (teller, told) = told::teller(wish);
     let run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: Some(teller) }).await?;
     Ok((run, told))

@@ -37,7 +37,6 @@ pub enum Wanted {
 /// # Errors
 /// 400 for no name, and for one that contradicts the headers; 404 for a pool or a model that is unknown here, and for a
 /// model that only a cloud has whose kind is not named.
-#[expect(clippy::unused_async, reason = "names are read from memory today; a store elsewhere would be asked")]
 pub(super) async fn wanted(api: &Api, scope: &Scope, model: &str, capability: Capability) -> Result<Wanted, Error> {
     if model.trim().is_empty() {
         return Err(Error::invalid("you must provide a model parameter: the name of a model, an alias, or chain/<id>"));

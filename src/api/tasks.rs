@@ -69,7 +69,7 @@ pub async fn run(
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
     let reply = match is_live {
-        true => run::live(api, program, value, request_id, now, scope, answer).await,
+        true => run::live(api, program, value, run::info(request_id, now), scope, answer).await,
         false => answer(run::to_its_end(api, program, value, request_id, now, scope).await?),
     };
     reply.map(|reply| reply.warning(ignored))

@@ -16,8 +16,8 @@ pub struct ErrorBody {
     pub code: String,
     /// The status it says it is, where the code is a number.
     pub status: Option<u16>,
-    /// The words a class can be decided by: `code` and `type` of OpenAI and its relatives, `status` and the `reason` of
-    /// each detail of Gemini.
+    /// The words a class can be decided by: `code` and `type` of OpenAI and its relatives, `status`, the `reason` of each
+    /// detail and the `quotaId` of each quota that is spent of Gemini.
     pub codes: Vec<String>,
     /// The field of the request it is about, where the server names one.
     pub param: String,
@@ -39,7 +39,9 @@ pub fn parse_error(body: &[u8]) -> ErrorBody {
     let text = |name: &str| error.get(name).and_then(Value::as_str);
     let details = error.get("details").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let reasons = details.iter().filter_map(|detail| detail.get("reason")?.as_str());
-    let codes = ["code", "type", "status"].into_iter().filter_map(text).chain(reasons);
+    let violations = details.iter().filter_map(|detail| detail.get("violations")?.as_array()).flatten();
+    let quotas = violations.filter_map(|violation| violation.get("quotaId")?.as_str());
+    let codes = ["code", "type", "status"].into_iter().filter_map(text).chain(reasons).chain(quotas);
     let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let message = error_words(error);
     ErrorBody {

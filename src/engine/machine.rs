@@ -151,6 +151,7 @@ struct Conversation {
 
 /// What to do next; steps that wait for nothing are executed in a loop, never recursively.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a run, and it is moved once a step")]
 enum Next {
     /// Execute the task at this place with this inherited input.
     Enter(usize, Value),

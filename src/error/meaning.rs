@@ -136,16 +136,14 @@ mod tests {
         let code = |error: &Error| error.openai_object()["code"].clone();
         let error = Error::invalid("no");
         assert_eq!(code(&error), Json::Null);
-        let error =
-            error.with_param(Some("messages[0].content".to_owned())).with_upstream_code(Some("bad_image".into()));
+        let error = error.with_param("messages[0].content").with_upstream_code("bad_image");
         assert_eq!(
             (code(&error), &error.openai_object()["param"]),
             (json!("bad_image"), &json!("messages[0].content"))
         );
-        let full = Error::refused(RefusalReason::QueueFull, "no", 1).with_upstream_code(Some("x".to_owned()));
+        let full = Error::refused(RefusalReason::QueueFull, "no", 1).with_upstream_code("x");
         assert_eq!(code(&full), "queue_full");
-        let too_long = Error::new(ErrorCode::ContextTooLong, "no")
-            .with_upstream_code(Some("exceed_context_size_error".to_owned()));
+        let too_long = Error::new(ErrorCode::ContextTooLong, "no").with_upstream_code("exceed_context_size_error");
         assert_eq!(code(&too_long), "context_length_exceeded", "one word for it, whoever says it");
     }
 }

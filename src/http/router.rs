@@ -319,7 +319,8 @@ where
             let (version, stack_trace) = (request.version()?, request.flag("stackTrace"));
             let scope = request.scope()?;
             let input = request.read_exact().await?;
-            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, &request.id, scope).await
+            let asked = (&request.id, scope);
+            api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, asked).await
         }
 
         Execute => {

@@ -32,6 +32,6 @@ pub fn connect(
             let server = if is_hosted { Server::Hosted } else { Server::Local };
             Ok(Arc::new(OpenaiProvider::new(target, transport.clone(), server)?))
         }
-        ProviderKind::Gemini => Ok(Arc::new(GeminiProvider::new(target, transport.clone())?)),
+        ProviderKind::Gemini => Ok(Arc::new(GeminiProvider::new(target, transport.clone(), is_hosted)?)),
     }
 }

@@ -64,7 +64,7 @@ const SHOWN_WORDS: usize = 200;
 const SHOWN_CODE: usize = 80;
 
 /// Faults that servers have no code for: the status they come with, words they always hold, and what they mean.
-const KNOWN_WORDS: [(u16, &str, ProviderErrorKind); 6] = [
+const KNOWN_WORDS: [(u16, &str, ProviderErrorKind); 8] = [
     // llama.cpp, of a text to embed that is longer than what it reads at once.
     (500, "too large to process", ProviderErrorKind::ContextLength),
     // llama.cpp, of a picture for a model that sees none.
@@ -72,10 +72,13 @@ const KNOWN_WORDS: [(u16, &str, ProviderErrorKind); 6] = [
     // Ollama, of a text to embed that may not be cut.
     (400, "exceeds maximum context length", ProviderErrorKind::ContextLength),
     (400, "exceeds the context length", ProviderErrorKind::ContextLength),
+    // Ollama, of a model that does not fit beside what runs there now. Nothing of the call was looked at.
+    (500, "requires more system memory", ProviderErrorKind::Transient),
     // Gemini.
     (400, "exceeds the maximum number of tokens", ProviderErrorKind::ContextLength),
     // Gemini, of a key that is none, where its details are missing.
     (400, "API key not valid", ProviderErrorKind::Auth),
+    (400, "API key expired", ProviderErrorKind::Auth),
 ];
 
 impl ProviderError {
@@ -158,10 +161,14 @@ fn kind_of(status: u16, error: &ErrorBody) -> ProviderErrorKind {
         // Gemini's answer to a key that is none.
         400 if says("API_KEY_INVALID") => ProviderErrorKind::Auth,
         _ if says("insufficient_quota") || says("billing_hard_limit_reached") => ProviderErrorKind::Quota,
+        // Gemini names the quotas that are spent; one of a day is no matter of waiting, whatever wait it tells.
+        429 if error.codes.iter().any(|code| code.contains("PerDay")) => ProviderErrorKind::Quota,
         _ if known.is_some() => known.map_or(ProviderErrorKind::Caller, |(_, _, kind)| *kind),
         402 => ProviderErrorKind::Quota,
         429 => ProviderErrorKind::RateLimited,
         401 | 403 => ProviderErrorKind::Auth,
+        // Ollama and its fronts: whoever asked has left. That was not us, who would not read this.
+        499 => ProviderErrorKind::Transient,
         // The last four: of fronts of hosted servers, which cannot reach the server, or have too much to do.
         502..=504 | 521..=523 | 529 => ProviderErrorKind::Transient,
         500.. => ProviderErrorKind::Server,
@@ -283,6 +290,63 @@ mod tests {
         let mistral = br#"{"object":"error","message":"too fast","type":"rate_limited","param":null,"code":"1300"}"#;
         let mistral = ProviderError::from_status(429, None, mistral);
         assert!(mistral.is_explained && mistral.message.ends_with("too fast"), "{mistral}");
+    }
+
+    #[test]
+    fn what_ollama_and_gemini_say_decides_what_it_means() {
+        use ProviderErrorKind::{Auth, Caller, ContextLength, Quota, RateLimited, Server, Transient};
+        for (status, words, kind) in [
+            (400, "registry.ollama.ai/library/smollm2:135m does not support tools", Caller),
+            (400, "\"smollm2:135m\" does not support thinking", Caller),
+            (400, "\"all-minilm\" does not support chat", Caller),
+            (400, "\"all-minilm\" does not support generate", Caller),
+            (400, "the input length exceeds the context length", ContextLength),
+            (404, "model 'absent' not found", Caller),
+            (499, "context canceled", Transient),
+            (500, "model requires more system memory (5.6 GiB) than is available (3.9 GiB)", Transient),
+            (500, "llama runner process has terminated: exit status 2", Server),
+            (503, "server busy, please try again.  maximum pending requests exceeded", Transient),
+        ] {
+            let body = serde_json::json!({ "error": words }).to_string();
+            let error = ProviderError::from_status(status, None, body.as_bytes());
+            assert_eq!((error.kind, error.is_explained), (kind, true), "{words}");
+        }
+        let violated = |quotas: &[&str]| {
+            let violations: Vec<_> = quotas.iter().map(|quota| serde_json::json!({ "quotaId": quota })).collect();
+            serde_json::json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations},
+                {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}])
+        };
+        let minute = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier";
+        let day = "GenerateRequestsPerDayPerProjectPerModel-FreeTier";
+        let none = serde_json::json!([]);
+        for (status, word, words, details, kind) in [
+            (400, "INVALID_ARGUMENT", "Invalid value at 'contents'", none.clone(), Caller),
+            (
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
+                none.clone(),
+                ContextLength,
+            ),
+            (400, "INVALID_ARGUMENT", "API key expired. Please renew the API key.", none.clone(), Auth),
+            (403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers.", none.clone(), Auth),
+            (404, "NOT_FOUND", "models/absent is not found for API version v1beta", none.clone(), Caller),
+            (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota", violated(&[minute]), RateLimited),
+            (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota", violated(&[minute, day]), Quota),
+            (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted", none.clone(), RateLimited),
+            (500, "INTERNAL", "An internal error has occurred.", none.clone(), Server),
+            (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", none.clone(), Transient),
+            (504, "DEADLINE_EXCEEDED", "The request timed out.", none.clone(), Transient),
+        ] {
+            let error = serde_json::json!({"code": status, "message": words, "status": word, "details": details});
+            // A refused stream has it in an array of one, and a stream that had begun in an event.
+            let whole = serde_json::json!({ "error": error }).to_string();
+            for body in [whole.clone(), format!("[{whole}]")] {
+                assert_eq!(ProviderError::from_status(status, None, body.as_bytes()).kind, kind, "{body}");
+            }
+            let within = ReplyError::Explained(Box::new(parse_error(whole.as_bytes())));
+            assert_eq!(ProviderError::from(within).kind, kind, "{whole}");
+        }
     }
 
     #[test]

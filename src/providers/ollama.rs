@@ -12,6 +12,7 @@ use reqwest::{Method, Url};
 
 use super::{
     ModelStore, Original, Provider, ProviderError, ProviderErrorKind, PullProgress, RelayRoute, Relayed, ReplyStream,
+    dimensions::of_wanted_length,
     relay::{Destination, relay},
     transport::{Call, Target, Transport, join as join_url, next_piece},
 };
@@ -163,7 +164,8 @@ impl Provider for OllamaProvider {
             Err(error) if error.is_unknown_route() && call.dimensions.is_none() => {
                 self.embed_one_by_one(model, call).await
             }
-            other => Ok(ollama::parse_embeddings(&other?, call.inputs.len())?),
+            // The old one cannot be asked for a length, and older servers with the new one look away from the wish.
+            other => of_wanted_length(ollama::parse_embeddings(&other?, call.inputs.len())?, call),
         }
     }
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use reqwest::{Method, Url};
 
 use super::{
-    Original, Provider, ProviderError, ProviderErrorKind, RelayRoute, Relayed, ReplyStream,
+    Original, Provider, ProviderError, RelayRoute, Relayed, ReplyStream,
+    dimensions::of_wanted_length,
     model_cache::ModelCache,
     relay::{Destination, relay},
     transport::{Call, Target, Transport, join},
@@ -208,15 +209,7 @@ impl Provider for OpenaiProvider {
             all.input_tokens =
                 some.input_tokens.map(|tokens| all.input_tokens.unwrap_or(0) + tokens).or(all.input_tokens);
         }
-        let has_other_length = |wanted: &u32| all.vectors.iter().any(|vector| vector.len() != *wanted as usize);
-        match call.dimensions.filter(has_other_length) {
-            None => Ok(all),
-            // llama.cpp's server looks away from the wish.
-            Some(wanted) => Err(ProviderError::new(
-                ProviderErrorKind::Caller,
-                format!("the model gives no vectors of {wanted} numbers on this server; ask without 'dimensions'"),
-            )),
-        }
+        of_wanted_length(all, call)
     }
 
     async fn relay(

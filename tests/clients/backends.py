@@ -49,6 +49,25 @@ def gemini_call(kind):
     return body, [f"data: {json.dumps(body)}\r\n\r\n"]
 
 
+def openai_thoughts(kind):
+    message = {"role": "assistant", "content": "Blue.", "reasoning": "hm, a colour", "reasoning_content": "hm, a colour"}
+    return {"id": "chatcmpl-r", "object": "chat.completion", "created": 1754654400, "model": chat_model(kind),
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}}
+
+
+def ollama_thoughts(kind):
+    return {"model": chat_model(kind), "created_at": "2025-08-08T12:00:00Z", "done": True, "done_reason": "stop",
+            "message": {"role": "assistant", "content": "Blue.", "thinking": "hm, a colour"}, "prompt_eval_count": 4, "eval_count": 5}
+
+
+def gemini_thoughts(kind):
+    parts = [{"text": "hm, a colour", "thought": True}, {"text": "Blue."}]
+    return {"candidates": [{"index": 0, "content": {"role": "model", "parts": parts}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 1, "thoughtsTokenCount": 4, "totalTokenCount": 9}}
+
+
+THOUGHTS = {"ollama": ollama_thoughts, "vllm": openai_thoughts, "openai": openai_thoughts, "gemini": gemini_thoughts}
 CALLS = {"ollama": ollama_call, "vllm": openai_call, "openai": openai_call, "gemini": gemini_call}
 
 
@@ -65,7 +84,7 @@ def rules(kind):
         {"on": "chat", "containing": "busy once", "times": 1, "status": 429, "headers": {"retry-after": "0"}},
         {"on": "chat", "containing": "fall over", "status": 500},
         {"on": "chat", "containing": "break off", "reply": "one two three four five", "cutAfter": 2},
-        {"on": "chat", "containing": "think first", "thinking": "hm, a colour", "reply": "Blue."},
+        {"on": "chat", "containing": "think first", "body": THOUGHTS[kind](kind)},
         {"on": "chat", "containing": "capital of France", "reply": "The capital of France is Paris."},
         {"on": "generate", "containing": "capital of France", "reply": "The capital of France is Paris."},
     ]

@@ -6,7 +6,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
-from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, TOKEN, chat_model, check, check_each_kind, check_real, contains,
+from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, REAL_QUESTION, TOKEN, chat_model, check, check_each_kind, check_real, contains,
                       cosine, embed_model, equal, raises, run)
 
 
@@ -96,8 +96,8 @@ def errors_have_their_classes():
 @check_real(REAL_CHAT)
 def a_chat_a_stream_and_structured_output():
     able = chat(REAL_CHAT, temperature=0, max_tokens=200)
-    contains(able.invoke(QUESTION).content, "Paris")
-    contains("".join(piece.content for piece in able.stream(QUESTION)), "Paris")
+    contains(able.invoke(REAL_QUESTION).content, "Paris")
+    contains("".join(piece.content for piece in able.stream(REAL_QUESTION)), "Paris")
     made = able.with_structured_output(City, method="json_schema").invoke("Paris is the capital of France.")
     assert isinstance(made, City), made
 

@@ -5,7 +5,7 @@ import json
 import litellm
 from pydantic import BaseModel
 
-from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, TOKEN, chat_model, check, check_each_kind, check_real, contains,
+from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, REAL_QUESTION, TOKEN, chat_model, check, check_each_kind, check_real, contains,
                       cosine, embed_model, equal, raises, run)
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather in a city",
@@ -82,8 +82,8 @@ def errors_have_their_classes():
 
 @check_real(REAL_CHAT)
 def a_chat_a_stream_and_structured_output():
-    contains(ask(QUESTION, REAL_CHAT, temperature=0, max_tokens=40).choices[0].message.content, "Paris")
-    pieces = [chunk.choices[0].delta.content or "" for chunk in ask(QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True)]
+    contains(ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40).choices[0].message.content, "Paris")
+    pieces = [chunk.choices[0].delta.content or "" for chunk in ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True)]
     contains("".join(pieces), "Paris")
     made = ask("Paris is the capital of France.", REAL_CHAT, max_tokens=200, response_format=City)
     City.model_validate_json(made.choices[0].message.content)

@@ -6,7 +6,7 @@ import time
 import openai
 from pydantic import BaseModel
 
-from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, TOKEN, chat_model, check, check_each_kind, check_real, contains,
+from penstock import (BASE, QUESTION, REAL_CHAT, REAL_EMBED, REAL_QUESTION, TOKEN, chat_model, check, check_each_kind, check_real, contains,
                       cosine, embed_model, equal, raises, run)
 
 client = openai.OpenAI(base_url=f"{BASE}/v1", api_key=TOKEN, max_retries=0, timeout=60)
@@ -197,8 +197,17 @@ def a_wrong_key_is_an_authentication_error():
 
 @check
 def a_bad_request_names_what_is_wrong():
-    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=chat_model("vllm"), messages="hello"))
+    for kind in ("vllm", "gemini"):
+        error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=chat_model(kind), messages="hello"))
+        equal((error.type, bool(error.message)), ("invalid_request_error", True))
+    # A backend of the client's own dialect has its say; for every other one we have.
     contains(error.message, "messages")
+
+
+@check_each_kind
+def what_it_thinks_stands_apart(kind):
+    message = ask("Please think first.", chat_model(kind)).choices[0].message
+    equal((message.content, message.model_extra.get("reasoning_content")), ("Blue.", "hm, a colour"))
 
 
 @check
@@ -220,9 +229,9 @@ def an_alias_falls_back_and_a_chain_answers():
 
 @check_real(REAL_CHAT)
 def a_chat_a_stream_and_structured_output():
-    reply = ask(QUESTION, REAL_CHAT, temperature=0, max_tokens=40)
+    reply = ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40)
     contains(reply.choices[0].message.content, "Paris")
-    chunks = list(ask(QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True))
+    chunks = list(ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True))
     equal("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices), reply.choices[0].message.content)
     parsed = client.chat.completions.parse(model=REAL_CHAT, response_format=City, max_tokens=200,
                                            messages=[{"role": "user", "content": "Paris is the capital of France."}])

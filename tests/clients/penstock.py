@@ -16,6 +16,8 @@ REAL_CHAT = os.environ.get("PENSTOCK_REAL_CHAT", "")
 REAL_EMBED = os.environ.get("PENSTOCK_REAL_EMBED", "")
 
 QUESTION = "What is the capital of France?"
+# Real small models ramble unless they are told how to answer.
+REAL_QUESTION = "What is the capital of France? Answer in one short sentence."
 CHECKS = []
 
 
@@ -48,11 +50,11 @@ def get_json(path):
 
 
 def raises(kind, call):
-    """The error that the call raises, which must be exactly of this class."""
+    """The error that the call raises, which must be of this class."""
     try:
         outcome = call()
     except Exception as error:
-        assert type(error) is kind, f"{type(error).__name__} instead of {kind.__name__}: {error}"
+        assert isinstance(error, kind), f"{type(error).__name__} instead of {kind.__name__}: {error}"
         return error
     raise AssertionError(f"no {kind.__name__}, but {outcome!r}")
 

@@ -64,7 +64,7 @@ fn bodies(call: &ChatCall) -> [(&'static str, Vec<u8>); 5] {
         ("openai", openai::chat_body("m", call, openai::Server::Openai, false)),
         ("llamacpp", openai::chat_body("m", call, openai::Server::LlamaCpp, false)),
         ("vllm", openai::chat_body("m", call, openai::Server::Vllm, false)),
-        ("gemini", gemini::generate_body(call).unwrap()),
+        ("gemini", gemini::generate_body("m", call).unwrap()),
     ]
 }
 

@@ -381,7 +381,46 @@ async fn real_answers_fit_their_schemas() {
     held.ask(Method::POST, "/tasks", "/tasks", Some(json!({"input": "Ada", "chain": {"tasks": [{"id": "a"}]}}))).await;
     let fails = json!({"tasks": [{"id": "a", "handler": "hook", "hook": {"name": "none"}, "transition": {"branches": [{"operator": "default"}]}}]});
     held.ask(Method::POST, "/tasks", "/tasks", Some(json!({"input": "Ada", "chain": fails}))).await;
-    assert!(held.seen.len() > 60, "{} answers were held against the description", held.seen.len());
+
+    let alias = json!({"name": "assistant", "targets": [{"model": "chat:1b", "providers": ["ollama"]}]});
+    held.ask(Method::POST, "/aliases", "/aliases", Some(alias.clone())).await;
+    held.ask(Method::POST, "/aliases", "/aliases", Some(alias.clone())).await;
+    held.ask(Method::GET, "/aliases", "/aliases", None).await;
+    held.ask(Method::GET, "/aliases/assistant", "/aliases/{name}", None).await;
+    held.ask(Method::PUT, "/aliases/assistant", "/aliases/{name}", Some(alias)).await;
+    held.ask(Method::DELETE, "/aliases/assistant", "/aliases/{name}", None).await;
+    held.ask(Method::DELETE, "/aliases/assistant", "/aliases/{name}", None).await;
+
+    let asked = json!({"model": "chat:1b", "messages": [{"role": "user", "content": "hi"}], "stream": false});
+    let unknown = json!({"model": "none:1b", "messages": [{"role": "user", "content": "hi"}], "stream": false});
+    for path in ["/v1/chat/completions", "/api/chat"] {
+        for body in [asked.clone(), unknown.clone(), json!({"model": 1})] {
+            held.ask(Method::POST, path, path, Some(body)).await;
+        }
+    }
+    let prompt = json!({"model": "chat:1b", "prompt": "hi", "stream": false});
+    for path in ["/v1/completions", "/api/generate"] {
+        held.ask(Method::POST, path, path, Some(prompt.clone())).await;
+    }
+    let texts = json!({"model": "embed:1b", "input": ["a", "b"]});
+    for path in ["/v1/embeddings", "/api/embed"] {
+        held.ask(Method::POST, path, path, Some(texts.clone())).await;
+    }
+    held.ask(Method::POST, "/api/embeddings", "/api/embeddings", Some(json!({"model": "embed:1b", "prompt": "a"})))
+        .await;
+    held.ask(Method::POST, "/v1/responses", "/v1/responses", Some(json!({"model": "chat:1b", "input": "hi"}))).await;
+    for path in ["/v1/models", "/api/tags", "/api/ps", "/api/version"] {
+        held.ask(Method::GET, path, path, None).await;
+    }
+    held.ask(Method::GET, "/v1/models/chat:1b", "/v1/models/{modelName}", None).await;
+    held.ask(Method::GET, "/v1/models/none", "/v1/models/{modelName}", None).await;
+    for path in ["/api/show", "/api/pull"] {
+        for name in ["chat:1b", "none:1b"] {
+            held.ask(Method::POST, path, path, Some(json!({"model": name}))).await;
+        }
+    }
+    held.ask(Method::DELETE, "/api/delete", "/api/delete", None).await;
+    assert!(held.seen.len() > 90, "{} answers were held against the description", held.seen.len());
 }
 
 #[tokio::test]

@@ -108,6 +108,11 @@ pub(crate) struct Fields {
     /// Gemini.
     #[serde(alias = "systemInstruction")]
     system_instruction: Option<Message>,
+    /// Gemini.
+    #[serde(rename = "toolConfig", alias = "tool_config")]
+    pub(crate) tool_config: Option<Value>,
+    /// Gemini: what is embedded, each text by itself.
+    pub(crate) requests: Option<Vec<EmbedRequest>>,
     /// Gemini: what is embedded. llama.cpp: the text that is counted.
     pub(crate) content: Option<Piece>,
     /// Gemini.
@@ -165,6 +170,17 @@ pub(crate) struct GenerationConfig {
     pub(crate) response_mime_type: Option<String>,
     pub(crate) response_schema: Option<Value>,
     pub(crate) response_json_schema: Option<Value>,
+    pub(crate) candidate_count: Option<u32>,
+    pub(crate) thinking_config: Option<Value>,
+}
+
+/// One of the texts of Gemini's `:batchEmbedContents`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EmbedRequest {
+    pub(crate) content: Piece,
+    #[serde(default)]
+    pub(crate) output_dimensionality: Option<usize>,
 }
 
 /// Ollama's `options`, of which only the bound of the answer matters here.
@@ -199,6 +215,9 @@ struct Part {
     /// Gemini.
     #[serde(default, alias = "inline_data", rename = "inlineData")]
     inline_data: Option<Value>,
+    /// Gemini: what a function answered.
+    #[serde(default, alias = "function_response", rename = "functionResponse")]
+    function_response: Option<Value>,
 }
 
 /// What `input` and `prompt` may be: a text, texts, or token numbers.
@@ -243,6 +262,14 @@ impl Message {
 }
 
 impl Message {
+    /// Whether it tells what a function answered: Gemini has no role for that.
+    fn is_an_answer(&self) -> bool {
+        match &self.content {
+            Some(Content::Parts(parts)) => parts.iter().any(|part| part.function_response.is_some()),
+            _ => false,
+        }
+    }
+
     /// How many pictures it has.
     pub(crate) fn images(&self) -> usize {
         let parts = match &self.content {
@@ -269,7 +296,7 @@ impl Fields {
 
     /// Whether the last to speak was the user, and no tool.
     pub(crate) fn user_spoke_last(&self) -> bool {
-        self.messages.iter().flatten().last().is_none_or(|message| message.role == "user")
+        self.messages.iter().flatten().last().is_none_or(|message| message.role == "user" && !message.is_an_answer())
     }
 
     /// How many pictures there are.
@@ -286,6 +313,7 @@ impl Fields {
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let messages = self.system_instruction.iter().chain(self.messages.iter().flatten()).flat_map(Message::texts);
         let messages = messages.chain(self.content.iter().flat_map(Piece::texts));
+        let messages = messages.chain(self.requests.iter().flatten().flat_map(|request| request.content.texts()));
         let inputs = self.prompt.iter().chain(&self.input).flat_map(Input::texts).map(String::as_str);
         self.system.as_deref().into_iter().chain(messages).chain(inputs)
     }
@@ -314,7 +342,11 @@ impl Fields {
     }
 
     fn has_text(&self) -> bool {
-        self.messages.is_some() || self.prompt.is_some() || self.input.is_some() || self.content.is_some()
+        self.messages.is_some()
+            || self.prompt.is_some()
+            || self.input.is_some()
+            || self.content.is_some()
+            || self.requests.is_some()
     }
 }
 

@@ -11,8 +11,8 @@ use hyper::Method;
 use serde_json::{Value, json as value};
 
 use crate::sim::{
-    answer::{Answer, json_line},
-    call::{Call, Fields, Piece, token_count},
+    answer::Answer,
+    call::{Call, EmbedRequest, Fields, Piece, token_count},
     dialect::Dialect,
     library::Library,
     model::SimModel,
@@ -43,7 +43,13 @@ impl Gemini {
         let name = fields.model().unwrap_or_default();
         let model = self.library.find(name).ok_or_else(|| unknown_model(name))?;
         let method = method_of(&call.path);
-        if !models::methods(&model).contains(&method) {
+        // What the list names stands for its siblings too.
+        let listed = match method {
+            "streamGenerateContent" => "generateContent",
+            "batchEmbedContents" => "embedContent",
+            method => method,
+        };
+        if !models::methods(&model).contains(&listed) {
             let words = format!("models/{name} is not supported for {method}. Call ListModels to see what is.");
             return Err(refused(404, &words));
         }
@@ -59,11 +65,17 @@ impl Gemini {
         }
         let (fields, model) = self.served(call)?;
         let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-        if method_of(&call.path) == "batchEmbedContents" {
-            return batch(&model, &body).map_err(|words| refused(400, &words));
-        }
         check::body(call.route, &model.name, &body).map_err(|words| refused(400, &words))?;
         match call.route {
+            Route::Embed if fields.requests.is_some() => {
+                let vector = |request: &EmbedRequest| {
+                    let mut values = embedding(&request.content.text(), model.dimension);
+                    values.truncate(request.output_dimensionality.unwrap_or(values.len()));
+                    value!({ "values": values })
+                };
+                let embeddings: Vec<Value> = fields.requests.iter().flatten().map(vector).collect();
+                Ok(Answer::json(200, &value!({ "embeddings": embeddings })))
+            }
             Route::Embed => {
                 let text = fields.content.as_ref().map(Piece::text).unwrap_or_default();
                 Ok(Answer::json(200, &value!({ "embedding": { "values": embedding(&text, model.dimension) } })))
@@ -72,27 +84,9 @@ impl Gemini {
                 let tokens: usize = fields.texts().map(token_count).sum();
                 Ok(Answer::json(200, &value!({ "totalTokens": tokens })))
             }
-            _ if call.streams() => generate::streamed(&model, fields, effect),
-            _ => generate::generate(&model, fields, effect),
+            _ => generate::generate(&model, fields, effect, method_of(&call.path) == "streamGenerateContent"),
         }
     }
-}
-
-/// A vector for each request of a batch, each checked as if it came alone.
-fn batch(model: &SimModel, body: &Value) -> Result<Answer, String> {
-    let requests = body.get("requests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if requests.is_empty() {
-        return Err("* BatchEmbedContentsRequest.requests: at least one request is needed".to_owned());
-    }
-    let mut vectors = Vec::new();
-    for request in requests {
-        check::body(Route::Embed, &model.name, request)?;
-        let parts = request["content"]["parts"].as_array().into_iter().flatten();
-        let text: String = parts.filter_map(|part| part["text"].as_str()).collect();
-        let wanted = request["outputDimensionality"].as_u64().and_then(|size| usize::try_from(size).ok());
-        vectors.push(value!({ "values": embedding(&text, wanted.unwrap_or(model.dimension).min(model.dimension)) }));
-    }
-    Ok(Answer::json(200, &value!({ "embeddings": vectors })))
 }
 
 impl Dialect for Gemini {
@@ -137,7 +131,7 @@ impl Dialect for Gemini {
     }
 
     fn error_frame(&self, _call: &Call, message: &str) -> Bytes {
-        json_line(&error_value(500, message, Vec::new()))
+        generate::event(&error_value(500, message, Vec::new()))
     }
 }
 

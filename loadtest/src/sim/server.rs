@@ -23,7 +23,7 @@ pub(crate) struct Listening {
 
 impl Listening {
     /// Starts to listen; port 0 takes a free one.
-    #[expect(clippy::unused_async, reason = "it needs the runtime, which only a future is sure to have")]
+    #[expect(clippy::unused_async, reason = "it needs a running runtime, which a future makes sure of")]
     pub(crate) async fn open(addr: SocketAddr, desk: Arc<Desk>) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;

@@ -14,18 +14,15 @@ use crate::{
     domain::{
         chat::{ChatReply, ReplyEvent},
         failure::{Failure, FailureClass},
-        ids::RequestId,
         message::Served,
-        time::Timestamp,
         value::Value,
     },
-    engine::{Program, RunOutcome, StateUnit, StreamWish},
+    engine::{Program, RunInfo, RunOutcome, StateUnit, StreamWish},
     error::Error,
     runtime::run::{RunHandle, told::Told},
 };
 
 /// How a run has begun to answer.
-#[expect(clippy::large_enum_variant, reason = "one a request, and taken apart at once")]
 pub(in crate::api) enum Begun {
     /// It was over before anything could be told.
     Over(RunOutcome),
@@ -48,12 +45,11 @@ pub(in crate::api) async fn begin(
     api: &Api,
     program: Arc<Program>,
     input: Value,
-    request_id: &RequestId,
-    now: Timestamp,
+    info: RunInfo,
     scope: &Scope,
     wish: StreamWish,
 ) -> Result<Begun, Error> {
-    let (mut run, mut told) = run::told(api, program, input, request_id, now, scope.clone(), wish).await?;
+    let (mut run, mut told) = run::told(api, program, input, info, scope.clone(), wish).await?;
     match told.recv().await {
         Some(Told::Begun(served, model)) => {
             let running = Running { run, told, bytes: 0 };

@@ -97,9 +97,9 @@ pub(super) fn aside<T>(bytes: usize, decode: impl FnOnce() -> T) -> T {
 
 fn of_head(error: HeadError) -> Error {
     let param = match &error {
-        HeadError::Type { field, .. } | HeadError::Twice(field) | HeadError::Spelling { field, .. } => Some(*field),
-        HeadError::LongModel => Some("model"),
-        HeadError::Malformed(_) | HeadError::NoObject => None,
+        HeadError::Type { field, .. } | HeadError::Twice(field) | HeadError::Spelling { field, .. } => *field,
+        HeadError::LongModel => "model",
+        HeadError::Malformed(_) | HeadError::NoObject => "",
     };
-    Error::invalid(error.to_string()).with_param(param.map(str::to_owned))
+    Error::invalid(error.to_string()).with_param(param)
 }

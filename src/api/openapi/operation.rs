@@ -151,13 +151,6 @@ impl Operation {
         self
     }
 
-    /// A parameter in a header.
-    pub(super) fn header(mut self, name: &str, about: &str) -> Self {
-        let parameter: Parameter = shared::parameter(ParameterIn::Header, name, about, shared::text());
-        self.built = self.built.parameter(parameter);
-        self
-    }
-
     /// A body in JSON or YAML.
     pub(super) fn takes<T: ToSchema>(self, example: Json) -> Self {
         self.takes_as::<T>(&[JSON, "application/yaml"], example)

@@ -1,12 +1,12 @@
 //! A conversation in Gemini's words: the instruction apart, the rest in contents of two roles.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    dialect::{media_type::media_type_of, tool_arguments::object_of, unsayable::Unsayable},
+    dialect::{media_type::media_type_of, open_calls::OpenCalls, tool_arguments::object_of, unsayable::Unsayable},
     domain::chat::{AnsweredCall, ChatTurn, Image, Part, ToolCall},
 };
 
@@ -61,19 +61,26 @@ impl<'a> ContentBody<'a> {
     }
 }
 
-/// The instruction, if any, and the conversation.
+/// What stands in place of a signature that is lost, or was never made because another model called: the service's own
+/// word for it. Its models from the third generation on refuse calls without.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// The instruction, if any, and the conversation. `is_strict`: the model wants its calls back with their signatures.
 ///
 /// # Errors
-/// A picture that the service would have to fetch from somewhere else.
-pub(super) fn contents(turns: &[ChatTurn]) -> Result<(Option<ContentBody<'_>>, Vec<ContentBody<'_>>), Unsayable> {
+/// A picture that the service would have to fetch from somewhere else; an answer to a call that nobody made.
+pub(super) fn contents(
+    turns: &[ChatTurn],
+    is_strict: bool,
+) -> Result<(Option<ContentBody<'_>>, Vec<ContentBody<'_>>), Unsayable> {
     let is_system = |turn: &&ChatTurn| matches!(turn.role.as_str(), "system" | "developer");
     let system: Vec<Cow<'_, str>> = turns.iter().filter(is_system).map(ChatTurn::joined_text).collect();
-    let mut names = HashMap::new();
+    let mut calls = OpenCalls::default();
     let mut said: Vec<ContentBody<'_>> = Vec::new();
     let mut last_is_answer = false;
     for turn in turns.iter().filter(|turn| !is_system(turn)) {
-        names.extend(turn.tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str())));
-        let answer = turn.answers.as_ref().map(|answered| answer(turn, answered, &names));
+        turn.tool_calls.iter().for_each(|call| calls.called(call));
+        let answer = turn.answers.as_ref().map(|answered| answer(turn, answered, &mut calls)).transpose()?;
         match (answer, said.last_mut()) {
             // The answers to calls that were made together stand together.
             (Some(answer), Some(last)) if last_is_answer => last.parts.push(answer),
@@ -83,7 +90,11 @@ pub(super) fn contents(turns: &[ChatTurn]) -> Result<(Option<ContentBody<'_>>, V
             }
             (None, _) => {
                 let role = if matches!(turn.role.as_str(), "assistant" | "model") { "model" } else { "user" };
-                said.push(ContentBody { role: Some(role), parts: parts(turn)? });
+                let parts = parts(turn, is_strict)?;
+                // A turn that says nothing is refused, and means nothing.
+                if !parts.is_empty() {
+                    said.push(ContentBody { role: Some(role), parts });
+                }
                 last_is_answer = false;
             }
         }
@@ -96,7 +107,7 @@ pub(super) fn contents(turns: &[ChatTurn]) -> Result<(Option<ContentBody<'_>>, V
     })
 }
 
-fn parts(turn: &ChatTurn) -> Result<Vec<PartBody<'_>>, Unsayable> {
+fn parts(turn: &ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'_>>, Unsayable> {
     let part = |part| match part {
         &Part::Text(ref text) => Ok(PartBody::text(text.as_str())),
         Part::Image(Image::Inline { media_type, data }) => {
@@ -111,12 +122,11 @@ fn parts(turn: &ChatTurn) -> Result<Vec<PartBody<'_>>, Unsayable> {
              fetched",
         )),
     };
-    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().map(part).collect::<Result<_, _>>()?;
-    parts.extend(turn.tool_calls.iter().map(call));
-    if parts.is_empty() {
-        // A content without parts is refused.
-        parts.push(PartBody::text(""));
-    }
+    let says_something = |part: &&Part| !part.as_text().is_some_and(str::is_empty);
+    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().filter(says_something).map(part).collect::<Result<_, _>>()?;
+    // Of calls that are made together the first has the signature.
+    let missing = |at: usize| if is_strict && at == 0 { NO_SIGNATURE } else { "" };
+    parts.extend(turn.tool_calls.iter().enumerate().map(|(at, own)| call(own, missing(at))));
     Ok(parts)
 }
 
@@ -125,28 +135,42 @@ fn is_googles(url: &str) -> bool {
     url.starts_with("https://generativelanguage.googleapis.com/") || url.starts_with("gs://")
 }
 
-fn call(call: &ToolCall) -> PartBody<'_> {
+fn call<'a>(call: &'a ToolCall, missing: &'static str) -> PartBody<'a> {
     let mut function = json!({"name": call.name, "args": object_of(&call.arguments)});
     if !call.id.is_empty() {
         function["id"] = json!(call.id);
     }
-    PartBody { function_call: Some(function), thought_signature: &call.signature, ..PartBody::default() }
+    let thought_signature = if call.signature.is_empty() { missing } else { &call.signature };
+    PartBody { function_call: Some(function), thought_signature, ..PartBody::default() }
 }
 
 /// The answer to a call, which the service knows by the function's name.
-fn answer<'a>(turn: &'a ChatTurn, answered: &AnsweredCall, names: &HashMap<&str, &str>) -> PartBody<'a> {
-    let name = match answered.name.as_str() {
-        "" => names.get(answered.id.as_str()).copied().unwrap_or_default(),
-        name => name,
+fn answer<'a>(
+    turn: &'a ChatTurn,
+    answered: &'a AnsweredCall,
+    calls: &mut OpenCalls<'a>,
+) -> Result<PartBody<'a>, Unsayable> {
+    let call = calls.answered(answered);
+    let (name, id) = match (answered.name.as_str(), call) {
+        ("", None) => {
+            let id: String = answered.id.chars().take(80).collect();
+            return Err(Unsayable::new(format!(
+                "the answer of a tool belongs to no call of this conversation (tool_call_id {id:?}): send the assistant's \
+                 message that called it, too"
+            )));
+        }
+        ("", Some(call)) => (call.name.as_str(), call.id.as_str()),
+        (name, call) => (name, call.map_or("", |call| &call.id)),
     };
+    let id = if answered.id.is_empty() { id } else { &answered.id };
     let text = turn.joined_text();
     let response = match serde_json::from_str(&text) {
         Ok(object @ Value::Object(_)) => object,
         _ => json!({"result": text}),
     };
     let mut function = json!({"name": name, "response": response});
-    if !answered.id.is_empty() {
-        function["id"] = json!(answered.id);
+    if !id.is_empty() {
+        function["id"] = json!(id);
     }
-    PartBody { function_response: Some(function), ..PartBody::default() }
+    Ok(PartBody { function_response: Some(function), ..PartBody::default() })
 }

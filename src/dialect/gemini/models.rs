@@ -41,13 +41,18 @@ pub struct ModelPage {
 pub fn parse_models(body: &[u8]) -> Result<ModelPage, ReplyError> {
     let reply: ModelsReply = json::decode(body)?;
     let observed = |entry: ModelEntry| {
+        let known = ObservedModel::named(entry.name.strip_prefix("models/").unwrap_or(&entry.name));
         let can = |method: &str| entry.supported_generation_methods.iter().any(|own| own == method);
         let generates = if can("generateContent") { Capabilities::GENERATE } else { Capabilities::NONE };
         let embeds = if can("embedContent") { Capabilities::EMBED } else { Capabilities::NONE };
         ObservedModel {
             context_length: entry.input_token_limit.max(0),
-            capabilities: generates.union(embeds),
-            ..ObservedModel::named(entry.name.strip_prefix("models/").unwrap_or(&entry.name))
+            // A gateway that does not tell says nothing against a model.
+            capabilities: match entry.supported_generation_methods.is_empty() {
+                true => known.capabilities,
+                false => generates.union(embeds),
+            },
+            ..known
         }
     };
     Ok(ModelPage {

@@ -105,10 +105,21 @@ impl From<UsageMetadata> for Usage {
 /// Reads the pieces of one reply.
 #[derive(Debug, Default)]
 pub(super) struct PieceReader {
-    /// Calls of tools so far, of each candidate.
-    calls: BTreeMap<u32, u32>,
-    /// Whether any candidate has ended, or the prompt was blocked.
-    pub(super) has_ended: bool,
+    candidates: BTreeMap<u32, CandidateState>,
+}
+
+/// What tells a reply from others.
+struct Reply<'a> {
+    id: Option<String>,
+    piece: &'a [u8],
+}
+
+#[derive(Debug, Default)]
+struct CandidateState {
+    /// Calls of tools so far.
+    calls: u32,
+    /// Why it ended. Told at the end only: some versions of the service tell it with every piece.
+    finish: Option<Finish>,
 }
 
 impl PieceReader {
@@ -118,12 +129,11 @@ impl PieceReader {
         if body.error.is_some_and(|error| !error.is_null()) {
             return Err(ReplyError::Explained(Box::new(parse_error(piece))));
         }
-        let reply = body.response_id.unwrap_or_default();
+        let reply = Reply { id: body.response_id, piece };
         let candidates = body.candidates.unwrap_or_default();
         let is_blocked = body.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some());
         if candidates.is_empty() && is_blocked {
-            self.has_ended = true;
-            events.push(ReplyEvent::Finish { choice: 0, reason: Finish::ContentFilter });
+            self.candidates.entry(0).or_default().finish = Some(Finish::ContentFilter);
         }
         for candidate in candidates {
             self.candidate(candidate, &reply, events)?;
@@ -133,8 +143,14 @@ impl PieceReader {
         Ok(())
     }
 
-    fn candidate(&mut self, candidate: Candidate, reply: &str, events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
+    fn candidate(
+        &mut self,
+        candidate: Candidate,
+        reply: &Reply<'_>,
+        events: &mut Vec<ReplyEvent>,
+    ) -> Result<(), ReplyError> {
         let choice = candidate.index;
+        let state = self.candidates.entry(choice).or_default();
         let parts = candidate.content.and_then(|content| content.parts).unwrap_or_default();
         for part in parts {
             if let Some(text) = part.text.filter(|text| !text.is_empty()) {
@@ -144,10 +160,10 @@ impl PieceReader {
                 });
             }
             if let Some(call) = part.function_call {
-                let calls = self.calls.entry(choice).or_default();
-                let index = *calls;
-                *calls += 1;
-                let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| call_id::made(reply, index));
+                let index = state.calls;
+                state.calls += 1;
+                let made = || call_id::made(reply.id.as_deref(), reply.piece, choice, index);
+                let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(made);
                 let signature = part.thought_signature.unwrap_or_default();
                 let piece = ToolCall { id, name: call.name, arguments: text_of(call.args), signature };
                 events.push(ReplyEvent::ToolCall { choice, index, piece });
@@ -157,18 +173,28 @@ impl PieceReader {
             events.push(ReplyEvent::Logprobs { choice, logprobs: json!({"content": logprobs}) });
         }
         if let Some(reason) = candidate.finish_reason {
-            let has_called = self.calls.get(&choice).is_some_and(|calls| *calls > 0);
-            events.push(ReplyEvent::Finish { choice, reason: finish(&reason, has_called)? });
-            self.has_ended = true;
+            state.finish = Some(finish(&reason)?);
         }
         Ok(())
+    }
+
+    /// There are no more pieces: adds why each candidate ended, and tells whether all did.
+    pub(super) fn end(&self, events: &mut Vec<ReplyEvent>) -> bool {
+        for (&choice, state) in &self.candidates {
+            let reason = match state.finish {
+                Some(Finish::Stop) if state.calls > 0 => Finish::ToolCalls,
+                Some(reason) => reason,
+                None => continue,
+            };
+            events.push(ReplyEvent::Finish { choice, reason });
+        }
+        !self.candidates.is_empty() && self.candidates.values().all(|state| state.finish.is_some())
     }
 }
 
 /// Why a reply ended, or that there is none.
-fn finish(reason: &str, has_called: bool) -> Result<Finish, ReplyError> {
+fn finish(reason: &str) -> Result<Finish, ReplyError> {
     match reason {
-        "STOP" | "FINISH_REASON_UNSPECIFIED" if has_called => Ok(Finish::ToolCalls),
         "STOP" | "FINISH_REASON_UNSPECIFIED" => Ok(Finish::Stop),
         "MAX_TOKENS" => Ok(Finish::Length),
         "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE" => Ok(Finish::ContentFilter),
@@ -186,7 +212,9 @@ fn finish(reason: &str, has_called: bool) -> Result<Finish, ReplyError> {
 /// An answer without candidates that is no blocked prompt, or a body that is no such answer.
 pub fn parse_generate(body: &[u8]) -> Result<ChatReply, ReplyError> {
     let mut events = Vec::new();
-    PieceReader::default().read(body, &mut events)?;
+    let mut reader = PieceReader::default();
+    reader.read(body, &mut events)?;
+    reader.end(&mut events);
     let reply = ChatReply::collect(events);
     if reply.choices.is_empty() { Err(ReplyError::Empty) } else { Ok(reply) }
 }

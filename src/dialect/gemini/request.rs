@@ -63,9 +63,9 @@ struct GenerationConfig<'a> {
 /// The body of `:generateContent` and `:streamGenerateContent`.
 ///
 /// # Errors
-/// Pictures that the server would have to fetch from somewhere.
-pub fn generate_body(call: &ChatCall) -> Result<Vec<u8>, Unsayable> {
-    let (system_instruction, contents) = contents(&call.messages)?;
+/// Pictures that the server would have to fetch from somewhere, and answers to calls that nobody made.
+pub fn generate_body(model: &str, call: &ChatCall) -> Result<Vec<u8>, Unsayable> {
+    let (system_instruction, contents) = contents(&call.messages, generation(model).is_some_and(|number| number >= 3))?;
     let sampling = &call.sampling;
     let mut config = GenerationConfig {
         temperature: sampling.temperature,
@@ -93,6 +93,12 @@ pub fn generate_body(call: &ChatCall) -> Result<Vec<u8>, Unsayable> {
     let (tools, tool_config) = tools(call);
     let body = GenerateBody { system_instruction, contents, generation_config: config, tools, tool_config };
     Ok(serde_json::to_vec(&body).unwrap_or_default())
+}
+
+/// Which of Google's generations a model is of, as its name tells: `gemini-3-pro` is of the third.
+fn generation(model: &str) -> Option<u32> {
+    let number = model.strip_prefix("models/").unwrap_or(model).strip_prefix("gemini-")?;
+    number.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// A form as Gemini's own kind of schema, whose types are upper case.

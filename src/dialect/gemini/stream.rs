@@ -6,8 +6,8 @@ use crate::{
     domain::chat::ReplyEvent,
 };
 
-/// Reads the stream of `:streamGenerateContent?alt=sse`. It has no end mark: it is whole when it has told why it ended
-/// before its body does.
+/// Reads the stream of `:streamGenerateContent?alt=sse`. It has no end mark: it is whole when every candidate
+/// has told why it ended before its body does.
 #[derive(Debug, Default)]
 pub struct EventDecoder {
     events: Events,
@@ -31,6 +31,6 @@ impl ReplyDecoder for EventDecoder {
                 other => other?,
             }
         }
-        if self.pieces.has_ended { Ok(()) } else { Err(ReplyError::Cut) }
+        if self.pieces.end(events) { Ok(()) } else { Err(ReplyError::Cut) }
     }
 }

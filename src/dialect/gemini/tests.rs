@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     dialect::stream::ReplyDecoder,
     domain::{
-        chat::{AnsweredCall, ChatCall, ChatReply, ChatTurn, Finish, Sampling, ToolCall, Usage},
+        chat::{AnsweredCall, ChatCall, ChatReply, ChatTurn, Finish, ReplyEvent, Sampling, ToolCall, Usage},
         embedding::EmbedCall,
         model::Capabilities,
     },
@@ -23,7 +23,7 @@ fn call(messages: &[(&str, &str)]) -> ChatCall {
 }
 
 fn body(call: &ChatCall) -> Value {
-    serde_json::from_slice(&generate_body(call).unwrap()).unwrap()
+    serde_json::from_slice(&generate_body("m", call).unwrap()).unwrap()
 }
 
 #[test]
@@ -87,6 +87,60 @@ fn answers_to_calls_made_together_stand_together_and_name_the_function() {
 }
 
 #[test]
+fn models_that_want_signatures_get_a_word_in_place_of_a_lost_one() {
+    let called =
+        |signature: &str| ToolCall { name: "f".to_owned(), signature: signature.to_owned(), ..ToolCall::default() };
+    let mut talk = call(&[("user", "So?")]);
+    for calls in [vec![called(""), called("")], vec![called("own"), called("")]] {
+        talk.messages.push(ChatTurn { role: "assistant".to_owned(), tool_calls: calls, ..ChatTurn::default() });
+    }
+    let signatures = |model: &str| -> Vec<Value> {
+        let body: Value = serde_json::from_slice(&generate_body(model, &talk).unwrap()).unwrap();
+        let parts = |at: usize| body["contents"][at]["parts"].as_array().unwrap().clone();
+        [parts(1), parts(2)].concat().iter().map(|part| part["thoughtSignature"].clone()).collect()
+    };
+    let lost = json!("skip_thought_signature_validator");
+    for model in ["gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-10"] {
+        assert_eq!(signatures(model), [lost.clone(), Value::Null, json!("own"), Value::Null], "{model}");
+    }
+    for model in ["gemini-2.5-pro", "gemini-flash-latest", "gemma-3-27b-it", "gemini-"] {
+        assert_eq!(signatures(model), [Value::Null, Value::Null, json!("own"), Value::Null], "{model}");
+    }
+}
+
+#[test]
+fn an_answer_that_belongs_to_no_call_is_told_before_anything_is_sent() {
+    let mut talk = call(&[("user", "So?")]);
+    let answers = Some(AnsweredCall { id: "c9".to_owned(), name: String::new() });
+    talk.messages.push(ChatTurn { answers, ..ChatTurn::text("tool", "noon") });
+    let error = generate_body("m", &talk).unwrap_err().to_string();
+    assert!(error.contains("\"c9\"") && error.contains("send the assistant's message"), "{error}");
+    // The service asks for no more than the name.
+    talk.messages[1].answers = Some(AnsweredCall { id: "c9".to_owned(), name: "time".to_owned() });
+    let response = json!({"functionResponse": {"name": "time", "response": {"result": "noon"}, "id": "c9"}});
+    assert_eq!(body(&talk)["contents"][1]["parts"], json!([response]));
+}
+
+#[test]
+fn calls_without_ids_get_some_of_their_reply_and_candidate() {
+    let ids = |reply: &str| {
+        let call = json!({"functionCall": {"name": "f", "args": {}}});
+        let candidate =
+            |index: u32| json!({"content": {"parts": [call, call]}, "finishReason": "STOP", "index": index});
+        let body = json!({"candidates": [candidate(0), candidate(1)], "responseId": reply}).to_string();
+        let choices = parse_generate(body.as_bytes()).unwrap().choices;
+        assert!(choices.iter().all(|said| said.finish == Some(Finish::ToolCalls)));
+        let ids: Vec<String> = choices.into_iter().flat_map(|said| said.tool_calls).map(|call| call.id).collect();
+        ids
+    };
+    let mut all = [ids("r1"), ids("r2")].concat();
+    assert_eq!(ids("r1"), all[..4]);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 8);
+}
+
+#[test]
 fn thoughts_text_and_tokens_are_told_apart() {
     let reply = br#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"Par"},
         {"inlineData":{}},{"text":"is","thoughtSignature":"x"}]},"finishReason":"MAX_TOKENS","index":0}],
@@ -124,14 +178,19 @@ fn a_stream_is_whole_when_it_has_told_why_it_ended() {
             text.len()
         )
     };
+    let stop = ",\"finishReason\":\"STOP\"";
     for (stream, outcome) in [
-        (event("Par", "") + &event("is!", ",\"finishReason\":\"STOP\""), Ok(())),
+        (event("Par", "") + &event("is!", stop), Ok(())),
+        // Some versions of the service say so with every piece; a reader must not stop at the first.
+        (event("Par", stop) + &event("is!", stop), Ok(())),
         (event("Par", "") + &event("is!", ""), Err(ReplyError::Cut)),
     ] {
         for piece in [1, 7, usize::MAX] {
             let (mut decoder, mut events) = (EventDecoder::default(), Vec::new());
             stream.as_bytes().chunks(piece).for_each(|piece| decoder.push(piece, &mut events).unwrap());
             assert_eq!(decoder.end(&mut events), outcome);
+            let finishes = events.iter().filter(|event| matches!(event, ReplyEvent::Finish { .. })).count();
+            assert_eq!(finishes, usize::from(outcome == Ok(())), "it is told once");
             let reply = ChatReply::collect(events);
             assert_eq!((reply.choices[0].text.as_str(), reply.usage.output_tokens), ("Paris!", Some(3)));
         }
@@ -143,7 +202,8 @@ fn models_tell_what_they_can_do() {
     let page = parse_models(
         br#"{"models":[{"name":"models/gemini-x","inputTokenLimit":1048576,"supportedGenerationMethods":["generateContent","countTokens"]},
         {"name":"models/vectors","inputTokenLimit":2048,"supportedGenerationMethods":["embedContent"]},
-        {"name":"models/pictures","supportedGenerationMethods":["predict"]}],"nextPageToken":"p2"}"#,
+        {"name":"models/pictures","supportedGenerationMethods":["predict"]},
+        {"name":"models/untold"},{"name":"models/untold-embed"}],"nextPageToken":"p2"}"#,
     )
     .unwrap();
     let seen: Vec<_> =
@@ -153,7 +213,9 @@ fn models_tell_what_they_can_do() {
         [
             ("gemini-x", 1_048_576, Capabilities::GENERATE),
             ("vectors", 2048, Capabilities::EMBED),
-            ("pictures", 0, Capabilities::NONE)
+            ("pictures", 0, Capabilities::NONE),
+            ("untold", 0, Capabilities::GENERATE),
+            ("untold-embed", 0, Capabilities::EMBED)
         ]
     );
     assert_eq!(page.next.as_deref(), Some("p2"));

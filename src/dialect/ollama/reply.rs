@@ -88,8 +88,8 @@ impl LineReader {
             let Some(Function { name, arguments }) = call.function else { continue };
             let index = self.calls;
             self.calls += 1;
-            let id =
-                some(call.id).unwrap_or_else(|| call_id::made(whole.created_at.as_deref().unwrap_or_default(), index));
+            let made = || call_id::made(whole.created_at.as_deref(), line, 0, index);
+            let id = some(call.id).unwrap_or_else(made);
             let piece = ToolCall { id, name, arguments: text_of(arguments), signature: String::new() };
             events.push(ReplyEvent::ToolCall { choice: 0, index, piece });
         }
@@ -117,11 +117,14 @@ impl LineReader {
 /// Reads the whole (not streamed) answer of `/api/generate` or `/api/chat`.
 ///
 /// # Errors
-/// An `error` member or `done_reason`, or a body that is no such answer.
+/// An `error` member or `done_reason`, a body that says nothing, or one that is no such answer.
 pub fn parse_answer(body: &[u8]) -> Result<ChatReply, ReplyError> {
     let mut events = Vec::new();
     let mut reader = LineReader::default();
     reader.read(body, &mut events)?;
+    if events.is_empty() {
+        return Err(ReplyError::Empty);
+    }
     if !reader.is_done {
         // Without the mark it is still an answer where it says something: it came whole.
         events.push(ReplyEvent::Finish { choice: 0, reason: Finish::Stop });

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    dialect::{constraint::schema_of, tool_arguments::object_of, unsayable::Unsayable},
+    dialect::{constraint::schema_of, open_calls::OpenCalls, tool_arguments::object_of, unsayable::Unsayable},
     domain::{
-        chat::{AnsweredCall, ChatCall, ChatTurn, Image, Part, Sampling, Thinking, Tool, ToolCall, ToolChoice},
+        chat::{ChatCall, ChatTurn, Image, Part, Sampling, Thinking, Tool, ToolCall, ToolChoice},
         message::Constraint,
     },
 };
@@ -161,16 +161,26 @@ pub fn ask(model: &str, call: &ChatCall, stream: bool, thinks: Option<bool>) -> 
             ("/api/generate", serde_json::to_vec(&body))
         }
         None => {
-            let messages = call.messages.iter().map(message).collect::<Result<_, _>>()?;
+            let mut calls = OpenCalls::default();
+            let messages = call.messages.iter().map(|turn| message(turn, &mut calls)).collect::<Result<_, _>>()?;
             ("/api/chat", serde_json::to_vec(&ChatBody { model, messages, tools: tools(call), common }))
         }
     };
     Ok(Asked { route, body: body.unwrap_or_default() })
 }
 
-fn message(turn: &ChatTurn) -> Result<MessageBody<'_>, Unsayable> {
+/// The answer of a tool names both its call and the tool, whichever the sender gave: templates of models print the name.
+fn message<'a>(turn: &'a ChatTurn, calls: &mut OpenCalls<'a>) -> Result<MessageBody<'a>, Unsayable> {
+    turn.tool_calls.iter().for_each(|call| calls.called(call));
     let (tool_name, tool_call_id) = match &turn.answers {
-        Some(AnsweredCall { id, name }) => (name.as_str(), id.as_str()),
+        Some(answer) => {
+            let call = calls.answered(answer);
+            let or = |own: &'a str, of: fn(&'a ToolCall) -> &'a str| match own {
+                "" => call.map(of).unwrap_or_default(),
+                own => own,
+            };
+            (or(&answer.name, |call| &call.name), or(&answer.id, |call| &call.id))
+        }
         None => ("", ""),
     };
     Ok(MessageBody {

@@ -6,7 +6,9 @@ use super::*;
 use crate::{
     dialect::{reply::ReplyError, stream::ReplyDecoder},
     domain::{
-        chat::{ChatCall, ChatReply, ChatTurn, Finish, Image, Part, ReplyEvent, Sampling, Usage},
+        chat::{
+            AnsweredCall, ChatCall, ChatReply, ChatTurn, Finish, Image, Part, ReplyEvent, Sampling, ToolCall, Usage,
+        },
         embedding::EmbedCall,
         message::Constraint,
         model::Capabilities,
@@ -79,6 +81,26 @@ fn numbers_and_ranges_have_formats_of_their_own() {
 }
 
 #[test]
+fn the_answer_of_a_tool_names_its_call_and_the_tool_whichever_was_given() {
+    let called = |id: &str, name: &str| ToolCall { id: id.to_owned(), name: name.to_owned(), ..ToolCall::default() };
+    let answer = |id: &str, name: &str| ChatTurn {
+        answers: Some(AnsweredCall { id: id.to_owned(), name: name.to_owned() }),
+        ..ChatTurn::text("tool", "x")
+    };
+    let mut talk = call(&[("user", "So?")], false);
+    let tool_calls = vec![called("c1", "f"), called("c2", "g"), called("c3", "h")];
+    talk.messages.push(ChatTurn { role: "assistant".to_owned(), tool_calls, ..ChatTurn::default() });
+    talk.messages.extend([answer("c2", ""), answer("", "h"), answer("", ""), answer("c9", "")]);
+    let body: serde_json::Value = serde_json::from_str(&encoded(&talk).1).unwrap();
+    let named = |at: usize| {
+        let text = |field: &str| body["messages"][at][field].as_str().unwrap_or_default().to_owned();
+        (text("tool_name"), text("tool_call_id"))
+    };
+    let expected = [("g", "c2"), ("h", "c3"), ("f", "c1"), ("", "c9")];
+    assert_eq!([2, 3, 4, 5].map(named), expected.map(|(name, id)| (name.to_owned(), id.to_owned())));
+}
+
+#[test]
 fn what_ollama_cannot_do_is_told_before_anything_is_sent() {
     let mut two = call(&[("user", "Hi")], true);
     two.choices = 2;
@@ -96,6 +118,9 @@ fn answers_of_both_routes_are_read_also_without_a_done_reason() {
     assert_eq!(generate.usage, Usage { input_tokens: None, output_tokens: Some(2), ..Usage::default() });
     let chat = br#"{"message":{"role":"assistant","content":"Hi"},"done":true,"done_reason":"length"}"#;
     assert_eq!(parse_answer(chat).unwrap().choices[0].finish, Some(Finish::Length));
+    let old = parse_answer(br#"{"response":"Hi"}"#).unwrap();
+    assert_eq!((old.choices[0].text.as_str(), old.choices[0].finish), ("Hi", Some(Finish::Stop)));
+    assert_eq!(parse_answer(b"{}"), Err(ReplyError::Empty), "what says nothing at all is no answer");
 }
 
 #[test]

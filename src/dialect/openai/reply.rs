@@ -12,7 +12,7 @@ use super::{
     unwrap::{Unwrapper, unwrapped},
 };
 use crate::{
-    dialect::{error_body::parse_error, json, reply::ReplyError},
+    dialect::{call_id, error_body::parse_error, json, reply::ReplyError},
     domain::{
         chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
         message::Constraint,
@@ -21,6 +21,9 @@ use crate::{
 
 #[derive(Deserialize)]
 struct Body {
+    /// Which reply it is.
+    #[serde(default)]
+    id: Option<String>,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     #[serde(default)]
@@ -186,7 +189,8 @@ impl Pieces {
             return Err(ReplyError::Explained(Box::new(parse_error(bytes))));
         }
         for (place, choice) in (0u32..).zip(body.choices.unwrap_or_default()) {
-            self.choice(choice.index.unwrap_or(place), choice, events)?;
+            let reply = body.id.as_deref().unwrap_or_default();
+            self.choice(reply, choice.index.unwrap_or(place), choice, events)?;
         }
         events.extend(body.usage.map(|usage| {
             let cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens);
@@ -209,7 +213,13 @@ impl Pieces {
         }
     }
 
-    fn choice(&mut self, number: u32, body: Choice, events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
+    fn choice(
+        &mut self,
+        reply: &str,
+        number: u32,
+        body: Choice,
+        events: &mut Vec<ReplyEvent>,
+    ) -> Result<(), ReplyError> {
         if self.choices.len() >= MAX_CHOICES && !self.choices.contains_key(&number) {
             return Ok(());
         }
@@ -241,7 +251,7 @@ impl Pieces {
         if !text.is_empty() {
             events.push(ReplyEvent::Text { choice: number, text });
         }
-        events.extend(calls.into_iter().map(|call| progress.call(number, call)));
+        events.extend(calls.into_iter().map(|call| progress.call(reply, number, call)));
         if let Some(logprobs) = body.logprobs.filter(|logprobs| logprobs.get("content").is_some_and(Value::is_array)) {
             events.push(ReplyEvent::Logprobs { choice: number, logprobs });
         }
@@ -254,14 +264,18 @@ impl Pieces {
 }
 
 impl Progress {
-    fn call(&mut self, choice: u32, body: CallBody) -> ReplyEvent {
+    fn call(&mut self, reply: &str, choice: u32, body: CallBody) -> ReplyEvent {
         let function = body.function.unwrap_or(FunctionBody { name: None, arguments: None });
-        let (id, name) = (body.id.unwrap_or_default(), function.name.unwrap_or_default());
+        let (mut id, name) = (body.id.unwrap_or_default(), function.name.unwrap_or_default());
         // A server that does not number its calls begins each with its name.
         let index = body.index.unwrap_or_else(|| match name.is_empty() {
             true => self.calls.saturating_sub(1),
             false => self.calls,
         });
+        // Clients answer a call by its id.
+        if id.is_empty() && index >= self.calls {
+            id = call_id::made(Some(reply), name.as_bytes(), choice, index);
+        }
         self.calls = self.calls.max(index.saturating_add(1));
         let arguments = match function.arguments {
             None | Some(Value::Null) => String::new(),

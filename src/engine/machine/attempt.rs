@@ -29,7 +29,7 @@ const COUNTED_FROM_BYTES: usize = 2048;
 /// What an attempt begins with, or goes on with.
 pub(super) enum Begun {
     Asks {
-        call: ChatCall,
+        call: Box<ChatCall>,
         route: ModelRoute,
         conversation: Option<Conversation>,
         sent: Option<u64>,
@@ -240,7 +240,7 @@ impl Machine {
             messages,
             ..ChatCall::default()
         };
-        Ok(Begun::Asks { call, route, conversation: None, sent })
+        Ok(Begun::Asks { call: Box::new(call), route, conversation: None, sent })
     }
 
     /// Whether the tokens of a call are counted by somebody who may know better, because something hinges on them.

@@ -65,7 +65,7 @@ impl Machine {
         let said = messages.iter().map(ChatTurn::from).collect();
         let call = ChatCall { messages: said, sampling, ..ChatCall::default() };
         let conversation = Some(Conversation { messages, model, input_tokens });
-        Ok(Begun::Asks { call, route, conversation, sent: program.bounds.tokens.map(|_| input_tokens) })
+        Ok(Begun::Asks { call: Box::new(call), route, conversation, sent: program.bounds.tokens.map(|_| input_tokens) })
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Effect {
         /// The attempt.
         step: StepId,
         /// What is asked.
-        call: ChatCall,
+        call: Box<ChatCall>,
         /// Who may answer.
         route: ModelRoute,
         /// Longest time, queueing included.

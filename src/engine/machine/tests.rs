@@ -154,7 +154,7 @@ fn hook_replied(effect: &Effect, reply: Json) -> Event {
 fn calls(effects: &[Effect]) -> Vec<&ChatCall> {
     effects
         .iter()
-        .filter_map(|effect| if let Effect::AskModel { call, .. } = effect { Some(call) } else { None })
+        .filter_map(|effect| if let Effect::AskModel { call, .. } = effect { Some(&**call) } else { None })
         .collect()
 }
 

@@ -194,7 +194,7 @@ fn target() -> impl Strategy<Value = RouteTarget> {
         .prop_map(|(model, providers, pool)| RouteTarget {
             model: model.map(str::to_owned),
             providers,
-            pool: pool.map(|at| if at % 2 == 0 { format!("pool-{at}") } else { format!("name-{at}") }),
+            pool: pool.map(|at| if at.is_multiple_of(2) { format!("pool-{at}") } else { format!("name-{at}") }),
         })
 }
 
@@ -225,7 +225,7 @@ fn record(number: usize, plan: &BackendPlan) -> Backend {
         api_key_set: false,
         max_concurrency: None,
         weight: 1,
-        tier: u32::from(number % 2 == 0),
+        tier: u32::from(number.is_multiple_of(2)),
         cloud: plan.cloud,
         enabled: plan.enabled,
         labels: labels(&plan.labels),

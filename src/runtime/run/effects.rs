@@ -36,7 +36,7 @@ impl RunState {
                     if let Some((streamed, teller)) = streamed.zip(self.teller.clone()) {
                         let has_told = HasTold::default();
                         let attempt = ToldAttempt { teller, streamed, has_told: has_told.clone() };
-                        let work = async move { attempt.ask(&dispatcher, route, call).await };
+                        let work = async move { attempt.ask(&dispatcher, route, *call).await };
                         self.spawn_told(step, timeout, has_told, work);
                         continue;
                     }

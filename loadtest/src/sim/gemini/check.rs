@@ -44,6 +44,8 @@ const SCHEMA: &[&str] = &[
     "example",
     "default",
 ];
+/// Texts that may be embedded together.
+const MAX_BATCH: usize = 100;
 const TYPES: &[&str] = &["STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"];
 
 /// The service's words when it refuses the body of a call of this route.
@@ -62,6 +64,15 @@ pub(super) fn body(route: Route, model: &str, body: &Value) -> Result<(), String
             "cachedContent",
         ],
     };
+    if let Some(requests) = body.get("requests").and_then(Value::as_array) {
+        names(body, &["requests"], "")?;
+        if requests.is_empty() || requests.len() > MAX_BATCH {
+            return Err(format!(
+                "* BatchEmbedContentsRequest.requests: at most {MAX_BATCH} requests can be in one batch"
+            ));
+        }
+        return requests.iter().try_for_each(|request| self::body(route, model, request));
+    }
     let fields = names(body, known, "")?;
     if route == Route::Embed {
         let named = fields.get("model").and_then(Value::as_str);
@@ -77,7 +88,34 @@ pub(super) fn body(route: Route, model: &str, body: &Value) -> Result<(), String
     contents.iter().try_for_each(content)?;
     let system = ["systemInstruction", "system_instruction"].into_iter().filter_map(|name| fields.get(name));
     system.into_iter().try_for_each(content)?;
+    tools(fields)?;
     fields.get("generationConfig").map_or(Ok(()), config)
+}
+
+/// Functions by their known names, and a choice that the service knows.
+fn tools(fields: &Map<String, Value>) -> Result<(), String> {
+    let tools = fields.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for tool in tools {
+        let tool = names(tool, &["functionDeclarations"], "tools[0]")?;
+        let functions =
+            tool.get("functionDeclarations").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        for function in functions {
+            let known = ["name", "description", "parameters", "parametersJsonSchema", "response"];
+            names(function, &known, "tools[0].function_declarations[0]")?;
+        }
+    }
+    let Some(config) = fields.get("toolConfig") else { return Ok(()) };
+    let config = names(config, &["functionCallingConfig"], "tool_config")?;
+    let calling = config.get("functionCallingConfig").unwrap_or(&Value::Null);
+    let calling = names(calling, &["mode", "allowedFunctionNames"], "tool_config.function_calling_config")?;
+    let mode = calling.get("mode").and_then(Value::as_str).unwrap_or("AUTO");
+    match mode {
+        "AUTO" | "NONE" if calling.contains_key("allowedFunctionNames") => {
+            Err("Please set allowed_function_names only when function calling mode is ANY.".to_owned())
+        }
+        "AUTO" | "NONE" | "ANY" => Ok(()),
+        mode => Err(format!("Invalid value at 'tool_config.function_calling_config.mode', \"{mode}\"")),
+    }
 }
 
 /// The fields of an object, all of them known.

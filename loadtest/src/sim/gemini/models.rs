@@ -6,9 +6,8 @@ use crate::sim::{answer::Answer, library::Library, model::SimModel};
 
 /// What a model takes behind the colon.
 pub(super) fn methods(model: &SimModel) -> Vec<&'static str> {
-    let generates: &[&str] =
-        if model.can("completion") { &["generateContent", "streamGenerateContent", "countTokens"] } else { &[] };
-    let embeds: &[&str] = if model.can("embedding") { &["embedContent", "batchEmbedContents"] } else { &[] };
+    let generates: &[&str] = if model.can("completion") { &["generateContent", "countTokens"] } else { &[] };
+    let embeds: &[&str] = if model.can("embedding") { &["embedContent"] } else { &[] };
     [generates, embeds].concat()
 }
 

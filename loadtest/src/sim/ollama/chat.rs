@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 use crate::sim::{
     answer::{Answer, Frame, Payload},
@@ -13,7 +13,7 @@ use crate::sim::{
     model::SimModel,
     ollama::{NDJSON, json, line, model, refused},
     script::Effect,
-    speech::{Form, Speech, words},
+    speech::{Calling, Form, Speech, ToolCall, words},
 };
 
 /// A line of a stream, or the whole answer. Fields that are empty are left out.
@@ -42,6 +42,8 @@ struct Message<'a> {
     content: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     thinking: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Value>,
 }
 
 /// Nanoseconds and tokens; a counter of 0 is left out.
@@ -92,7 +94,7 @@ impl Wrap {
         Line {
             model,
             created_at: rfc3339(SystemTime::now()),
-            message: chat.then_some(Message { role: "assistant", content: text, thinking }),
+            message: chat.then_some(Message { role: "assistant", content: text, thinking, tool_calls: Vec::new() }),
             response: (!chat).then_some(text),
             thinking: if chat { "" } else { thinking },
             done: false,
@@ -165,6 +167,12 @@ fn touch(name: &str, unloads: bool, wrap: Wrap) -> Answer {
     json(200, &Line { done: true, done_reason, ..wrap.line(name, "", "") })
 }
 
+/// Arguments are an object.
+fn function_call(at: usize, call: &ToolCall) -> Value {
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+    value!({ "id": format!("call_{at:08}"), "function": { "index": at, "name": call.name, "arguments": arguments } })
+}
+
 fn speak(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, wrap: Wrap) -> Answer {
     let form = match &fields.format {
         Some(schema @ Value::Object(_)) => Form::Schema(schema),
@@ -172,17 +180,33 @@ fn speak(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, wrap: W
         _ => Form::Free,
     };
     let mut speech = Speech::compose(fields, &form, effect);
+    if wrap == Wrap::Chat {
+        // There is no field to choose a tool, or none: whoever offers some gets calls.
+        speech = speech.with_calls(fields, Calling::Freely, effect);
+    }
+    let calls: Vec<Value> = speech.calls.iter().enumerate().map(|(at, call)| function_call(at, call)).collect();
     if !model.can("thinking") || fields.think == Some(Value::Bool(false)) {
         speech.thinking.clear();
     }
     if fields.stream == Some(false) {
         let text = speech.text();
-        return json(200, &wrap.last(wrap.line(name, &text, &speech.thinking), &speech));
+        let mut whole = wrap.line(name, &text, &speech.thinking);
+        if let Some(message) = &mut whole.message {
+            message.tool_calls = calls;
+        }
+        return json(200, &wrap.last(whole, &speech));
     }
     let thoughts = words(&speech.thinking);
     let thoughts = thoughts.iter().map(|thought| wrap.line(name, "", thought));
     let pieces = speech.chunks.iter().map(|chunk| wrap.line(name, chunk, ""));
     let mut frames: Vec<Frame> = thoughts.chain(pieces).map(|piece| Frame::chunk(line(&piece))).collect();
+    if !calls.is_empty() {
+        let mut calling = wrap.line(name, "", "");
+        if let Some(message) = &mut calling.message {
+            message.tool_calls = calls;
+        }
+        frames.push(Frame::chunk(line(&calling)));
+    }
     frames.push(Frame::marker(line(&wrap.last(wrap.line(name, "", ""), &speech))));
     Answer::new(200, NDJSON, Payload::Frames(frames))
 }
