@@ -108,8 +108,8 @@ pub(super) fn contents(
 }
 
 fn parts(turn: &ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'_>>, Unsayable> {
-    let part = |part| match part {
-        &Part::Text(ref text) => Ok(PartBody::text(text.as_str())),
+    let part = |part: &_| match part {
+        Part::Text(text) => Ok(PartBody::text(text.as_str())),
         Part::Image(Image::Inline { media_type, data }) => {
             let inline = InlineData { mime_type: media_type_of(media_type, data), data };
             Ok(PartBody { inline_data: Some(inline), ..PartBody::default() })
