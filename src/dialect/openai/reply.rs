@@ -274,7 +274,7 @@ impl Progress {
         });
         // Clients answer a call by its id.
         if id.is_empty() && index >= self.calls {
-            id = call_id::made(&format!("{reply}/{choice}"), index);
+            id = call_id::made(Some(reply), name.as_bytes(), choice, index);
         }
         self.calls = self.calls.max(index.saturating_add(1));
         let arguments = match function.arguments {
