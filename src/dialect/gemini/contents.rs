@@ -107,8 +107,8 @@ pub(super) fn contents(
     })
 }
 
-fn parts(turn: &ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'_>>, Unsayable> {
-    let part = |part: &_| match part {
+fn parts<'t>(turn: &'t ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'t>>, Unsayable> {
+    let part = |part: &'t Part| match part {
         Part::Text(text) => Ok(PartBody::text(text.as_str())),
         Part::Image(Image::Inline { media_type, data }) => {
             let inline = InlineData { mime_type: media_type_of(media_type, data), data };

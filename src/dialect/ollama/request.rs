@@ -194,13 +194,13 @@ fn message<'a>(turn: &'a ChatTurn, calls: &mut OpenCalls<'a>) -> Result<MessageB
     })
 }
 
-fn images(turn: &ChatTurn) -> Result<Vec<&str>, Unsayable> {
+fn images<'t>(turn: &'t ChatTurn) -> Result<Vec<&'t str>, Unsayable> {
     let pictures = turn.parts.iter().filter_map(|part| match part {
         Part::Text(_) => None,
         Part::Image(image) => Some(image),
     });
-    let data = |image| match image {
-        &Image::Inline { ref data, .. } => Ok(data.as_str()),
+    let data = |image: &'t Image| match image {
+        Image::Inline { data, .. } => Ok(data.as_str()),
         Image::Url(_) => Err(Unsayable::new(
             "Ollama takes pictures only in the request itself: send a data: URL in place of one to be fetched",
         )),
