@@ -1,6 +1,6 @@
 //! Rules of a simulated backend as a file, for those who start it by hand.
 //!
-//! The file is a JSON array; the first rule that fits decides. Fields are those of [`Rule`](crate::sim::Rule).
+//! The file is a JSON array; the first rule that fits decides. Fields are those of [`Rule`].
 
 use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 

@@ -1,6 +1,6 @@
 //! The reply of a stored chain as the stream of events that clients of OpenAI's chat API read (`docs/api.md`, chat with a
 //! stored chain): for each choice who speaks, the text, why it ended; then the tokens where they are wanted; then `[DONE]`.
-//! [`write`] takes a whole reply; [`ChunksBeside`] is for one that arrives.
+//! [`write()`] takes a whole reply; [`ChunksBeside`] is for one that arrives.
 
 use serde_json::{Map, Value as Json, json};
 
