@@ -94,8 +94,11 @@ impl Error {
 mod tests {
     use super::*;
 
+    /// Status, type, code, and whether to try again.
+    type Row = (ErrorCode, u16, &'static str, Option<&'static str>, Option<bool>);
+
     /// The table as it is documented, in the order of the statuses.
-    const ROWS: [(ErrorCode, u16, &str, Option<&str>, Option<bool>); 19] = [
+    const ROWS: [Row; 19] = [
         (ErrorCode::InvalidRequest, 400, "invalid_request_error", None, None),
         (ErrorCode::ContextTooLong, 400, "invalid_request_error", Some("context_length_exceeded"), None),
         (ErrorCode::Unauthorized, 401, "authentication_error", Some("invalid_api_key"), None),
@@ -136,16 +139,14 @@ mod tests {
         let code = |error: &Error| error.openai_object()["code"].clone();
         let error = Error::invalid("no");
         assert_eq!(code(&error), Json::Null);
-        let error =
-            error.with_param("messages[0].content").with_upstream_code("bad_image");
+        let error = error.with_param("messages[0].content").with_upstream_code("bad_image");
         assert_eq!(
             (code(&error), &error.openai_object()["param"]),
             (json!("bad_image"), &json!("messages[0].content"))
         );
         let full = Error::refused(RefusalReason::QueueFull, "no", 1).with_upstream_code("x");
         assert_eq!(code(&full), "queue_full");
-        let too_long = Error::new(ErrorCode::ContextTooLong, "no")
-            .with_upstream_code("exceed_context_size_error");
+        let too_long = Error::new(ErrorCode::ContextTooLong, "no").with_upstream_code("exceed_context_size_error");
         assert_eq!(code(&too_long), "context_length_exceeded", "one word for it, whoever says it");
     }
 }
