@@ -198,7 +198,7 @@ fn images(turn: &ChatTurn) -> Result<Vec<&str>, Unsayable> {
     turn.parts.iter().filter_map(picture).collect()
 }
 
-/// A picture's base64, which is all that Ollama takes.
+/// The data of a picture; nothing of words.
 fn picture(part: &Part) -> Option<Result<&str, Unsayable>> {
     match part {
         Part::Text(_) => None,
