@@ -94,6 +94,7 @@ impl Error {
 mod tests {
     use super::*;
 
+    /// Status, type, code, and whether to try again.
     type Row = (ErrorCode, u16, &'static str, Option<&'static str>, Option<bool>);
 
     /// The table as it is documented, in the order of the statuses.

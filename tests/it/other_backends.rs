@@ -60,6 +60,7 @@ async fn what_a_backend_says_whole_it_says_in_pieces_too() {
         with(&|call| call.constraint = Some(choice.clone())),
         with(&|call| call.constraint = Some(Constraint::Json)),
         with(&|call| call.thinking = Some(Thinking::On)),
+        with(&|call| call.logprobs = Some(2)),
         with(&|call| call.sampling = Sampling { max_tokens: Some(2), top_k: Some(3), ..Sampling::default() }),
     ];
     for (kind, dialect) in KINDS {
@@ -69,6 +70,8 @@ async fn what_a_backend_says_whole_it_says_in_pieces_too() {
             let whole = answer(&*adapter, call, false).await.unwrap();
             assert_eq!(whole, answer(&*adapter, call, true).await.unwrap(), "{kind:?}: {call:?}");
             let said = &whole.choices[0];
+            let told = said.logprobs.as_ref().map(|told| told["content"].as_array().unwrap().len());
+            assert_eq!(told, call.logprobs.map(|_| 4), "{kind:?}: as many as tokens");
             assert!(whole.usage.input_tokens.is_some() && said.finish.is_some(), "{kind:?}: {whole:?}");
         }
         assert_eq!(sim.record().of([Route::Chat, Route::Generate]).len(), 2 * calls.len(), "{kind:?}");
