@@ -2,14 +2,14 @@
 
 use std::{num::IntErrorKind, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, body::Body, header, http::request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::respond::ErrorShape;
+use super::{gathered::Gathered, respond::ErrorShape};
 use crate::{
     api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
@@ -34,9 +34,6 @@ const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
-
-/// Memory that is set aside for a body before it has come.
-const RESERVED_BYTES: usize = 1 << 20;
 
 /// Limits of a body.
 #[derive(Debug, Clone, Copy)]
@@ -296,9 +293,7 @@ where
             }
             return Err(too_large());
         }
-        // Reserved for what is announced, within reason: whoever announces much and sends little must not cost much.
-        let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-        let mut gathered = Gathered { announced: announced.min(RESERVED_BYTES), ..Gathered::default() };
+        let mut gathered = Gathered::announced(body.size_hint().exact());
         let read = async {
             while let Some(frame) = body.frame().await {
                 let frame = frame
@@ -319,38 +314,6 @@ where
             discard(body, limit).await;
         }
         outcome.map(|()| gathered.finish())
-    }
-}
-
-/// The pieces of a body put together; a body of one piece is that piece and no copy.
-#[derive(Default)]
-struct Gathered {
-    announced: usize,
-    first: Bytes,
-    /// All pieces, once there are several.
-    whole: BytesMut,
-}
-
-impl Gathered {
-    fn len(&self) -> usize {
-        self.first.len() + self.whole.len()
-    }
-
-    fn add(&mut self, piece: Bytes) {
-        if self.len() == 0 {
-            self.first = piece;
-            return;
-        }
-        if self.whole.is_empty() {
-            let first = std::mem::take(&mut self.first);
-            self.whole.reserve(self.announced.max(first.len() + piece.len()));
-            self.whole.extend_from_slice(&first);
-        }
-        self.whole.extend_from_slice(&piece);
-    }
-
-    fn finish(self) -> Bytes {
-        if self.whole.is_empty() { self.first } else { self.whole.freeze() }
     }
 }
 
@@ -410,21 +373,6 @@ mod tests {
         let mut request = Request::new(RequestId::new("r"), request, LIMITS);
         request.decode_path().unwrap();
         request
-    }
-
-    #[test]
-    fn a_body_of_one_piece_is_not_copied_and_one_of_several_is_put_together() {
-        let piece = Bytes::from_static(b"whole");
-        let mut gathered = Gathered { announced: 5, ..Gathered::default() };
-        gathered.add(piece.clone());
-        assert_eq!(gathered.finish().as_ptr(), piece.as_ptr());
-        let mut gathered = Gathered { announced: 7, ..Gathered::default() };
-        for (piece, length) in [("a", 1), ("bc", 3), ("", 3), ("defg", 7), ("more than announced", 26)] {
-            gathered.add(Bytes::from_static(piece.as_bytes()));
-            assert_eq!(gathered.len(), length);
-        }
-        assert_eq!(gathered.finish(), "abcdefgmore than announced");
-        assert_eq!(Gathered::default().finish(), "");
     }
 
     fn page_code(query: &str) -> Option<ErrorCode> {

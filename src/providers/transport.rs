@@ -1,17 +1,15 @@
 //! HTTP to backends and hooks: one reqwest client, a timeout for each phase, answers of bounded size.
 
-use std::{
-    convert::Infallible,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-    time::Duration,
-};
+mod pieces;
+mod spliced;
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use reqwest::{Body, Client, Method, Response, Url, header};
-use tokio::time::{Instant, Sleep};
 
+pub(super) use self::pieces::Pieces;
+use self::spliced::spliced;
 use super::{ProviderError, ProviderErrorKind};
 use crate::domain::backend::ApiKey;
 
@@ -125,7 +123,7 @@ impl Transport {
     }
 
     fn pieces(&self, response: Response) -> Pieces {
-        Pieces { response, first: Some(self.config.first_byte), idle: Patience::new(self.config.idle) }
+        Pieces::new(response, self.config.first_byte, self.config.idle)
     }
 
     /// Posts the bytes of a client as they are and collects the answer, with its media type.
@@ -188,113 +186,6 @@ impl Transport {
         let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
         let body = collect(&mut response, self.config.idle, MAX_ERROR_BYTES).await.unwrap_or_default();
         Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
-    }
-}
-
-/// The body of an answer that has begun, piece by piece. Dropping it before its end closes the connection.
-pub(super) struct Pieces {
-    response: Response,
-    /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
-    first: Option<Duration>,
-    idle: Patience,
-}
-
-/// How long the end of an answer is waited for whose end mark has come.
-const END_PATIENCE: Duration = Duration::from_secs(1);
-
-impl Pieces {
-    /// The next piece, `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
-        match self.first.take() {
-            Some(limit) => next_piece(&mut self.response, limit).await,
-            None => self.idle.wait(self.response.chunk()).await.ok_or_else(|| silent(self.idle.limit))?.map_err(cut),
-        }
-    }
-
-    /// All has been said: the end is not waited for long any more.
-    pub(super) fn expect_end(&mut self) {
-        self.first = None;
-        self.idle = Patience::new(END_PATIENCE);
-    }
-
-    /// The media type of the answer; empty where it names none.
-    pub(super) fn content_type(&self) -> &str {
-        content_type(&self.response)
-    }
-
-    /// All of it.
-    pub(super) async fn whole(mut self) -> Result<Bytes, ProviderError> {
-        collect(&mut self.response, self.idle.limit, MAX_REPLY_BYTES).await
-    }
-}
-
-/// A limit on each of many waits, kept by one timer: setting a new one for each token of a reply would cost more than the
-/// token.
-struct Patience {
-    limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    const fn new(limit: Duration) -> Self {
-        Self { limit, timer: None }
-    }
-
-    /// Waits for the future within the limit; `None` when it takes longer.
-    async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
-        // What is there already needs no clock.
-        if let Some(ready) = future.as_mut().now_or_never() {
-            return Some(ready);
-        }
-        let deadline = Instant::now() + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        loop {
-            tokio::select! {
-                biased;
-                ready = &mut future => return Some(ready),
-                // The timer was set for an earlier wait: it is moved only when it has run out.
-                () = timer.as_mut() => {
-                    if Instant::now() >= deadline {
-                        return None;
-                    }
-                    timer.as_mut().reset(deadline);
-                }
-            }
-        }
-    }
-}
-
-/// The pieces of a spliced body, sent one after the other with their exact length.
-struct Spliced {
-    pieces: std::array::IntoIter<Bytes, 3>,
-    left: u64,
-}
-
-fn spliced(pieces: [Bytes; 3]) -> Body {
-    let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-    Body::wrap(Spliced { pieces: pieces.into_iter(), left })
-}
-
-impl http_body::Body for Spliced {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.by_ref().find(|piece| !piece.is_empty());
-        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.left)
     }
 }
 
@@ -411,17 +302,6 @@ mod tests {
             assert_eq!(retry_after(&headers, now).map(|wait| wait.as_millis()), wait, "{value}");
         }
         assert_eq!(retry_after(&header::HeaderMap::new(), now), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_timer_limits_each_of_many_waits() {
-        let mut patience = Patience::new(Duration::from_secs(10));
-        for _ in 0..5 {
-            assert!(patience.wait(tokio::time::sleep(Duration::from_secs(9))).await.is_some());
-        }
-        let began = Instant::now();
-        assert_eq!(patience.wait(std::future::pending::<()>()).await, None);
-        assert_eq!(began.elapsed(), Duration::from_secs(10));
     }
 
     #[test]

@@ -20,7 +20,7 @@ async fn a_text_becomes_the_vector_of_the_default_embedding_model() {
     let record = sim.record();
     let seen = record.of(Route::Embed);
     assert_eq!(seen[0].path, "/api/embed");
-    assert_eq!(seen[0].json(), json!({"model": "embed:1b", "input": "a cat"}));
+    assert_eq!(seen[0].json(), json!({"model": "embed:1b", "input": ["a cat"], "truncate": false}));
 }
 
 #[tokio::test]

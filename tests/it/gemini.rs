@@ -107,8 +107,11 @@ async fn a_text_becomes_a_vector() {
         answer["output"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect();
     assert_eq!(vector, embedding("a cat", 8));
     let call = &sim.record().of(Route::Embed)[0].clone();
-    assert_eq!(call.path, "/v1beta/models/embed-x:embedContent");
-    assert_eq!(call.json(), json!({"model": "models/embed-x", "content": {"parts": [{"text": "a cat"}]}}));
+    assert_eq!(call.path, "/v1beta/models/embed-x:batchEmbedContents");
+    assert_eq!(
+        call.json(),
+        json!({"requests": [{"model": "models/embed-x", "content": {"parts": [{"text": "a cat"}]}}]})
+    );
 }
 
 #[tokio::test]

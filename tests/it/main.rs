@@ -50,6 +50,8 @@ mod openai_backend;
 mod openai_dialect;
 mod openai_front;
 mod openapi;
+mod other_backends;
+mod other_dialects;
 mod paging;
 mod parsing;
 mod pools;

@@ -3,11 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use loadtest::sim::{Flavour, Route, Rule, SimBackend, SimModel, embedding};
+use loadtest::sim::{Flavour, Route, Rule, SimBackend, SimModel};
 use penstock::{
     dialect::Dialect,
     domain::{
-        backend::ApiKey,
         chat::{
             AnsweredCall, ChatCall, ChatReply, ChatTurn, Finish, Image, Part, Sampling, Thinking, Tool, ToolChoice,
         },
@@ -16,24 +15,16 @@ use penstock::{
         model::Capabilities,
         provider::ProviderKind,
     },
-    providers::{Provider, ProviderError, ProviderErrorKind, ReplyStream, Target, Transport, TransportConfig, connect},
+    providers::{Provider, ProviderErrorKind},
 };
 use serde_json::{Value, json};
 
+use crate::support::{
+    adapters::{adapter, adapter_at, collected, is_embedding_of, weather},
+    calls::asked,
+};
+
 const FLAVOURS: [Flavour; 4] = [Flavour::OpenAi, Flavour::LlamaCpp, Flavour::Vllm, Flavour::Ollama];
-
-fn transport(idle: Duration) -> Transport {
-    // Another test of the process may have been first.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let long = Duration::from_secs(20);
-    Transport::new(TransportConfig { connect: long, first_byte: long, idle, total: long }).unwrap()
-}
-
-fn adapter(sim: &SimBackend, kind: ProviderKind, is_hosted: bool, key: Option<&str>) -> Arc<dyn Provider> {
-    let target = Target { base_url: sim.v1_url(), api_key: key.map(ApiKey::new) };
-    let made = connect(kind, is_hosted, target, &transport(Duration::from_secs(20)));
-    made.unwrap_or_else(|error| panic!("{error}"))
-}
 
 /// A server of this flavour with a model that sees, and its probed adapter.
 async fn ready(flavour: Flavour) -> (SimBackend, Arc<dyn Provider>) {
@@ -46,29 +37,6 @@ async fn ready(flavour: Flavour) -> (SimBackend, Arc<dyn Provider>) {
     let adapter = adapter(&sim, kind, false, None);
     adapter.probe().await.unwrap();
     (sim, adapter)
-}
-
-fn asked(text: &str) -> ChatCall {
-    ChatCall { messages: vec![ChatTurn::text("user", text)], ..ChatCall::default() }
-}
-
-fn weather() -> Tool {
-    let parameters = json!({"type": "object", "properties": {"city": {"enum": ["Rome"]}}, "required": ["city"]});
-    Tool { name: "weather".to_owned(), description: String::new(), parameters: Some(parameters), strict: None }
-}
-
-fn is_embedding_of(vector: &[f64], text: &str) -> bool {
-    let wanted = embedding(text, vector.len());
-    vector.len() == 8 && vector.iter().zip(wanted).all(|(a, b)| (a - f64::from(b)).abs() < 1e-6)
-}
-
-async fn collected(mut stream: ReplyStream) -> Result<ChatReply, ProviderError> {
-    stream.begin().await?;
-    let mut events = Vec::new();
-    while let Some(event) = stream.next().await {
-        events.push(event?);
-    }
-    Ok(ChatReply::collect(events))
 }
 
 #[tokio::test]
@@ -269,9 +237,7 @@ async fn a_stream_is_over_at_its_end_mark_even_where_the_server_leaves_the_conne
 #[tokio::test]
 async fn a_silent_stream_is_given_up_and_its_connection_closed() {
     let sim = SimBackend::vllm().model("chat:1b").start().await.unwrap();
-    let target = Target { base_url: sim.url(), api_key: None };
-    let quick = transport(Duration::from_millis(50));
-    let adapter = connect(ProviderKind::Vllm, false, target, &quick).unwrap_or_else(|error| panic!("{error}"));
+    let adapter = adapter_at(sim.url(), ProviderKind::Vllm, false, None, Duration::from_millis(50));
     sim.script(Rule::on(Route::Chat).reply_chunks(["a", "b", "c"]).stall_after(2));
     let error = collected(adapter.stream("chat:1b", &asked("x")).await.unwrap()).await.unwrap_err();
     assert_eq!(error.kind, ProviderErrorKind::Stalled);

@@ -1,5 +1,7 @@
 //! What the tests share: a server in its own folder, a client that shows what it got, waiting for events.
 
+pub mod adapters;
+pub mod calls;
 mod client;
 pub mod dialects;
 mod process;

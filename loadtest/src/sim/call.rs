@@ -171,6 +171,8 @@ pub(crate) struct GenerationConfig {
     pub(crate) response_schema: Option<Value>,
     pub(crate) response_json_schema: Option<Value>,
     pub(crate) candidate_count: Option<u32>,
+    pub(crate) response_logprobs: Option<bool>,
+    pub(crate) logprobs: Option<usize>,
     pub(crate) thinking_config: Option<Value>,
 }
 
@@ -268,6 +270,11 @@ impl Message {
             Some(Content::Parts(parts)) => parts.iter().any(|part| part.function_response.is_some()),
             _ => false,
         }
+    }
+
+    /// Ollama: its pictures, in base64.
+    pub(crate) fn encoded_images(&self) -> &[String] {
+        self.images.as_deref().unwrap_or_default()
     }
 
     /// How many pictures it has.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json as value};
 
+use self::generate::Framing;
 use crate::sim::{
     answer::Answer,
     call::{Call, EmbedRequest, Fields, Piece, token_count},
@@ -84,7 +85,14 @@ impl Gemini {
                 let tokens: usize = fields.texts().map(token_count).sum();
                 Ok(Answer::json(200, &value!({ "totalTokens": tokens })))
             }
-            _ => generate::generate(&model, fields, effect, method_of(&call.path) == "streamGenerateContent"),
+            _ => {
+                let framing = match method_of(&call.path) {
+                    "streamGenerateContent" if call.query.split('&').any(|pair| pair == "alt=sse") => Framing::Events,
+                    "streamGenerateContent" => Framing::Array,
+                    _ => Framing::Whole,
+                };
+                generate::generate(&model, fields, effect, framing)
+            }
         }
     }
 }

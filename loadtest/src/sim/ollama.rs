@@ -3,6 +3,7 @@
 mod chat;
 mod embed;
 mod models;
+mod strict;
 
 use std::sync::Arc;
 

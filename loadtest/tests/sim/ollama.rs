@@ -129,6 +129,50 @@ async fn a_schema_is_kept_and_thoughts_come_apart() {
 }
 
 #[tokio::test]
+async fn tools_are_called_and_probabilities_told() {
+    let sim = sim().await.unwrap();
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}});
+    let mut ask = json!({"model": "qwen3:4b", "messages": [{"role": "user", "content": "hi"}], "tools": [tool]});
+    let lines = post(sim.addr(), "/api/chat", ask.clone()).await.unwrap().lines();
+    let call = json!({"id": "call_00000000", "function": {"index": 0, "name": "f", "arguments": {"n": 0}}});
+    assert_eq!((lines.len(), &lines[0]["message"]["tool_calls"]), (2, &json!([call])));
+    ask["messages"] = json!([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "1", "tool_name": "f"}]);
+    ask["stream"] = json!(false);
+    ask["logprobs"] = json!(true);
+    ask["top_logprobs"] = json!(2);
+    let said = post(sim.addr(), "/api/chat", ask).await.unwrap().json();
+    assert_eq!((&said["message"]["content"], said["message"].get("tool_calls")), (&json!("You said: hi"), None));
+    assert_eq!(
+        (&said["logprobs"][0]["token"], said["logprobs"][0]["top_logprobs"].as_array().unwrap().len()),
+        (&json!("You"), 2)
+    );
+}
+
+#[tokio::test]
+async fn calls_that_a_real_server_refuses_are_refused() {
+    let sim = sim().await.unwrap();
+    let called =
+        json!({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]});
+    for (field, value, words) in [
+        ("messages", json!([called]), "cannot unmarshal string"),
+        (
+            "messages",
+            json!([{"role": "user", "content": "a", "images": ["data:image/png;base64,AA=="]}]),
+            "illegal base64",
+        ),
+        ("think", json!("hard"), "invalid think value"),
+        ("top_logprobs", json!(21), "between 0 and 20"),
+    ] {
+        let mut ask = json!({"model": "deep:1b", "messages": [{"role": "user", "content": "hi"}]});
+        ask[field] = value;
+        let refused = post(sim.addr(), "/api/chat", ask).await.unwrap();
+        assert_eq!(refused.status, 400, "{words}");
+        assert!(refused.json()["error"].as_str().unwrap().contains(words), "{}", refused.text());
+    }
+}
+
+#[tokio::test]
 async fn embeddings_in_both_shapes() {
     let sim = sim().await.unwrap();
     let reply =

@@ -55,13 +55,12 @@ impl Writer {
     pub(super) fn outcome(self, outcome: Outcome) -> Result<Reply, Error> {
         match outcome {
             Outcome::Loaded { unloads } => Ok(self.loaded(unloads)),
-            Outcome::Answered(Answer::Whole(reply)) => self.whole(&reply),
-            Outcome::Answered(Answer::Pieces(held)) => {
-                let encoder = self.encoder();
-                Ok(Reply::stream(stream::translated(NDJSON, held, encoder)))
-            }
-            Outcome::Answered(Answer::Embedded(embedded)) => Ok(self.embedded(&embedded)),
-            Outcome::Answered(Answer::Relayed(relayed)) => Ok(stream::relayed(NDJSON, relayed, lines::broken)),
+            Outcome::Answered(answer) => match *answer {
+                Answer::Whole(reply) => self.whole(&reply),
+                Answer::Pieces(held) => Ok(Reply::stream(stream::translated(NDJSON, held, self.encoder()))),
+                Answer::Embedded(embedded) => Ok(self.embedded(&embedded)),
+                Answer::Relayed(relayed) => Ok(stream::relayed(NDJSON, relayed, lines::broken)),
+            },
         }
     }
 

@@ -53,7 +53,7 @@ enum Unasked {
 
 /// What comes of a call.
 pub(super) enum Outcome {
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// It asked nothing, and no Ollama has the model: servers of other kinds load what they like.
     Loaded {
         unloads: bool,
@@ -124,7 +124,7 @@ impl ClientCall {
         models: &ModelRoute,
     ) -> Result<(Outcome, Option<Served>), Error> {
         let failed = match self.exchange(api, models).await {
-            Ok((answer, served)) => return Ok((Outcome::Answered(answer), Some(served))),
+            Ok((answer, served)) => return Ok((Outcome::Answered(Box::new(answer)), Some(served))),
             Err(failed) => failed,
         };
         let unasked = match self.read.get() {
@@ -133,7 +133,7 @@ impl ClientCall {
         };
         if let (Unasked::OllamaOnly(_) | Unasked::Loads { .. }, Some(models)) = (unasked, on_ollama(models)) {
             match self.exchange(api, &models).await {
-                Ok((answer, served)) => return Ok((Outcome::Answered(answer), Some(served))),
+                Ok((answer, served)) => return Ok((Outcome::Answered(Box::new(answer)), Some(served))),
                 Err(none) if none.failure.refusal == Some(RefusalReason::NoBackend) => {}
                 Err(failed) => return Err(failure::of_call(failed)),
             }

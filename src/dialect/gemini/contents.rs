@@ -108,8 +108,17 @@ pub(super) fn contents(
 }
 
 fn parts(turn: &ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'_>>, Unsayable> {
-    let part = |part| match part {
-        &Part::Text(ref text) => Ok(PartBody::text(text.as_str())),
+    let says_something = |part: &&Part| !part.as_text().is_some_and(str::is_empty);
+    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().filter(says_something).map(part).collect::<Result<_, _>>()?;
+    // Of calls that are made together the first has the signature.
+    let missing = |at: usize| if is_strict && at == 0 { NO_SIGNATURE } else { "" };
+    parts.extend(turn.tool_calls.iter().enumerate().map(|(at, own)| call(own, missing(at))));
+    Ok(parts)
+}
+
+fn part(part: &Part) -> Result<PartBody<'_>, Unsayable> {
+    match part {
+        Part::Text(text) => Ok(PartBody::text(text.as_str())),
         Part::Image(Image::Inline { media_type, data }) => {
             let inline = InlineData { mime_type: media_type_of(media_type, data), data };
             Ok(PartBody { inline_data: Some(inline), ..PartBody::default() })
@@ -121,13 +130,7 @@ fn parts(turn: &ChatTurn, is_strict: bool) -> Result<Vec<PartBody<'_>>, Unsayabl
             "Gemini takes pictures in the request itself or from its own file store: send a data: URL in place of one to be \
              fetched",
         )),
-    };
-    let says_something = |part: &&Part| !part.as_text().is_some_and(str::is_empty);
-    let mut parts: Vec<PartBody<'_>> = turn.parts.iter().filter(says_something).map(part).collect::<Result<_, _>>()?;
-    // Of calls that are made together the first has the signature.
-    let missing = |at: usize| if is_strict && at == 0 { NO_SIGNATURE } else { "" };
-    parts.extend(turn.tool_calls.iter().enumerate().map(|(at, own)| call(own, missing(at))));
-    Ok(parts)
+    }
 }
 
 /// Where the service itself keeps files.

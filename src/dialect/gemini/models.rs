@@ -22,7 +22,7 @@ struct ModelEntry {
     #[serde(default)]
     input_token_limit: i64,
     #[serde(default)]
-    supported_generation_methods: Vec<String>,
+    supported_generation_methods: Option<Vec<String>>,
 }
 
 /// One page of the list.
@@ -42,16 +42,15 @@ pub fn parse_models(body: &[u8]) -> Result<ModelPage, ReplyError> {
     let reply: ModelsReply = json::decode(body)?;
     let observed = |entry: ModelEntry| {
         let known = ObservedModel::named(entry.name.strip_prefix("models/").unwrap_or(&entry.name));
-        let can = |method: &str| entry.supported_generation_methods.iter().any(|own| own == method);
-        let generates = if can("generateContent") { Capabilities::GENERATE } else { Capabilities::NONE };
-        let embeds = if can("embedContent") { Capabilities::EMBED } else { Capabilities::NONE };
+        let told = |methods: &[String]| {
+            let can = |method: &str| methods.iter().any(|own| own == method);
+            let generates = if can("generateContent") { Capabilities::GENERATE } else { Capabilities::NONE };
+            generates.union(if can("embedContent") { Capabilities::EMBED } else { Capabilities::NONE })
+        };
         ObservedModel {
             context_length: entry.input_token_limit.max(0),
             // A gateway that does not tell says nothing against a model.
-            capabilities: match entry.supported_generation_methods.is_empty() {
-                true => known.capabilities,
-                false => generates.union(embeds),
-            },
+            capabilities: entry.supported_generation_methods.as_deref().map_or(known.capabilities, told),
             ..known
         }
     };

@@ -27,6 +27,9 @@ pub enum SkipError {
     Trailing(usize),
 }
 
+/// The places of a key, quotes included, and of its value.
+pub(super) type Member = (Range<usize>, Range<usize>);
+
 /// The members of one object, one after the other.
 pub(super) struct Members<'a> {
     bytes: &'a [u8],
@@ -51,9 +54,8 @@ impl<'a> Members<'a> {
         self.at
     }
 
-    /// The places of the next key, quotes included, and of its value.
-    #[expect(clippy::should_implement_trait, reason = "a step may fail, and ends the walk then")]
-    pub(super) fn next(&mut self) -> Result<Option<(Range<usize>, Range<usize>)>, SkipError> {
+    /// The next one; `None` behind the last.
+    pub(super) fn next(&mut self) -> Result<Option<Member>, SkipError> {
         let mut at = skip_blanks(self.bytes, self.at);
         match self.bytes.get(at) {
             Some(b'}') => {

@@ -195,17 +195,18 @@ fn message<'a>(turn: &'a ChatTurn, calls: &mut OpenCalls<'a>) -> Result<MessageB
 }
 
 fn images(turn: &ChatTurn) -> Result<Vec<&str>, Unsayable> {
-    let pictures = turn.parts.iter().filter_map(|part| match part {
+    turn.parts.iter().filter_map(picture).collect()
+}
+
+/// The data of a picture; nothing of words.
+fn picture(part: &Part) -> Option<Result<&str, Unsayable>> {
+    match part {
         Part::Text(_) => None,
-        Part::Image(image) => Some(image),
-    });
-    let data = |image| match image {
-        &Image::Inline { ref data, .. } => Ok(data.as_str()),
-        Image::Url(_) => Err(Unsayable::new(
+        Part::Image(Image::Inline { data, .. }) => Some(Ok(data)),
+        Part::Image(Image::Url(_)) => Some(Err(Unsayable::new(
             "Ollama takes pictures only in the request itself: send a data: URL in place of one to be fetched",
-        )),
-    };
-    pictures.map(data).collect()
+        ))),
+    }
 }
 
 fn tool_call(call: &ToolCall) -> Value {

@@ -66,7 +66,7 @@ pub enum RelayedReply {
 /// The same before the slot is part of it.
 pub(super) enum Begun {
     Whole(ChatReply),
-    Pieces(ReplyStream),
+    Pieces(Box<ReplyStream>),
     Embedded(Embedded),
     Relayed(Relayed),
 }
@@ -74,7 +74,7 @@ pub(super) enum Begun {
 /// A stream that is relayed, and the slot it is made in. Dropping it aborts the call and frees the slot.
 pub struct HeldRelay {
     stream: Box<RelayStream>,
-    call: HeldCall,
+    call: Box<HeldCall>,
 }
 
 impl HeldRelay {
@@ -96,8 +96,8 @@ impl HeldRelay {
 
 /// A reply that arrives, and the slot it is made in. Dropping it aborts the call and frees the slot.
 pub struct HeldReply {
-    reply: ReplyStream,
-    call: HeldCall,
+    reply: Box<ReplyStream>,
+    call: Box<HeldCall>,
 }
 
 impl HeldReply {
@@ -130,11 +130,11 @@ impl Dispatcher {
         let (begun, call) = held.into_parts();
         let answer = match begun {
             Begun::Whole(reply) => Answer::Whole(reply),
-            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call }),
+            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
             Begun::Embedded(embedded) => Answer::Embedded(embedded),
             Begun::Relayed(Relayed::Whole(body)) => Answer::Relayed(RelayedReply::Whole(body)),
             Begun::Relayed(Relayed::Stream(stream)) => {
-                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call }))
+                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
             }
         };
         Ok((answer, served))
@@ -168,7 +168,7 @@ impl Call for &Exchange<'_> {
             Asked::Chat(call) if self.wants_stream => {
                 let mut reply = provider.stream(model, &call).await?;
                 reply.begin().await?;
-                Ok(Begun::Pieces(reply))
+                Ok(Begun::Pieces(Box::new(reply)))
             }
             Asked::Chat(call) => Ok(Begun::Whole(provider.converse(model, &call).await?)),
             Asked::Embed(call) => Ok(Begun::Embedded(provider.embed(model, &call).await?)),

@@ -5,6 +5,7 @@ use loadtest::sim::{Route, Rule};
 use serde_json::{Value, json};
 
 use super::{Behind, lines, user};
+use crate::support::soon;
 
 /// Backends whose streams are OpenAI's.
 const EVENT_KINDS: [&str; 2] = ["vllm", "openai"];
@@ -153,7 +154,7 @@ async fn pieces_are_passed_on_before_the_reply_is_over() {
     let rule = behind.sim.script(Rule::on(Route::Chat).reply("one two three").stall_after(1));
     let body = json!({"model": "chat:1b", "messages": user("Count")}).to_string();
     let mut response = behind.server.request(reqwest::Method::POST, "/api/chat").body(body).send().await.unwrap();
-    let first = response.chunk().await.unwrap().unwrap();
+    let first = soon("the first piece", response.chunk()).await.unwrap().unwrap();
     let line: Value = serde_json::from_slice(first.trim_ascii_end()).unwrap();
     assert_eq!((&line["message"]["content"], &line["done"]), (&json!("one"), &json!(false)));
     behind.server.wait_for_slots(&behind.id, "the slot of the stream", |slots| slots.in_use == 1).await;
@@ -168,7 +169,7 @@ async fn a_client_that_leaves_ends_the_call() {
     behind.sim.script(Rule::on(Route::Chat).reply("one two three").stall_after(1));
     let body = json!({"model": "chat:1b", "messages": user("Count")}).to_string();
     let mut response = behind.server.request(reqwest::Method::POST, "/api/chat").body(body).send().await.unwrap();
-    response.chunk().await.unwrap().unwrap();
+    soon("the first piece", response.chunk()).await.unwrap().unwrap();
     drop(response);
     behind.server.wait_until_idle(&behind.id).await;
 }

@@ -88,8 +88,23 @@ pub(super) fn body(route: Route, model: &str, body: &Value) -> Result<(), String
     contents.iter().try_for_each(content)?;
     let system = ["systemInstruction", "system_instruction"].into_iter().filter_map(|name| fields.get(name));
     system.into_iter().try_for_each(content)?;
+    if model.starts_with("gemini-3") {
+        contents.iter().try_for_each(signature)?;
+    }
     tools(fields)?;
     fields.get("generationConfig").map_or(Ok(()), config)
+}
+
+/// Its third generation wants the first of calls that were made together back with its signature.
+fn signature(content: &Value) -> Result<(), String> {
+    let parts = content.get("parts").and_then(Value::as_array).into_iter().flatten();
+    let first = parts.into_iter().find(|part| part.get("functionCall").is_some());
+    match first {
+        Some(part) if part.get("thoughtSignature").is_none() => {
+            Err("Function call is missing a thought_signature in functionCall parts.".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Functions by their known names, and a choice that the service knows.

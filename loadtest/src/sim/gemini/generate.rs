@@ -1,19 +1,32 @@
 //! `:generateContent` and `:streamGenerateContent`: candidates, and what they cost.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json as value};
 
 use crate::sim::{
     answer::{Answer, Frame, Payload},
-    call::{Fields, GenerationConfig},
+    call::{Fields, GenerationConfig, token_count},
     model::SimModel,
     script::Effect,
     speech::{Calling, Form, Speech},
 };
 
+/// How an answer is sent: whoever asks for a stream without `alt=sse` gets an array of its pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Whole,
+    Array,
+    Events,
+}
+
+/// Replies so far: each has an id of its own.
+static REPLIES: AtomicU64 = AtomicU64::new(1);
+
 /// The answer of a model that is there.
-pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect, streams: bool) -> Result<Answer, Answer> {
+pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect, framing: Framing) -> Result<Answer, Answer> {
     let config = fields.generation_config.as_ref();
     let own = config.and_then(|config| config.response_schema.as_ref()).map(in_lower_case);
     let form = match config {
@@ -23,7 +36,11 @@ pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect, strea
         }
         _ => Form::Free,
     };
-    let speech = Speech::compose(fields, &form, effect).with_calls(fields, calling(fields), effect);
+    let mut speech = Speech::compose(fields, &form, effect).with_calls(fields, calling(fields), effect);
+    let thinking = config.and_then(|config| config.thinking_config.as_ref());
+    if thinking.and_then(|thinking| thinking.get("includeThoughts")) != Some(&Value::Bool(true)) {
+        speech.thinking.clear();
+    }
     if speech.prompt_tokens > model.context_length {
         let words = format!(
             "The input token count ({}) exceeds the maximum number of tokens allowed ({}).",
@@ -32,11 +49,21 @@ pub(super) fn generate(model: &SimModel, fields: &Fields, effect: &Effect, strea
         return Err(super::refused(400, &words));
     }
     let candidates = config.and_then(|config| config.candidate_count).unwrap_or(1).clamp(1, 8);
-    let talk = Talk { speech, model: &model.name, candidates };
-    if streams {
-        return Ok(Answer::new(200, "text/event-stream", Payload::Frames(talk.events())));
-    }
-    Ok(Answer::json(200, &talk.whole()))
+    let logprobs = config.filter(|config| config.response_logprobs == Some(true));
+    let logprobs = logprobs.map(|config| config.logprobs.unwrap_or(0));
+    let reply = format!("r{}", REPLIES.fetch_add(1, Ordering::Relaxed));
+    let talk = Talk { speech, model: &model.name, candidates, logprobs, reply };
+    Ok(match framing {
+        Framing::Whole => Answer::json(200, &talk.whole()),
+        Framing::Array => Answer::json(200, &talk.pieces().into_iter().map(|(piece, _)| piece).collect::<Value>()),
+        Framing::Events => {
+            let frame = |(piece, is_last)| match is_last {
+                true => Frame::marker(event(&piece)),
+                false => Frame::chunk(event(&piece)),
+            };
+            Answer::new(200, "text/event-stream", Payload::Frames(talk.pieces().into_iter().map(frame).collect()))
+        }
+    })
 }
 
 /// What the request says about functions.
@@ -59,37 +86,46 @@ struct Talk<'a> {
     speech: Speech,
     model: &'a str,
     candidates: u32,
+    /// Likeliest other tokens to be told with each; none when no probabilities are.
+    logprobs: Option<usize>,
+    reply: String,
 }
 
 impl Talk<'_> {
     fn whole(&self) -> Value {
-        let candidate = |index| self.candidate(index, self.parts(), true);
+        let candidate = |index| self.candidate(index, self.parts(), &self.speech.chunks, true);
         self.body((0..self.candidates).map(candidate).collect(), self.speech.chunks.len())
     }
 
-    /// A piece of the text an event, then one that tells why it ended. There is no end mark.
-    fn events(&self) -> Vec<Frame> {
-        let mut frames = Vec::new();
+    /// A piece of the text each, then one that tells why it ended, and whether it is that. There is no end mark.
+    fn pieces(&self) -> Vec<(Value, bool)> {
+        let mut pieces = Vec::new();
         for index in 0..self.candidates {
-            let said = |parts: Vec<Value>, tokens| event(&self.body(vec![self.candidate(index, parts, false)], tokens));
-            frames.extend(self.thought().map(|thought| Frame::chunk(said(vec![thought], 0))));
+            let said = |part: Value, text: &[String], tokens| {
+                (self.body(vec![self.candidate(index, vec![part], text, false)], tokens), false)
+            };
+            pieces.extend(self.thought().map(|thought| said(thought, &[], 0)));
             let texts = self.speech.chunks.iter().enumerate();
-            frames.extend(texts.map(|(at, text)| Frame::chunk(said(vec![value!({ "text": text })], at + 1))));
-            frames.extend(self.calls().into_iter().map(|call| Frame::chunk(said(vec![call], 1))));
-            let last = self.candidate(index, vec![value!({ "text": "" })], true);
-            frames.push(Frame::marker(event(&self.body(vec![last], self.speech.chunks.len()))));
+            pieces.extend(texts.map(|(at, text)| said(value!({ "text": text }), std::slice::from_ref(text), at + 1)));
+            pieces.extend(self.calls().into_iter().map(|call| said(call, &[], 1)));
+            let last = self.candidate(index, vec![value!({ "text": "" })], &[], true);
+            pieces.push((self.body(vec![last], self.speech.chunks.len()), true));
         }
-        frames
+        pieces
     }
 
     fn body(&self, candidates: Vec<Value>, answer: usize) -> Value {
-        let prompt = self.speech.prompt_tokens;
-        let usage =
-            value!({ "promptTokenCount": prompt, "candidatesTokenCount": answer, "totalTokenCount": prompt + answer });
-        value!({ "candidates": candidates, "usageMetadata": usage, "modelVersion": self.model, "responseId": "r1" })
+        let (prompt, thoughts) = (self.speech.prompt_tokens, token_count(&self.speech.thinking));
+        let mut usage = value!({ "promptTokenCount": prompt, "candidatesTokenCount": answer,
+            "totalTokenCount": prompt + answer + thoughts });
+        if thoughts > 0 {
+            usage["thoughtsTokenCount"] = thoughts.into();
+        }
+        value!({ "candidates": candidates, "usageMetadata": usage, "modelVersion": self.model,
+            "responseId": self.reply })
     }
 
-    fn candidate(&self, index: u32, parts: Vec<Value>, is_last: bool) -> Value {
+    fn candidate(&self, index: u32, parts: Vec<Value>, text: &[String], is_last: bool) -> Value {
         let mut candidate = value!({ "content": { "role": "model", "parts": parts }, "index": index });
         if let Some(finish) = self.speech.finish.as_ref().filter(|_| is_last) {
             candidate["finishReason"] = match finish.as_str() {
@@ -97,6 +133,9 @@ impl Talk<'_> {
                 "length" => "MAX_TOKENS".into(),
                 scripted => scripted.into(),
             };
+        }
+        if let Some(others) = self.logprobs.filter(|_| !text.is_empty()) {
+            candidate["logprobsResult"] = probabilities(text, others);
         }
         candidate
     }
@@ -123,6 +162,20 @@ impl Talk<'_> {
         let texts = [first, rest].into_iter().filter(|chunks| !chunks.is_empty());
         let texts = texts.map(|chunks| value!({ "text": chunks.concat() }));
         self.thought().into_iter().chain(texts).chain(self.calls()).collect()
+    }
+}
+
+/// As sure of every token as of the next.
+fn probabilities(tokens: &[String], others: usize) -> Value {
+    let likely = |token: &str, logprob: f64| value!({ "token": token, "tokenId": 7, "logProbability": logprob });
+    let chosen: Vec<Value> = tokens.iter().map(|token| likely(token, -0.25)).collect();
+    let top = |token: &String| -> Value {
+        let others = (0..others).map(|at| likely(&format!("{token}{at}"), -2.0 - at as f64));
+        value!({ "candidates": others.collect::<Value>() })
+    };
+    match others {
+        0 => value!({ "chosenCandidates": chosen }),
+        _ => value!({ "chosenCandidates": chosen, "topCandidates": tokens.iter().map(top).collect::<Value>() }),
     }
 }
 

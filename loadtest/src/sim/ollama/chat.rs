@@ -11,7 +11,7 @@ use crate::sim::{
     clock::rfc3339,
     library::Library,
     model::SimModel,
-    ollama::{NDJSON, json, line, model, refused},
+    ollama::{NDJSON, json, line, model, refused, strict},
     script::Effect,
     speech::{Calling, Form, Speech, ToolCall, words},
 };
@@ -27,6 +27,8 @@ struct Line<'a> {
     response: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     thinking: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<Vec<Value>>,
     done: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     done_reason: Option<&'a str>,
@@ -97,6 +99,7 @@ impl Wrap {
             message: chat.then_some(Message { role: "assistant", content: text, thinking, tool_calls: Vec::new() }),
             response: (!chat).then_some(text),
             thinking: if chat { "" } else { thinking },
+            logprobs: None,
             done: false,
             done_reason: None,
             context: None,
@@ -120,6 +123,7 @@ impl Wrap {
 pub(crate) fn chat(library: &Library, fields: &Fields, effect: &Effect) -> Result<Answer, Answer> {
     let name = fields.model().ok_or_else(|| refused(400, "model is required"))?;
     let model = model(library, name, || format!("model '{name}' not found"))?;
+    strict::check(fields).map_err(|words| refused(400, &words))?;
     check(&model, name, fields, "chat")?;
     let silent = fields.messages.as_ref().is_none_or(Vec::is_empty);
     let unloads = leave(library, &model, fields);
@@ -130,6 +134,7 @@ pub(crate) fn chat(library: &Library, fields: &Fields, effect: &Effect) -> Resul
 pub(crate) fn generate(library: &Library, fields: &Fields, effect: &Effect) -> Result<Answer, Answer> {
     let name = fields.model().unwrap_or_default();
     let model = model(library, name, || format!("model '{name}' not found"))?;
+    strict::check(fields).map_err(|words| refused(400, &words))?;
     check(&model, name, fields, "generate")?;
     let wrap = Wrap::Generate { raw: fields.raw == Some(true) };
     let silent = fields.last_said().is_empty();
@@ -167,6 +172,20 @@ fn touch(name: &str, unloads: bool, wrap: Wrap) -> Answer {
     json(200, &Line { done: true, done_reason, ..wrap.line(name, "", "") })
 }
 
+/// As sure of every token as of the next; nothing where nobody asked.
+fn probabilities(fields: &Fields, tokens: &[String]) -> Option<Vec<Value>> {
+    let likely = |token: &str, logprob: f64| value!({ "token": token, "logprob": logprob, "bytes": token.as_bytes() });
+    let entry = |token: &String| {
+        let mut entry: Value = likely(token, -0.25);
+        if let Some(others) = fields.top_logprobs.filter(|others| *others > 0) {
+            let others = (0..others).map(|at| likely(&format!("{token}{at}"), -2.0 - at as f64));
+            entry["top_logprobs"] = others.collect();
+        }
+        entry
+    };
+    (fields.logprobs == Some(Value::Bool(true))).then(|| tokens.iter().map(entry).collect())
+}
+
 /// Arguments are an object.
 fn function_call(at: usize, call: &ToolCall) -> Value {
     let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
@@ -191,6 +210,7 @@ fn speak(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, wrap: W
     if fields.stream == Some(false) {
         let text = speech.text();
         let mut whole = wrap.line(name, &text, &speech.thinking);
+        whole.logprobs = probabilities(fields, &speech.chunks);
         if let Some(message) = &mut whole.message {
             message.tool_calls = calls;
         }
@@ -198,7 +218,10 @@ fn speak(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, wrap: W
     }
     let thoughts = words(&speech.thinking);
     let thoughts = thoughts.iter().map(|thought| wrap.line(name, "", thought));
-    let pieces = speech.chunks.iter().map(|chunk| wrap.line(name, chunk, ""));
+    let pieces = speech.chunks.iter().map(|chunk| Line {
+        logprobs: probabilities(fields, std::slice::from_ref(chunk)),
+        ..wrap.line(name, chunk, "")
+    });
     let mut frames: Vec<Frame> = thoughts.chain(pieces).map(|piece| Frame::chunk(line(&piece))).collect();
     if !calls.is_empty() {
         let mut calling = wrap.line(name, "", "");
