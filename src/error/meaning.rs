@@ -94,8 +94,10 @@ impl Error {
 mod tests {
     use super::*;
 
+    type Row = (ErrorCode, u16, &'static str, Option<&'static str>, Option<bool>);
+
     /// The table as it is documented, in the order of the statuses.
-    const ROWS: [(ErrorCode, u16, &str, Option<&str>, Option<bool>); 19] = [
+    const ROWS: [Row; 19] = [
         (ErrorCode::InvalidRequest, 400, "invalid_request_error", None, None),
         (ErrorCode::ContextTooLong, 400, "invalid_request_error", Some("context_length_exceeded"), None),
         (ErrorCode::Unauthorized, 401, "authentication_error", Some("invalid_api_key"), None),

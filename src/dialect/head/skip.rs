@@ -55,7 +55,6 @@ impl<'a> Members<'a> {
     }
 
     /// The next one; `None` behind the last.
-    #[expect(clippy::should_implement_trait, reason = "a step may fail, and ends the walk then")]
     pub(super) fn next(&mut self) -> Result<Option<Member>, SkipError> {
         let mut at = skip_blanks(self.bytes, self.at);
         match self.bytes.get(at) {

@@ -160,11 +160,11 @@ fn events() -> impl Strategy<Value = Vec<ReplyEvent>> {
 fn first_pieces_tell(events: &mut [ReplyEvent]) {
     let mut told = std::collections::BTreeSet::new();
     for event in events {
-        if let ReplyEvent::ToolCall { choice, index, piece } = event {
-            if !told.insert((*choice, *index)) {
-                piece.id.clear();
-                piece.name.clear();
-            }
+        if let ReplyEvent::ToolCall { choice, index, piece } = event
+            && !told.insert((*choice, *index))
+        {
+            piece.id.clear();
+            piece.name.clear();
         }
     }
 }

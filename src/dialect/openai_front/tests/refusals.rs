@@ -102,7 +102,7 @@ fn what_only_a_server_of_the_dialect_can_do_is_refused_with_the_way_there() {
     ] {
         let (named, words) = refused(openai_front::read_completion(&fields), &fields);
         assert_eq!(named, param, "{words}");
-        let is_missing = matches!(fields.get("prompt"), None) || fields["prompt"] == json!([]);
+        let is_missing = fields.get("prompt").is_none() || fields["prompt"] == json!([]);
         assert_eq!(words.contains("X-Penstock-Provider: vllm"), !is_missing, "{words}");
     }
     for (input, is_elsewhere) in [

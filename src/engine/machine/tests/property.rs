@@ -119,14 +119,14 @@ fn any_answer(kind: u8, effect: &Effect) -> Event {
 enum Told {
     Start,
     Resume,
-    Event(Event),
+    Event(Box<Event>),
 }
 
 fn tell(machine: &mut Machine, told: &Told, now: Timestamp) -> Vec<Effect> {
     match told {
         Told::Start => machine.start(now),
         Told::Resume => machine.resume(now),
-        Told::Event(event) => machine.on_event(event.clone(), now),
+        Told::Event(event) => machine.on_event((**event).clone(), now),
     }
 }
 
@@ -143,7 +143,7 @@ fn recorded(machine: &mut Machine, script: &[(u8, u16)]) -> Vec<(Told, Timestamp
         told = match last {
             Effect::Finish(_) => return record,
             Effect::Yield => Told::Resume,
-            waiting => Told::Event(any_answer(kind, waiting)),
+            waiting => Told::Event(Box::new(any_answer(kind, waiting))),
         };
     }
 }
