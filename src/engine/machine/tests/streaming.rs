@@ -201,7 +201,7 @@ fn nothing_is_told_unless_somebody_wishes_it() {
 #[test]
 fn a_reply_that_breaks_off_ends_the_run_and_one_that_fails_before_is_tried_again() {
     let tasks = json!([
-        with(with(answer(), "/retry_on_failure", json!(1)), "/transition",
+        with(with(answer(), "/retry_on_failure", json!(3)), "/transition",
             json!({"on_failure": "sorry", "branches": [{"goto": "end"}]})),
         {"id": "sorry", "handler": "noop"}]);
     let start = || {
