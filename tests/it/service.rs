@@ -77,7 +77,8 @@ async fn a_backend_that_leaves_its_last_pool_leaves_the_state() {
 #[tokio::test]
 async fn unknown_paths_are_404_with_any_method() {
     let server = TestServer::start(&[]).await;
-    for path in ["/nowhere", "/backends/", "/backends/a/b", "/pool-by-name/", "/hooks", "/queue/a/b", "//health", "//"] {
+    for path in ["/nowhere", "/backends/", "/backends/a/b", "/pool-by-name/", "/hooks", "/queue/a/b", "//health", "//"]
+    {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
             let answer = server.send(server.request(method, path)).await.expect(404);
             assert!(answer.error().contains("not found"), "{path}: {}", answer.text);
