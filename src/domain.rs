@@ -18,6 +18,7 @@ pub mod message;
 pub mod model;
 pub mod page;
 pub mod pool;
+pub mod priority;
 pub mod provider;
 pub mod route;
 pub mod spelling;

@@ -1,10 +1,10 @@
 //! Which models may serve a call: what a chain, a request or the defaults ask of the fleet (`docs/workflow-spec.md`,
 //! which model). Made by the engine and by `api`, read by the dispatch.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 pub use crate::domain::model::Capability;
-use crate::domain::{pool::Policy, provider::ProviderKind};
+use crate::domain::{pool::Policy, priority::Priority, provider::ProviderKind};
 
 /// A chain's `routing_strategy`: how one of several usable backends is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +77,10 @@ pub struct RouteScope {
     pub require: BTreeMap<String, String>,
     /// What requests have in common that should meet the same backend.
     pub session: Option<String>,
+    /// How urgent it is; `None` = as the route of the API says.
+    pub priority: Option<Priority>,
+    /// When nobody will want the answer any more.
+    pub deadline: Option<Instant>,
 }
 
 /// The models and backends that may serve one call.
@@ -97,6 +101,10 @@ pub struct ModelRoute {
     pub strategy: Option<RoutingStrategy>,
     /// Tokens of the call, where they were counted: models with a smaller known context are skipped.
     pub tokens: Option<u64>,
+    /// Before whom it is served when slots are scarce.
+    pub priority: Priority,
+    /// After which it is not begun, and given up.
+    pub deadline: Option<Instant>,
 }
 
 /// One way a call may go.
@@ -155,6 +163,8 @@ impl ModelRoute {
             session: None,
             strategy: None,
             tokens: None,
+            priority: Priority::Standard,
+            deadline: None,
         }
     }
 
@@ -198,6 +208,8 @@ impl ModelRoute {
         if self.session.is_none() {
             self.session.clone_from(&scope.session);
         }
+        self.priority = scope.priority.unwrap_or(self.priority);
+        self.deadline = [self.deadline, scope.deadline].into_iter().flatten().min();
         if self.targets.is_empty() && (scope.pool.is_some() || !scope.providers.is_empty()) {
             self.targets.push(RouteTarget::default());
         }

@@ -1,6 +1,9 @@
 //! What comes in: path, query and body of one request as typed values, within limits.
 
-use std::{num::IntErrorKind, time::Duration};
+use std::{
+    num::IntErrorKind,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -19,6 +22,7 @@ use crate::{
     domain::{
         ids::RequestId,
         page::{MAX_LIMIT, Page},
+        priority::Priority,
         provider::ProviderKind,
         time::Timestamp,
     },
@@ -32,6 +36,8 @@ const DISCARD_SILENCE: Duration = Duration::from_millis(200);
 /// Values of one header that chooses where a request goes, and the bytes of each.
 const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
+/// Latest deadline of a request.
+const MAX_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -45,6 +51,8 @@ pub(super) struct BodyLimits {
 /// One request. `B` is hyper's body, or a test's.
 pub(super) struct Request<B> {
     pub(super) id: RequestId,
+    /// When its head was read; deadlines count from here.
+    pub(super) arrived: Instant,
     pub(super) head: Parts,
     body: Option<B>,
     limits: BodyLimits,
@@ -64,7 +72,16 @@ where
     pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Self {
         let (head, body) = request.into_parts();
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { id, head, body: Some(body), limits, path: Vec::new(), query, warnings: Vec::new() }
+        Self {
+            id,
+            arrived: tokio::time::Instant::now().into_std(),
+            head,
+            body: Some(body),
+            limits,
+            path: Vec::new(),
+            query,
+            warnings: Vec::new(),
+        }
     }
 
     /// Decodes the path exactly once, segment by segment.
@@ -149,6 +166,8 @@ where
     pub(super) fn scope(&self) -> Result<Scope, Error> {
         let mut scope = Scope { pool: self.wish("x-penstock-pool")?, ..Scope::default() };
         scope.session = self.wish("x-penstock-session")?;
+        scope.priority = self.priority()?;
+        scope.deadline = self.deadline()?;
         for name in self.wishes("x-penstock-provider")? {
             let kind = ProviderKind::parse(&name).ok_or_else(|| {
                 Error::invalid(format!(
@@ -173,6 +192,27 @@ where
             }
         }
         Ok(scope)
+    }
+
+    fn priority(&self) -> Result<Option<Priority>, Error> {
+        let Some(name) = self.wish("x-penstock-priority")? else { return Ok(None) };
+        let class = Priority::parse(&name);
+        let class = class.ok_or_else(|| {
+            Error::invalid(format!("header X-Penstock-Priority must be interactive, standard or batch, not '{name}'"))
+        })?;
+        Ok(Some(class))
+    }
+
+    /// Counted from the arrival of the request.
+    fn deadline(&self) -> Result<Option<Instant>, Error> {
+        let Some(text) = self.wish("x-penstock-deadline-ms")? else { return Ok(None) };
+        let time = text.parse::<u64>().ok().filter(|ms| (1..=MAX_DEADLINE_MS).contains(ms));
+        let time = time.ok_or_else(|| {
+            Error::invalid(format!(
+                "header X-Penstock-Deadline-Ms must be whole milliseconds from 1 to {MAX_DEADLINE_MS}, not '{text}'"
+            ))
+        })?;
+        Ok(Some(self.arrived + Duration::from_millis(time)))
     }
 
     /// A header's only value.

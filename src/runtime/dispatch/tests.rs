@@ -292,6 +292,7 @@ fn stored_pool(number: usize, plan: &PoolPlan) -> Pool {
         purpose_type: String::new(),
         policy: plan.policy,
         queue: QueueLimits::default(),
+        calls: crate::domain::pool::CallSettings::default(),
         require_labels: labels(&plan.labels),
         created_at: Timestamp::ZERO,
         updated_at: Timestamp::ZERO,
