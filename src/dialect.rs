@@ -5,7 +5,8 @@
 //! `stream_watch` in the stream that comes back;
 //! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
 //! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
-//! into a form, `open_calls` in matching the answers of tools to their calls, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
+//! into a form, `open_calls` in matching the answers of tools to their calls, `tokenizer` counts tokens, `error_body` is what servers say when they refuse,
+//! `load` what they say of how busy they are. `ndjson` cuts a byte stream
 //! into lines, `sse` into server-sent events.
 
 mod call_id;
@@ -15,6 +16,7 @@ pub mod error_body;
 pub mod gemini;
 pub mod head;
 pub mod json;
+pub mod load;
 pub mod loose;
 pub mod media_type;
 pub mod ndjson;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        Dialect,
+        Dialect, load,
         openai::{self, Server},
         reply::completion_of,
         tokenizer, vllm,
@@ -19,6 +19,7 @@ use crate::{
     domain::{
         chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
+        load::LoadSignal,
         message::Completion,
         model::ObservedModel,
     },
@@ -28,6 +29,7 @@ pub(super) struct VllmProvider {
     openai: OpenaiProvider,
     completions: Url,
     tokenize: Url,
+    metrics: Url,
 }
 
 impl VllmProvider {
@@ -36,6 +38,7 @@ impl VllmProvider {
         Ok(Self {
             completions: route("/v1/completions")?,
             tokenize: route("/tokenize")?,
+            metrics: route("/metrics")?,
             openai: OpenaiProvider::new(target, transport, Server::Vllm)?,
         })
     }
@@ -93,6 +96,11 @@ impl Provider for VllmProvider {
         wants_stream: bool,
     ) -> Result<Option<Relayed>, ProviderError> {
         self.openai.relay(model, original, wants_stream).await
+    }
+
+    async fn load(&self) -> Option<LoadSignal> {
+        let metrics = self.openai.look(&self.metrics).await.ok()?;
+        Some(load::of_vllm_metrics(&String::from_utf8_lossy(&metrics)))
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

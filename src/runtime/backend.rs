@@ -7,6 +7,7 @@
 //! On crash: handed-out leases stay valid; the published view stays until the successor has probed; generation + 1.
 
 mod downloads;
+pub(super) mod limiter;
 mod probe;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use tokio_util::{
 
 use self::{
     downloads::Downloads,
-    probe::{ProbeOutcome, probe},
+    probe::{ProbeOutcome, Sight, probe},
 };
 use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
@@ -216,6 +217,7 @@ impl BackendState {
             self.health = Health::Unknown;
             self.downloads.clear();
             self.cell.unconstrained.store(Arc::default());
+            self.cell.forget_limit();
         }
         self.downloads.forget_failures(&self.goal.declared);
         self.probe_soon();
@@ -305,7 +307,10 @@ impl BackendState {
 
     fn adopt_outcome(&mut self, outcome: ProbeOutcome) {
         match outcome {
-            Ok(observed) => {
+            Ok(Sight { models: observed, load }) => {
+                if let Some(load) = load {
+                    self.cell.on_load(load);
+                }
                 if self.health != Health::Healthy {
                     let (backend, models) = (&self.goal.backend, observed.len());
                     tracing::info!(backend = %backend.id, name = %backend.name, models, "backend is healthy");
@@ -497,7 +502,7 @@ mod tests {
         let mut state = state();
         let probe = state.probe_name();
         state.adopt(BackendGoal { in_pool: false, ..state.goal.clone() });
-        state.on_probe(probe, Ok(vec![ObservedModel::named("late")]));
+        state.on_probe(probe, Ok(Sight { models: vec![ObservedModel::named("late")], load: None }));
         let view = state.cell.view();
         assert_eq!((view.observed.len(), &view.health), (0, &Health::Unknown));
     }

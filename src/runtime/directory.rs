@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 
 pub use self::{
-    backend_cell::{BackendCell, BackendView, DEFAULT_CONCURRENCY, DownloadJob, Health, SlotSnapshot},
+    backend_cell::{BackendCell, BackendView, DownloadJob, Health, SlotSnapshot},
     known::Known,
     pool_cell::{PoolCell, RouteTable},
 };

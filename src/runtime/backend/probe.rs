@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::BackendGoal;
 use crate::{
     config::ModelSync,
-    domain::model::{ObservedModel, same_model},
+    domain::{
+        load::LoadSignal,
+        model::{ObservedModel, same_model},
+    },
     providers::{Provider, ProviderError},
 };
 
@@ -13,8 +16,17 @@ const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOUD_TIMEOUT: Duration = Duration::from_secs(10);
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The models seen, or the words shown as the backend's `error`.
-pub(crate) type ProbeOutcome = Result<Vec<ObservedModel>, String>;
+/// What a look at a backend showed.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// The models it serves.
+    pub(crate) models: Vec<ObservedModel>,
+    /// How busy it says it is; `None` where it does not tell, or nobody wants to know.
+    pub(crate) load: Option<LoadSignal>,
+}
+
+/// What was seen, or the words shown as the backend's `error`.
+pub(crate) type ProbeOutcome = Result<Sight, String>;
 
 /// Probes within the time the kind of backend gets. `busy` is the model being downloaded, which is never deleted.
 pub(super) async fn probe(
@@ -30,12 +42,17 @@ pub(super) async fn probe(
             .map_err(|_| format!("the backend did not answer within {limit:?}"))?
             .map_err(|error: ProviderError| error.to_string())
     };
-    let observed = look().await?;
-    let surplus = surplus(&observed, goal, model_sync, busy);
-    if surplus.is_empty() || !delete(provider.as_ref(), goal, surplus).await {
-        return Ok(observed);
+    let mut models = look().await?;
+    let surplus = surplus(&models, goal, model_sync, busy);
+    if !surplus.is_empty() && delete(provider.as_ref(), goal, surplus).await {
+        models = look().await?;
     }
-    look().await
+    // Where the limit is fixed nobody asks. A server that is too busy to tell is no failing one.
+    let load = match goal.backend.max_concurrency {
+        Some(_) => None,
+        None => tokio::time::timeout(limit, provider.load()).await.ok().flatten(),
+    };
+    Ok(Sight { models, load })
 }
 
 /// What mirror mode removes. An empty declaration removes nothing: it is more likely a mistake than a wish.

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use utoipa::ToSchema;
 
 use super::PoolCell;
@@ -18,16 +18,21 @@ use crate::{
     domain::{
         backend::Backend,
         ids::BackendId,
+        load::LoadSignal,
         message::ConstraintKind,
         model::{ObservedModel, normalised, normalised_stem, with_tag},
         time::Timestamp,
     },
     providers::Provider,
-    runtime::{backend::BackendHandle, pool::stable_hash, slots::Slots},
+    runtime::{
+        backend::{
+            BackendHandle,
+            limiter::{CallSample, INITIAL_LIMIT, Limiter},
+        },
+        pool::stable_hash,
+        slots::Slots,
+    },
 };
-
-/// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
-pub const DEFAULT_CONCURRENCY: u16 = 16;
 
 /// Whether a backend can be used, as far as its last probe tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +143,9 @@ pub struct BackendCell {
     /// Its name in consistent hashing, made once.
     pub(in crate::runtime) hash: u64,
     pub(in crate::runtime) slots: Slots,
+    /// Finds the limit of the slots where no `maxConcurrency` sets it. Tried and never waited for: what a call that ends
+    /// just then would add is not missed.
+    limiter: Mutex<Limiter>,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
@@ -158,7 +166,8 @@ impl BackendCell {
         let id = backend.id.clone();
         Arc::new(Self {
             hash: stable_hash([id.as_str().as_bytes()]),
-            slots: Slots::new(slot_limit(&backend)),
+            slots: Slots::new(fixed_limit(&backend).unwrap_or(INITIAL_LIMIT)),
+            limiter: Mutex::new(Limiter::new()),
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
@@ -214,13 +223,17 @@ impl BackendCell {
 
     /// Publishes a view and lets the pools look at their queues again.
     pub(in crate::runtime) fn publish(&self, view: BackendView) {
-        let limit = slot_limit(&view.backend);
+        let fixed = fixed_limit(&view.backend);
         if view.health == Health::Healthy {
             self.told.store(Some(Arc::new(view.by_name.keys().cloned().collect())));
         }
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
-        self.slots.set_limit(limit);
+        if let Some(limit) = fixed {
+            self.slots.set_limit(limit);
+        } else if let Ok(limiter) = self.limiter.try_lock() {
+            self.slots.set_limit(limiter.limit());
+        }
         for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
             pool.changed();
         }
@@ -234,6 +247,44 @@ impl BackendCell {
             known.insert(model.clone(), Timestamp::now());
             known
         });
+    }
+
+    /// A call has been answered.
+    pub(in crate::runtime) fn on_answer(&self, sample: CallSample) {
+        self.learn(|limiter| limiter.on_answer(sample));
+    }
+
+    /// The backend refused a call because it has too much to do.
+    pub(in crate::runtime) fn on_refusal(&self, in_flight: u16) {
+        self.learn(|limiter| limiter.on_refusal(in_flight));
+    }
+
+    /// The backend told how busy it is.
+    pub(in crate::runtime) fn on_load(&self, signal: LoadSignal) {
+        let in_flight = self.slots.counts().in_use;
+        self.learn(|limiter| limiter.on_load(signal, in_flight));
+    }
+
+    /// It is another server now.
+    pub(in crate::runtime) fn forget_limit(&self) {
+        self.learn(|limiter| {
+            *limiter = Limiter::new();
+            Some(limiter.limit())
+        });
+    }
+
+    fn learn(&self, of: impl FnOnce(&mut Limiter) -> Option<u16>) {
+        if fixed_limit(&self.view.load().backend).is_some() {
+            return;
+        }
+        let Ok(mut limiter) = self.limiter.try_lock() else { return };
+        let before = self.slots.counts().limit;
+        let Some(limit) = of(&mut limiter) else { return };
+        self.slots.set_limit(limit);
+        tracing::debug!(backend = %self.id, before, limit, "the limit of calls at once is another one now");
+        if limit > before {
+            self.wake_pools();
+        }
     }
 
     /// Takes the backend out of routing for good: it is no longer stored.
@@ -254,6 +305,6 @@ impl BackendCell {
     }
 }
 
-fn slot_limit(backend: &Backend) -> u16 {
-    backend.max_concurrency.map_or(DEFAULT_CONCURRENCY, |limit| u16::try_from(limit).unwrap_or(u16::MAX))
+fn fixed_limit(backend: &Backend) -> Option<u16> {
+    backend.max_concurrency.map(|limit| u16::try_from(limit).unwrap_or(u16::MAX))
 }
