@@ -40,6 +40,7 @@ mod gemini;
 mod hook_server;
 mod hook_tasks;
 mod hooks_crud;
+mod limiter;
 mod limits;
 mod live_steps;
 mod matrix;
