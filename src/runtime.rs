@@ -18,6 +18,8 @@ mod restart;
 mod root;
 pub mod run;
 pub mod runs;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod task;
 
@@ -101,7 +103,7 @@ impl Runtime {
     pub async fn start(deps: RuntimeDeps) -> Result<(Self, impl Future<Output = RootEnded> + Send), RootEnded> {
         let tasks = TaskTracker::new();
         let directory = Arc::new(Directory::default());
-        let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults);
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
         let (events, alerts) = (EventsHandle::vacant(), AlertLog::default());
         let runtime = Self {
             directory: Arc::clone(&directory),

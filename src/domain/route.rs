@@ -84,7 +84,7 @@ pub struct RouteScope {
 }
 
 /// The models and backends that may serve one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelRoute {
     /// What the model must be able to do.
     pub capability: Capability,
@@ -108,7 +108,7 @@ pub struct ModelRoute {
 }
 
 /// One way a call may go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RouteTarget {
     /// The model; `None` = the default model of the providers, or any of theirs that can do it.
     pub model: Option<String>,

@@ -4,6 +4,7 @@
 //! request until a freed slot is granted to it. Dropping the future anywhere gives back whatever it held.
 
 mod admission;
+mod batch;
 mod call;
 pub mod exchange;
 mod plan;
@@ -16,8 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio_util::task::TaskTracker;
+
 use self::{
     admission::{Choice, Plan},
+    batch::Batches,
     call::{Call, Embed, Generate},
 };
 use super::{
@@ -88,11 +92,13 @@ impl DispatchError {
 pub struct Dispatcher {
     directory: Arc<Directory>,
     defaults: Arc<RouteDefaults>,
+    batches: Arc<Batches>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults) -> Self {
-        Self { directory, defaults: Arc::new(defaults) }
+    /// What several requests wait for is made in `tasks`.
+    pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults, tasks: TaskTracker) -> Self {
+        Self { directory, defaults: Arc::new(defaults), batches: Arc::new(Batches::new(tasks)) }
     }
 
     /// Asks a model for a reply.
@@ -109,6 +115,9 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
+        if let Some(outcome) = self.embed_with_others(route, call).await {
+            return outcome;
+        }
         let (held, served) = self.run(route, Embed(call)).await?;
         Ok((held.release(), served))
     }

@@ -265,7 +265,7 @@ mod tests {
         let transport =
             Transport::new(TransportConfig { connect: time, first_byte: time, idle: time, total: time }).unwrap();
         let store = EmbeddedStore::open(EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None });
-        let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults);
+        let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults, TaskTracker::new());
         RunDeps {
             counter: TokenCounter::new(dispatcher.clone(), None),
             dispatcher,

@@ -17,6 +17,7 @@ mod auth;
 mod backends;
 mod backpressure;
 mod bad_input;
+mod batching;
 mod bodies;
 mod chain_chat;
 mod chain_model;

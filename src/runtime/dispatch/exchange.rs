@@ -16,6 +16,7 @@ use crate::{
         embedding::{EmbedCall, Embedded},
         failure::Failure,
         message::Served,
+        model::Capability,
         route::ModelRoute,
     },
     providers::{ProviderError, ProviderErrorKind, RelayStream, Relayed, ReplyStream},
@@ -126,6 +127,14 @@ impl Dispatcher {
         route: &ModelRoute,
         exchange: &Exchange<'_>,
     ) -> Result<(Answer, Served), DispatchError> {
+        // Texts of several clients in one call are nobody's own bytes.
+        if route.capability == Capability::Embed
+            && self.batches_embeddings()
+            && let Ok(Asked::Embed(call)) = (exchange.translate)()
+            && let Some(outcome) = self.embed_with_others(route, &call).await
+        {
+            return outcome.map(|(embedded, served)| (Answer::Embedded(embedded), served));
+        }
         let (held, served) = self.run(route, exchange).await?;
         let (begun, call) = held.into_parts();
         let answer = match begun {

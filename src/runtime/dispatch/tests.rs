@@ -335,7 +335,7 @@ proptest! {
             task_provider: default_provider,
             embed_provider: None,
         };
-        let dispatcher = Dispatcher::new(Arc::clone(&directory), defaults);
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), defaults, TaskTracker::new());
         let call = ChatCall { messages: vec![ChatTurn::text("user", "hi")], ..ChatCall::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let outcome = runtime.block_on(dispatcher.generate(&route, &call));
