@@ -2,6 +2,7 @@
 //! that a stream tells the same as the whole answer. With `WRITE_GOLDENS` set the files are written anew; look at the diff.
 
 mod goldens;
+mod large;
 mod property;
 mod refusals;
 
