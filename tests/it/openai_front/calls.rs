@@ -4,13 +4,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use loadtest::sim::{Route, Routes, Rule};
 use serde_json::{Value, json};
 
-use super::{CHAT, Front, KINDS, OTHERS, chat, data};
-use crate::support::{Scene, shape::assert_keys};
+use super::{CHAT, OTHERS, chat, data};
+use crate::support::{
+    Scene,
+    one_backend::{KINDS, OneBackend},
+    shape::assert_keys,
+};
 
 #[tokio::test]
 async fn a_chat_is_answered_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let answer = front.chat(json!({})).await.expect(200);
         assert_eq!(
@@ -35,7 +39,7 @@ async fn a_chat_is_answered_over_every_kind_of_backend() {
 #[tokio::test]
 async fn a_chat_is_streamed_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let answer = front.chat(json!({"stream": true, "stream_options": {"include_usage": true}})).await.expect(200);
         assert_eq!(answer.header("x-penstock-backend"), front.id);
@@ -61,13 +65,13 @@ async fn a_chat_is_streamed_over_every_kind_of_backend() {
 
 #[tokio::test]
 async fn a_server_of_the_dialect_gets_the_clients_own_bytes_and_others_what_they_know() {
-    let front = Front::of("vllm").await;
+    let front = OneBackend::of("vllm").await;
     let body = chat(json!({"logit_bias": {"1": 5}, "guided_regex": "a+"}));
     let answer = front.post(CHAT, body.clone()).await.expect(200);
     assert_eq!(answer.header("x-penstock-warning"), "");
     assert_eq!(front.sim.record().of(Route::Chat)[0].json(), body);
 
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     let fields = json!({"logit_bias": {"1": 5}, "guided_regex": "a+", "user": "me", "temperature": 0.5, "seed": 7,
         "max_completion_tokens": 9, "stop": "END", "store": false});
     let answer = front.chat(fields).await.expect(200);
@@ -83,7 +87,7 @@ async fn a_server_of_the_dialect_gets_the_clients_own_bytes_and_others_what_they
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_conversation_is_translated_as_a_small_one_is() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     // Above what is decoded in place; of words, so that it fits the model.
     let padding = " ".repeat(200 << 10);
     let body = format!("{padding}{}", chat(json!({})));
@@ -94,7 +98,7 @@ async fn a_large_conversation_is_translated_as_a_small_one_is() {
 #[tokio::test]
 async fn a_prompt_is_completed_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let body = json!({"model": "chat:1b", "prompt": "Say hello", "max_tokens": 20});
         let reply = front.post("/v1/completions", body.clone()).await.expect(200).json();
@@ -120,10 +124,10 @@ async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsew
         ("/v1/embeddings", json!({"model": "embed:1b", "input": [[1, 2]]}), "input"),
     ] {
         for kind in OTHERS {
-            let refused = Front::of(kind).await.post(path, fields.clone()).await.expect(400);
+            let refused = OneBackend::of(kind).await.post(path, fields.clone()).await.expect(400);
             assert_eq!(super::fault(&refused)["param"], param, "{kind}");
         }
-        let front = Front::of("vllm").await;
+        let front = OneBackend::of("vllm").await;
         front.post(path, fields.clone()).await;
         let record = front.sim.record();
         let got = record.requests.iter().find(|call| call.path == path).map(|call| call.json());
@@ -134,7 +138,7 @@ async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsew
 #[tokio::test]
 async fn vectors_come_as_numbers_or_as_their_bytes_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         let ask = async |encoding: &str| {
             let body = json!({"model": "embed:1b", "input": ["a cat", "a dog"], "encoding_format": encoding});
             front.post("/v1/embeddings", body).await.expect(200).json()

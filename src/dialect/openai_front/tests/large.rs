@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[test]
 fn countless_calls_of_tools_are_matched_with_their_answers_in_one_pass() {
     let began = Instant::now();
-    let call = |number: usize| json!({"type": "function_call", "call_id": format!("c{number}"), "name": "f", "arguments": ""});
+    let call =
+        |number: usize| json!({"type": "function_call", "call_id": format!("c{number}"), "name": "f", "arguments": ""});
     let stray = |number: usize| json!({"type": "function_call_output", "call_id": format!("d{number}"), "output": ""});
     let items: Vec<_> = (0..CALLS).map(call).chain((0..CALLS).map(stray)).collect();
     let call = read_response(&json!({"model": "m", "input": items})).unwrap().call;
