@@ -120,7 +120,7 @@ async fn a_prompt_is_completed_over_every_kind_of_backend() {
 async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsewhere() {
     for (path, fields, param) in [
         ("/v1/completions", json!({"model": "chat:1b", "prompt": ["a", "b"]}), "prompt"),
-        ("/v1/completions", json!({"model": "chat:1b", "prompt": "a", "echo": true}), "echo"),
+        ("/v1/completions", json!({"model": "chat:1b", "prompt": "a", "logprobs": 1}), "logprobs"),
         ("/v1/embeddings", json!({"model": "embed:1b", "input": [[1, 2]]}), "input"),
     ] {
         for kind in OTHERS {
@@ -132,6 +132,58 @@ async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsew
         let record = front.sim.record();
         let got = record.requests.iter().find(|call| call.path == path).map(|call| call.json());
         assert_eq!(got, Some(fields), "vllm judges it itself");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_is_told_again_where_it_is_wanted() {
+    for kind in OTHERS {
+        let front = OneBackend::of(kind).await;
+        front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
+        let body = json!({"model": "chat:1b", "prompt": "Say: ", "echo": true});
+        let reply = front.post("/v1/completions", body.clone()).await.expect(200).json();
+        assert_eq!(reply["choices"][0]["text"], "Say: Hello", "{kind}");
+        let mut streamed = body;
+        streamed["stream"] = json!(true);
+        let chunks = data(&front.post("/v1/completions", streamed).await.expect(200));
+        let text = |chunk: &Value| chunk["choices"][0]["text"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(chunks.iter().map(text).collect::<Vec<_>>()[..3], ["Say: ", "Hel", "lo"], "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_reply_is_told_to_those_who_can_take_it() {
+    let body = json!({"model": "chat:1b", "prompt": "fn main() {", "suffix": "}"});
+    for kind in ["vllm", "openai", "ollama"] {
+        let front = OneBackend::of(kind).await;
+        front.post("/v1/completions", body.clone()).await.expect(200);
+        let record = front.sim.record();
+        let sent = record.of(Route::Generate)[0].json();
+        assert_eq!((&sent["prompt"], &sent["suffix"]), (&body["prompt"], &body["suffix"]), "{kind}");
+    }
+    for stream in [false, true] {
+        let front = OneBackend::of("gemini").await;
+        let mut body = body.clone();
+        body["stream"] = json!(stream);
+        let refused = front.post("/v1/completions", body).await.expect(400);
+        let error = super::fault(&refused);
+        assert_eq!((&error["param"], &error["type"]), (&json!("suffix"), &json!("invalid_request_error")));
+        assert!(error["message"].as_str().unwrap().contains("X-Penstock-Provider: ollama"), "{error}");
+        assert!(front.sim.record().of(Route::Chat).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn only_the_tools_that_are_allowed_are_offered() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    for kind in OTHERS {
+        let front = OneBackend::of(kind).await;
+        let allowed = json!({"mode": "required", "tools": [tool("get_time")]});
+        let choice = json!({"type": "allowed_tools", "allowed_tools": allowed});
+        let fields = json!({"tools": [tool("wipe_disk"), tool("get_time")], "tool_choice": choice});
+        front.chat(fields).await.expect(200);
+        let sent = String::from_utf8(front.sim.record().of(Route::Chat)[0].body.to_vec()).unwrap();
+        assert!(sent.contains("get_time") && !sent.contains("wipe_disk"), "{kind}: {sent}");
     }
 }
 
