@@ -1,5 +1,7 @@
 //! What is told about models, and about this server: from the views that backends publish, asking none of them.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
@@ -37,12 +39,14 @@ pub fn version() -> Result<Reply, Error> {
     Reply::json(&json!({"version": SPOKEN_VERSION, "penstock": env!("CARGO_PKG_VERSION")}))
 }
 
-/// `GET /api/tags`: every model that may be asked for.
+/// `GET /api/tags`: every model that may be asked for, the newest first.
 ///
 /// # Errors
 /// Of the store only.
 pub async fn tags(api: &Api, scope: &Scope) -> Result<Reply, Error> {
-    let known: Vec<Known> = model_catalog::list(api, scope).await?.into_iter().map(known).collect();
+    let mut known: Vec<Known> = model_catalog::list(api, scope).await?.into_iter().map(known).collect();
+    // As Ollama has them; those whose times nobody knows come last, by their names.
+    known.sort_by_key(|model| Reverse(model.modified_at));
     Reply::json(&models::tags(&known))
 }
 

@@ -8,6 +8,7 @@ use super::lines;
 use crate::support::{
     TestServer,
     one_backend::{KINDS, OneBackend},
+    shape::column,
 };
 
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
@@ -31,6 +32,7 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
         assert_eq!(entry["size"].as_u64().unwrap() > 0, kind == "ollama", "{kind}: {entry}");
         assert!(entry["details"]["families"].is_array() && entry["modified_at"].is_string());
         named(&tags, &listed(kind, "embed:1b"));
+        assert_eq!(entry["details"]["context_length"], 8192, "{kind}: {entry}");
 
         let shown = behind.post("/api/show", json!({"model": name})).await.expect(200).json();
         let told = if kind == "ollama" {
@@ -47,6 +49,19 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
         let embeds = behind.post("/api/show", json!({"name": listed(kind, "embed:1b")})).await.expect(200).json();
         assert_eq!(embeds["capabilities"], json!(["embedding"]), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn the_newest_models_are_listed_first() {
+    let behind = OneBackend::of("vllm").await;
+    let chain =
+        |id: &str| json!({"id": id, "tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [{}]}}]});
+    for id in ["a", "c", "b"] {
+        behind.server.post("/taskchains", chain(id)).await.expect(201);
+    }
+    let tags = behind.server.get("/api/tags").await.expect(200).json();
+    let wanted = ["chain/b", "chain/c", "chain/a", "chat:1b", "embed:1b"];
+    assert_eq!(column(&tags["models"], "name"), wanted, "nobody tells the time of the others");
 }
 
 #[tokio::test]
