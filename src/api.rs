@@ -4,6 +4,7 @@
 //! publish. `http::router` is the only caller.
 
 pub mod aliases;
+mod aside;
 pub mod associations;
 pub mod backends;
 pub mod chain_chat;

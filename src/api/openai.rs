@@ -44,7 +44,7 @@ pub async fn ask(
     match wanted(api, scope, &call.model, route.capability()).await.map_err(of_model)? {
         Wanted::Chain(id) => by_chain::ask(api, scope, &id, &call, request_id).await,
         Wanted::Model(models) => {
-            let (answer, served) = call.send(api, &models).await?;
+            let (answer, served) = call.send(api, scope, &models).await?;
             Writer::new(&call, &served.model).answer(answer).map(|reply| reply.served_by(Some(served)))
         }
     }

@@ -122,6 +122,10 @@ impl Provider for OllamaProvider {
         Dialect::Ollama
     }
 
+    fn takes_suffix(&self) -> bool {
+        true
+    }
+
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let call = Call { method: Method::GET, url: &self.tags, credential: self.target.bearer(), body: None };
         let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;

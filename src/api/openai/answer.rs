@@ -60,7 +60,7 @@ impl<'a> Writer<'a> {
     /// All of a reply.
     pub(super) fn whole(&self, reply: &ChatReply) -> Result<Reply, Error> {
         let written = match self.call.route {
-            OpenaiRoute::Completions => text_completion(reply, &self.stamp),
+            OpenaiRoute::Completions => text_completion(reply, &self.stamp, &self.echo()),
             OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &self.stamp),
         };
         Ok(Reply::json(&written)?.warning(self.fewer(reply)).warning(self.unused()))
@@ -71,7 +71,8 @@ impl<'a> Writer<'a> {
         let unused = self.unused();
         let include_usage = self.call.translated().is_some_and(|translated| translated.include_usage);
         let bytes = if self.call.route == OpenaiRoute::Completions {
-            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error))
+            let echo = self.echo();
+            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error, echo))
         } else {
             translated(EVENT_STREAM, events, ChatChunks::new(self.stamp, include_usage, openai_error))
         };
@@ -81,6 +82,10 @@ impl<'a> Writer<'a> {
     fn embedded(&self, embedded: &Embedded) -> Result<Reply, Error> {
         let encoding = self.call.translated().map(|translated| translated.encoding).unwrap_or_default();
         Ok(Reply::json(&Vectors::of(embedded, &self.stamp.model, encoding))?.warning(self.unused()))
+    }
+
+    fn echo(&self) -> String {
+        self.call.translated().map(|translated| translated.echo.clone()).unwrap_or_default()
     }
 
     fn unused(&self) -> Option<String> {

@@ -3,11 +3,10 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::route::{OpenaiRoute, Translated};
 use crate::{
-    api::{Api, failure},
+    api::{Api, aside::aside, model_catalog, scope::Scope},
     dialect::{
         head::{self, HeadError},
         openai_front::{self, ReadError},
@@ -16,9 +15,6 @@ use crate::{
     error::Error,
     runtime::dispatch::exchange::{Answer, Exchange, Original},
 };
-
-/// Larger bodies are decoded aside.
-const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct ClientCall {
@@ -72,27 +68,28 @@ impl ClientCall {
     ///
     /// # Errors
     /// 400 for what the backend's dialect has no words for, the failure of the call, 503.
-    pub(super) async fn send(&self, api: &Api, models: &ModelRoute) -> Result<(Answer, Served), Error> {
+    pub(super) async fn send(&self, api: &Api, scope: &Scope, models: &ModelRoute) -> Result<(Answer, Served), Error> {
         let translate = || match self.translation() {
             Ok(translated) => Ok(translated.asked.clone()),
             Err(error) => Err(error.message.clone()),
         };
         let exchange =
             Exchange { original: Some(&self.original), translate: &translate, wants_stream: self.wants_stream };
-        api.runtime.dispatcher.exchange(models, &exchange).await.map_err(|failed| match self.read.get() {
+        let failed = match api.runtime.dispatcher.exchange(models, &exchange).await {
+            Ok(answered) => return Ok(answered),
+            Err(failed) => failed,
+        };
+        Err(match self.read.get() {
             // Nobody was asked: the words are ours, and the field is known.
             Some(Err(error)) if failed.failure.status.is_none() && failed.failure.message == error.message => {
                 Error::from(error.clone()).with_served(failed.served)
             }
-            _ => failure::of_call(failed),
+            _ => {
+                let wish = (self.route.capability(), self.route.verb());
+                model_catalog::of_call(api, scope, &self.model, wish, failed).await
+            }
         })
     }
-}
-
-/// Decodes where no other request waits: reading megabytes takes longer than others on this thread should wait.
-pub(super) fn aside<T>(bytes: usize, decode: impl FnOnce() -> T) -> T {
-    let has_threads = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes > DECODED_IN_PLACE_BYTES && has_threads { tokio::task::block_in_place(decode) } else { decode() }
 }
 
 fn of_head(error: HeadError) -> Error {

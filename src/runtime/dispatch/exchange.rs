@@ -14,7 +14,7 @@ use crate::{
     domain::{
         chat::{ChatCall, ChatReply, ReplyEvent},
         embedding::{EmbedCall, Embedded},
-        failure::Failure,
+        failure::{Failure, ToldFault},
         message::Served,
         route::ModelRoute,
     },
@@ -141,6 +141,14 @@ impl Dispatcher {
     }
 }
 
+/// The error of a backend that cannot be told what stands behind the reply.
+fn no_place_behind() -> ProviderError {
+    let message = "field 'suffix' is served by backends of the types ollama, openai and vllm only, and not by the one of this \
+                   model; to have one of them chosen, send X-Penstock-Provider: ollama";
+    let told = ToldFault { param: "suffix".to_owned(), code: String::new() };
+    ProviderError { told: Some(Box::new(told)), ..ProviderError::new(ProviderErrorKind::Caller, message) }
+}
+
 impl Call for &Exchange<'_> {
     type Answer = Begun;
 
@@ -165,6 +173,7 @@ impl Call for &Exchange<'_> {
         }
         let asked = (self.translate)().map_err(|message| ProviderError::new(ProviderErrorKind::Caller, message))?;
         match asked {
+            Asked::Chat(call) if !call.suffix.is_empty() && !provider.takes_suffix() => Err(no_place_behind()),
             Asked::Chat(call) if self.wants_stream => {
                 let mut reply = provider.stream(model, &call).await?;
                 reply.begin().await?;

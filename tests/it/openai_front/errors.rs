@@ -4,8 +4,11 @@ use loadtest::sim::{Routes, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{CHAT, Front, KINDS, data, fault};
-use crate::support::TestServer;
+use super::{CHAT, data, fault};
+use crate::support::{
+    TestServer,
+    one_backend::{KINDS, OneBackend},
+};
 
 #[tokio::test]
 async fn every_route_below_v1_answers_errors_in_openais_shape() {
@@ -39,7 +42,7 @@ async fn every_route_below_v1_answers_errors_in_openais_shape() {
 #[tokio::test]
 async fn a_field_at_fault_is_named() {
     for kind in ["ollama", "gemini"] {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         let error = fault(&front.chat(json!({"temperature": "warm"})).await.expect(400));
         assert_eq!(
             (&error["param"], &error["type"]),
@@ -47,7 +50,7 @@ async fn a_field_at_fault_is_named() {
             "{kind}"
         );
     }
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     for (body, param) in [
         ("{\"model\":7}", "model"),
         ("{\"Model\":\"m\"}", "model"),
@@ -62,7 +65,7 @@ async fn a_field_at_fault_is_named() {
 #[tokio::test]
 async fn a_backends_failure_has_the_status_by_which_clients_decide() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         for (status, answered, code) in
             [(429, 429, "rate_limit_exceeded"), (500, 502, "upstream_failed"), (401, 502, "upstream_failed")]
         {
@@ -88,7 +91,7 @@ async fn a_backends_failure_has_the_status_by_which_clients_decide() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_and_no_end_mark() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo", "!"]).cut_after(2));
         for (path, body) in [
             (CHAT, super::chat(json!({"stream": true}))),
@@ -106,7 +109,7 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_no_end_mark() {
 
 #[tokio::test]
 async fn nobody_who_can_serve_it_is_told_with_the_reason() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     let body = super::chat(json!({}));
     let refused = front.server.send(
         front.server.request(Method::POST, CHAT).header("x-penstock-require", "zone=moon").body(body.to_string()),
@@ -114,4 +117,29 @@ async fn nobody_who_can_serve_it_is_told_with_the_reason() {
     let refused = refused.await.expect(503);
     assert_eq!((refused.header("x-penstock-reason"), refused.header("retry-after")), ("no_backend", "1"));
     assert_eq!(fault(&refused)["code"], "no_backend");
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_is_a_wrong_request_and_no_reason_to_wait() {
+    for kind in KINDS {
+        let front = OneBackend::of(kind).await;
+        for (path, model, words) in [
+            (CHAT, "embed:1b", "\"embed:1b\" does not support chat"),
+            ("/v1/completions", "embed:1b", "\"embed:1b\" does not support completions"),
+            ("/v1/responses", "embed:1b", "\"embed:1b\" does not support chat"),
+            ("/v1/embeddings", "chat:1b", "\"chat:1b\" does not support embeddings"),
+        ] {
+            let mut body = json!({"model": model});
+            let said = json!([{"role": "user", "content": "Hi"}]);
+            match path {
+                CHAT => body["messages"] = said,
+                "/v1/completions" => body["prompt"] = json!("Hi"),
+                _ => body["input"] = json!("Hi"),
+            }
+            let answer = front.post(path, body).await.expect(400);
+            let error = fault(&answer);
+            assert_eq!((&error["message"], &error["param"]), (&json!(words), &json!("model")), "{kind} {path}");
+            assert_eq!(answer.header("retry-after"), "", "{kind} {path}");
+        }
+    }
 }
