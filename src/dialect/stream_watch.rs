@@ -81,7 +81,7 @@ impl StreamWatch {
             return;
         }
         let is_first = !std::mem::replace(&mut self.has_spoken, true);
-        if payload == b"[DONE]" && self.dialect != Dialect::Ollama {
+        if payload.starts_with(b"[DONE]") && self.dialect != Dialect::Ollama {
             self.is_complete = true;
         } else if (is_first || payload.starts_with(b"{\"error\"")) && is_failure(payload) {
             let told = Told { body: payload.to_vec(), is_first };
@@ -191,6 +191,7 @@ mod tests {
             ("data: {\"a\":1}\n\ndata: [DONE]\n\n", true),
             ("data:[DONE]\r\n\r\n", true),
             ("data: [DONE]", true),
+            ("data: [DONE] bye\n\n", true),
             ("data: {\"a\":\"data: [DONE]\"}\n\n", false),
             (": [DONE]\n\n[DONE]\n", false),
         ] {
