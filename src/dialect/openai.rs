@@ -20,7 +20,7 @@ mod unwrap;
 
 pub(super) use self::request::{Drawn, Forced, Streamed};
 pub use self::{
-    embeddings::{MAX_EMBED_INPUTS, embed_body, parse_embeddings},
+    embeddings::{batches, embed_body, parse_embeddings},
     models::{ModelList, parse_models},
     reply::parse_reply,
     request::chat_body,
