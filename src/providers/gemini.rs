@@ -134,6 +134,10 @@ impl Provider for GeminiProvider {
         let mut url = self.url(model, "streamGenerateContent");
         url.query_pairs_mut().append_pair("alt", "sse");
         let pieces = self.transport.stream(self.post(&url, gemini::generate_body(model, call)?)).await?;
+        // A gateway that loses the query answers with one array, or with the whole reply.
+        if pieces.content_type().starts_with("application/json") {
+            return Ok(ReplyStream::of(gemini::parse_pieces(&pieces.whole().await?)?));
+        }
         Ok(ReplyStream::new(pieces, Box::new(EventDecoder::default())))
     }
 
