@@ -130,6 +130,8 @@ struct Timings {
 #[derive(Default)]
 pub(super) struct Pieces {
     choices: BTreeMap<u32, Progress>,
+    /// Whether these are the pieces of a stream, and not a whole answer.
+    is_stream: bool,
     /// Whether the texts come in a wrapping that must be taken off while they pass.
     is_wrapped: bool,
 }
@@ -149,7 +151,7 @@ impl Pieces {
     /// Of a stream of replies to a call with this constraint.
     pub(super) fn of_stream(constraint: Option<&Constraint>, server: Server) -> Self {
         let is_wrapped = constraint.is_some_and(|constraint| is_wrapped(constraint, server));
-        Self { choices: BTreeMap::new(), is_wrapped }
+        Self { choices: BTreeMap::new(), is_stream: true, is_wrapped }
     }
 
     /// How many replies have told why they ended.
@@ -203,7 +205,10 @@ impl Pieces {
         let progress = self.choices.entry(number).or_default();
         let (mut reasoning, mut text) = (String::new(), body.text.unwrap_or_default());
         let mut calls = Vec::new();
-        if let Some(message) = body.message.or(body.delta) {
+        // Some servers send both in both (Perplexity): in a stream the message is all that was said so far, in a whole
+        // answer the delta is nothing.
+        let message = if self.is_stream { body.delta.or(body.message) } else { body.message.or(body.delta) };
+        if let Some(message) = message {
             let thoughts = [message.reasoning_content, message.reasoning].into_iter().flatten().map(Content::words);
             reasoning = thoughts.map(|(text, _)| text).find(|text| !text.is_empty()).unwrap_or_default();
             if let Some((words, thoughts)) = message.content.map(Content::words) {
