@@ -40,7 +40,7 @@ pub enum ProviderErrorKind {
     Cut,
     /// No connection or no first byte in time.
     Timeout,
-    /// The answer had begun and took too long.
+    /// The answer had begun and took too long, or the server says that the call did (408).
     Stalled,
     /// A reply that cannot be used: malformed, empty or withheld.
     Reply,

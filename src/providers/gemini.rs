@@ -149,7 +149,8 @@ impl Provider for GeminiProvider {
             let reply = self.ask(model, "batchEmbedContents", body).await?;
             vectors.extend(gemini::parse_embeddings(&reply, texts.len())?);
         }
-        of_wanted_length(Embedded { vectors, input_tokens: None }, call)
+        // The service tells none; to ask for them would double the requests.
+        of_wanted_length(Embedded { vectors, input_tokens: Some(call.estimated_tokens()) }, call)
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

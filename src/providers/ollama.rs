@@ -118,7 +118,7 @@ impl OllamaProvider {
             let reply = self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?;
             vectors.push(ollama::parse_old_embedding(&reply)?);
         }
-        Ok(Embedded { vectors, input_tokens: None })
+        Ok(Embedded { vectors, input_tokens: Some(call.estimated_tokens()) })
     }
 }
 

@@ -335,6 +335,7 @@ async fn texts_are_embedded_together_in_their_order() {
         let embedded =
             adapter.embed("embed:1b", &EmbedCall { inputs: inputs.clone(), dimensions: None }).await.unwrap();
         assert_eq!(embedded.vectors.len(), inputs.len());
+        assert!(embedded.input_tokens.is_some_and(|tokens| tokens >= 250), "{kind:?}: told or estimated");
         assert!(embedded.vectors.iter().zip(&inputs).all(|(vector, text)| is_embedding_of(vector, text)), "{kind:?}");
         // Gemini takes a hundred at once.
         let requests = if kind == Ollama { 1 } else { 3 };

@@ -132,9 +132,8 @@ pub fn parse_models(body: &[u8]) -> Result<ModelList, ReplyError> {
 
 /// Context lengths of OpenAI's families, as its documentation of each model says; its list does not. The longest name that
 /// fits counts. Families that are not here stay unknown, which excludes nothing.
-const CONTEXTS: [(&str, i64); 16] = [
+const CONTEXTS: [(&str, i64); 15] = [
     ("gpt-3.5-turbo", 16_385),
-    ("gpt-3.5-turbo-instruct", 4_096),
     ("gpt-4", 8_192),
     ("gpt-4-turbo", 128_000),
     ("gpt-4-1106-preview", 128_000),
@@ -151,8 +150,8 @@ const CONTEXTS: [(&str, i64); 16] = [
     ("gpt-5-chat", 128_000),
 ];
 
-/// What neither chats nor embeds: pictures, sound, moderation, base models.
-const OTHERS: [&str; 10] = [
+/// What neither chats nor embeds: pictures, sound, moderation, base models, and what its other API alone serves.
+const OTHERS: [&str; 12] = [
     "whisper",
     "tts-",
     "dall-e",
@@ -163,12 +162,20 @@ const OTHERS: [&str; 10] = [
     "text-moderation",
     "sora",
     "babbage",
+    "davinci",
+    "computer-use",
 ];
-const OTHER_PARTS: [&str; 4] = ["-realtime", "-transcribe", "-tts", "-image"];
+/// The same by words within the names.
+const OTHER_WORDS: [&str; 4] = ["realtime", "transcribe", "tts", "image"];
+/// And by words that mean it in the names of OpenAI's own families only: gateways list others' models as OpenAI's.
+const OWN_WORDS: [&str; 4] = ["instruct", "codex", "pro", "research"];
+const OWN_FAMILIES: [&str; 5] = ["gpt-", "o1", "o3", "o4", "codex"];
 
 fn know_openais(model: &mut ObservedModel) {
     let name = model.name.as_str();
-    if OTHERS.iter().any(|family| name.starts_with(family)) || OTHER_PARTS.iter().any(|part| name.contains(part)) {
+    let has_word = |words: &[&str]| name.split('-').any(|word| words.contains(&word));
+    let is_of = |families: &[&str]| families.iter().any(|family| name.starts_with(family));
+    if is_of(&OTHERS) || has_word(&OTHER_WORDS) || (is_of(&OWN_FAMILIES) && has_word(&OWN_WORDS)) {
         model.capabilities = Capabilities::NONE;
         return;
     }
@@ -231,6 +238,14 @@ mod tests {
             ("text-embedding-3-small", 0, Capabilities::EMBED),
             ("whisper-1", 0, Capabilities::NONE),
             ("gpt-4o-mini-tts", 0, Capabilities::NONE),
+            ("davinci-002", 0, Capabilities::NONE),
+            ("gpt-3.5-turbo-instruct-0914", 0, Capabilities::NONE),
+            ("o1-pro-2025-03-19", 0, Capabilities::NONE),
+            ("o4-mini-deep-research", 0, Capabilities::NONE),
+            ("gpt-5.1-codex", 0, Capabilities::NONE),
+            ("gpt-5-proto", 400_000, Capabilities::GENERATE),
+            ("gemini-2.5-pro", 0, Capabilities::GENERATE),
+            ("qwen2.5-coder:7b-instruct", 0, Capabilities::GENERATE),
         ];
         let entries: Vec<_> =
             names.iter().map(|(name, ..)| format!(r#"{{"id":"{name}","owned_by":"system"}}"#)).collect();

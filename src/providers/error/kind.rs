@@ -1,16 +1,22 @@
 //! What a status, the codes beside it and a server's own words mean.
 
-use super::ProviderErrorKind::{self, Auth, Caller, ContextLength, Quota, RateLimited, Reply, Server, Transient};
+use super::ProviderErrorKind::{
+    self, Auth, Caller, ContextLength, Quota, RateLimited, Reply, Server, Stalled, Transient,
+};
 use crate::dialect::error_body::ErrorBody;
 
 /// Faults that servers have no code for: the statuses they come with, words they always hold, and what they mean.
-const KNOWN_WORDS: [(&[u16], &str, ProviderErrorKind); 12] = [
+const KNOWN_WORDS: [(&[u16], &str, ProviderErrorKind); 16] = [
     // OpenAI of a text to embed, old versions of vLLM, and many hosted servers: "this model's maximum context length is".
     // Ollama of a text to embed that may not be cut.
     (&[400, 500], "maximum context length", ContextLength),
     (&[400, 500], "exceeds the context length", ContextLength),
-    // SGLang.
+    // SGLang, LM Studio (two), and Hugging Face's text-generation-inference (two).
     (&[400], "longer than the model's context length", ContextLength),
+    (&[400], "context length of only", ContextLength),
+    (&[400], "greater than the context length", ContextLength),
+    (&[422], "`inputs` must have less than", ContextLength),
+    (&[422], "`max_new_tokens` must be <=", ContextLength),
     // llama.cpp, before it had a code for it.
     (&[400, 500], "exceeds the available context size", ContextLength),
     // llama.cpp, of a text to embed that is longer than what it reads at once.
@@ -46,6 +52,7 @@ pub(super) fn kind_of(status: u16, error: &ErrorBody) -> ProviderErrorKind {
         // Elsewhere, where nobody sent the call: redirects are not followed.
         ..400 => Reply,
         402 => Quota,
+        408 => Stalled,
         429 => RateLimited,
         401 | 403 => Auth,
         // Ollama and its fronts: whoever asked has left. That was not us, who would not read this.

@@ -8,7 +8,7 @@ fn statuses_decide_the_kind() {
         (400, ProviderErrorKind::Caller),
         (401, ProviderErrorKind::Auth),
         (404, ProviderErrorKind::Caller),
-        (408, ProviderErrorKind::Caller),
+        (408, ProviderErrorKind::Stalled),
         (429, ProviderErrorKind::RateLimited),
         (500, ProviderErrorKind::Server),
         (301, ProviderErrorKind::Reply),
@@ -71,6 +71,16 @@ fn codes_and_well_known_words_decide_where_the_status_does_not() {
         (
             400,
             r#"{"code":400,"message":"the request exceeds the available context size. try increasing the context size","type":"invalid_request_error"}"#,
+            ContextLength,
+        ),
+        (
+            400,
+            r#"{"message":"Trying to keep the first 9 tokens when context the overflows. However, the model is loaded with context length of only 8 tokens"}"#,
+            ContextLength,
+        ),
+        (
+            422,
+            r#"{"message":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8. Given: 9"}"#,
             ContextLength,
         ),
         (
