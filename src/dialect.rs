@@ -4,9 +4,10 @@
 //! `head` finds in a request just what routing must know, so that its bytes can be sent on as they are, and
 //! `stream_watch` in the stream that comes back;
 //! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
-//! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing replies
-//! into a form, `open_calls` in matching the answers of tools to their calls, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream
-//! into lines, `sse` into server-sent events.
+//! `ollama` and `gemini` write what those backends read and read what they answer; `constraint` is what they share in forcing
+//! replies into a form, `open_calls` in matching the answers of tools to their calls, `lenient` in reading what helps and is
+//! not needed, `tokenizer` counts tokens, `error_body` is what servers say when they refuse. `ndjson` cuts a byte stream into
+//! lines, `sse` into server-sent events.
 
 mod call_id;
 mod constraint;
@@ -15,6 +16,7 @@ pub mod error_body;
 pub mod gemini;
 pub mod head;
 pub mod json;
+mod lenient;
 pub mod loose;
 pub mod media_type;
 pub mod ndjson;

@@ -14,6 +14,10 @@ pub struct StreamWatch {
     dialect: Dialect,
     /// The member that only the few lines have which must be read.
     telling: memmem::Finder<'static>,
+    /// The member in which a reply tells why it ended.
+    finishing: memmem::Finder<'static>,
+    /// Whether the last piece of a reply told that.
+    is_finished: bool,
     is_complete: bool,
     has_spoken: bool,
     failure: Option<Told>,
@@ -36,6 +40,8 @@ impl StreamWatch {
         Self {
             dialect,
             telling: memmem::Finder::new(telling),
+            finishing: memmem::Finder::new("\"finish_reason\""),
+            is_finished: false,
             is_complete: false,
             has_spoken: false,
             failure: None,
@@ -46,6 +52,12 @@ impl StreamWatch {
     /// Whether the end mark has come.
     pub const fn is_complete(&self) -> bool {
         self.is_complete
+    }
+
+    /// Whether the last piece of a reply told why it ended. Nothing can be missing behind it but the end mark, which some
+    /// servers of OpenAI's API forget.
+    pub const fn is_finished(&self) -> bool {
+        self.is_finished
     }
 
     /// Whether more has come than comments and empty lines.
@@ -81,23 +93,35 @@ impl StreamWatch {
             return;
         }
         let is_first = !std::mem::replace(&mut self.has_spoken, true);
-        if payload == b"[DONE]" && self.dialect != Dialect::Ollama {
+        if payload.starts_with(b"[DONE]") && self.dialect != Dialect::Ollama {
             self.is_complete = true;
         } else if (is_first || payload.starts_with(b"{\"error\"")) && is_failure(payload) {
             let told = Told { body: payload.to_vec(), is_first };
             self.failure.get_or_insert(told);
-        } else if self.is_telling(payload) {
-            self.read_telling(payload);
+        } else {
+            if self.is_telling(payload) {
+                self.read_telling(payload);
+            }
+            if self.dialect != Dialect::Ollama {
+                self.is_finished = self.tells_finish(payload) || (self.is_finished && has_no_choices(payload));
+            }
         }
+    }
+
+    /// Whether a line has a reason why a reply ended: a text, and not an empty one.
+    fn tells_finish(&self, line: &[u8]) -> bool {
+        self.finishing.find_iter(line).any(|at| {
+            let value = value_of(&line[at + self.finishing.needle().len()..]);
+            value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
+        })
     }
 
     /// Whether the telling member stands in a line with a value that tells something.
     fn is_telling(&self, line: &[u8]) -> bool {
         let value = if self.dialect == Dialect::Ollama { &b"true"[..] } else { b"{" };
-        self.telling.find_iter(line).any(|at| {
-            let rest = line[at + self.telling.needle().len()..].trim_ascii_start();
-            rest.strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(value))
-        })
+        self.telling
+            .find_iter(line)
+            .any(|at| value_of(&line[at + self.telling.needle().len()..]).is_some_and(|own| own.starts_with(value)))
     }
 
     fn read_telling(&mut self, line: &[u8]) {
@@ -110,6 +134,18 @@ impl StreamWatch {
             self.usage = serde_json::from_slice::<OllamaCounts>(line).unwrap_or_default().into();
         }
     }
+}
+
+/// What stands behind the colon that follows a key.
+fn value_of(behind: &[u8]) -> Option<&[u8]> {
+    Some(behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
+}
+
+/// Whether a line is no piece of any reply, such as the one that counts tokens.
+fn has_no_choices(line: &[u8]) -> bool {
+    const CHOICES: &[u8] = b"\"choices\"";
+    let list = memmem::find(line, CHOICES).and_then(|at| value_of(&line[at + CHOICES.len()..])?.strip_prefix(b"["));
+    list.is_some_and(|list| list.trim_ascii_start().starts_with(b"]"))
 }
 
 /// Whether a payload is an error instead of a piece of a reply.
@@ -191,10 +227,31 @@ mod tests {
             ("data: {\"a\":1}\n\ndata: [DONE]\n\n", true),
             ("data:[DONE]\r\n\r\n", true),
             ("data: [DONE]", true),
+            ("data: [DONE] bye\n\n", true),
             ("data: {\"a\":\"data: [DONE]\"}\n\n", false),
             (": [DONE]\n\n[DONE]\n", false),
         ] {
             assert_eq!(watched(Dialect::Openai, lines).is_complete(), is_complete, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_finished_when_its_last_piece_says_why() {
+        let finish = r#"data: {"choices":[{"delta":{},"finish_reason": "stop"}]}"#;
+        let piece = r#"data: {"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""},"finish_reason":null}]}"#;
+        let empty = r#"data: {"choices":[{"delta":{"content":"a"},"finish_reason":""}]}"#;
+        let usage = r#"data: {"choices": [ ],"usage":{"completion_tokens":1}}"#;
+        for (lines, is_finished) in [
+            (vec![piece], false),
+            (vec![empty], false),
+            (vec![usage], false),
+            (vec![piece, finish], true),
+            (vec![piece, finish, "", ": bye"], true),
+            (vec![piece, finish, usage], true),
+            (vec![finish, piece], false),
+        ] {
+            let watch = watched(Dialect::Openai, &(lines.join("\n\n") + "\n\n"));
+            assert_eq!((watch.is_finished(), watch.is_complete()), (is_finished, false), "{lines:?}");
         }
     }
 

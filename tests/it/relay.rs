@@ -116,6 +116,32 @@ async fn a_stream_that_ends_without_its_end_mark_ends_in_an_error() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_server_forgets_the_end_mark_gets_one_where_nothing_else_is_missing() {
+    let (server, sim, _) = same_dialect(Front::Openai, &[]).await;
+    let chunk =
+        |choices: Value| format!("data: {}\n\n", json!({"object": "chat.completion.chunk", "choices": choices}));
+    let one = chunk(json!([{"index": 0, "delta": {"content": "one"}, "finish_reason": null}]));
+    let finish = chunk(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]));
+    let usage = chunk(json!([]));
+    for frames in [vec![&one, &finish], vec![&one, &finish, &usage]] {
+        let said: String = frames.iter().map(|frame| frame.as_str()).collect();
+        // With its last line end, and without.
+        for said in [said.as_str(), said.trim_end()] {
+            sim.clear_script();
+            sim.script(Rule::on(Route::Chat).raw_frames([said.to_owned()]));
+            let answer = stream(&server, Front::Openai).await.expect(200);
+            assert!(answer.text.starts_with(said) && answer.text.ends_with("\n\ndata: [DONE]\n\n"), "{}", answer.text);
+            assert_eq!(answer.text.matches("data: ").count(), frames.len() + 1);
+        }
+        // A connection that breaks is no end, whatever was said before.
+        sim.clear_script();
+        sim.script(Rule::on(Route::Chat).raw_frames([said.clone(), "data: [DONE]\n\n".to_owned()]).cut_after(1));
+        let answer = stream(&server, Front::Openai).await.expect(200);
+        assert!(Front::Openai.error_behind(&answer.text, &said).contains("broke off"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_falls_silent_ends_in_an_error_and_its_call_is_given_up() {
     for front in Front::ALL {
         let impatient = |config: &mut Config| config.upstream.idle_timeout = std::time::Duration::from_millis(100);

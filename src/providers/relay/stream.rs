@@ -86,6 +86,12 @@ impl RelayStream {
                     self.pieces = None;
                     match self.has_ended() {
                         true => (!rest.is_empty()).then_some(Ok(rest)),
+                        // All has been said, and the server forgot the end mark that clients wait for. An empty line more
+                        // harms none of them.
+                        false if self.watch.is_finished() => {
+                            let line_end: &[u8] = if rest.is_empty() { b"" } else { b"\n" };
+                            Some(Ok([&rest, line_end, b"\ndata: [DONE]\n\n"].concat().into()))
+                        }
                         false => {
                             let message = "the backend broke off in the middle of its answer";
                             Some(Err(ProviderError::new(ProviderErrorKind::Cut, message)))

@@ -51,7 +51,8 @@ impl Pieces {
 
     /// All of it.
     pub(in crate::providers) async fn whole(mut self) -> Result<Bytes, ProviderError> {
-        collect(&mut self.response, self.idle.limit, MAX_REPLY_BYTES).await
+        let first = self.first.unwrap_or(self.idle.limit);
+        collect(&mut self.response, first, self.idle.limit, MAX_REPLY_BYTES).await
     }
 }
 

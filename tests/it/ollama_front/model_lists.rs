@@ -35,10 +35,11 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
         assert_eq!(entry["details"]["context_length"], 8192, "{kind}: {entry}");
 
         let shown = behind.post("/api/show", json!({"model": name})).await.expect(200).json();
-        let told = if kind == "ollama" {
-            json!(["completion", "tools", "thinking", "vision"])
-        } else {
-            json!(["completion", "tools"])
+        let told = match kind {
+            "ollama" => json!(["completion", "tools", "thinking", "vision"]),
+            // llama.cpp's server.
+            "openai" => json!(["completion", "vision", "tools"]),
+            _ => json!(["completion", "tools"]),
         };
         assert_eq!((&shown["capabilities"], &entry["capabilities"]), (&told, &told), "{kind}: {shown}");
         let info = &shown["model_info"];
