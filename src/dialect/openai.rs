@@ -16,7 +16,10 @@ mod server;
 mod stream;
 mod unwrap;
 
-pub(super) use self::request::{Drawn, Forced, Streamed};
+pub(super) use self::{
+    reply::is_given_up,
+    request::{Drawn, Forced, Streamed},
+};
 pub use self::{
     embeddings::{MAX_EMBED_INPUTS, embed_body, parse_embeddings},
     models::{ModelList, parse_models},

@@ -69,7 +69,7 @@ impl<'a> Writer<'a> {
     /// A reply while it arrives.
     pub(super) fn pieces(self, events: impl EventSource) -> Reply {
         let unused = self.unused();
-        let include_usage = self.call.translated().is_some_and(|translated| translated.include_usage);
+        let include_usage = self.call.include_usage();
         let bytes = if self.call.route == OpenaiRoute::Completions {
             translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error))
         } else {

@@ -68,6 +68,14 @@ impl ClientCall {
         self.read.get().and_then(|read| read.as_ref().ok())
     }
 
+    /// Whether a stream is to end with the tokens it took.
+    pub(super) fn include_usage(&self) -> bool {
+        match self.translated() {
+            Some(translated) => translated.include_usage,
+            None => self.original.head.include_usage == Some(true),
+        }
+    }
+
     /// Sends it to a backend.
     ///
     /// # Errors
