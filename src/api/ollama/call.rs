@@ -7,8 +7,7 @@ use bytes::Bytes;
 use super::OllamaRoute;
 use crate::{
     api::{
-        Api, failure,
-        model_catalog::{self, CallableModel},
+        Api, failure, incapable,
         scope::Scope,
     },
     dialect::{
@@ -157,14 +156,9 @@ impl ClientCall {
 
     /// The client's error. That nobody serves the model may be so because none of its kind could.
     async fn failed(&self, api: &Api, scope: &Scope, failed: DispatchError) -> Error {
-        if failed.failure.refusal != Some(RefusalReason::NoBackend) {
-            return failure::of_call(failed);
-        }
-        match model_catalog::find(api, scope, &self.model).await {
-            Ok(CallableModel { capabilities, .. }) if !self.route.capability().served_by(capabilities) => {
-                Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb()))
-            }
-            _ => failure::of_call(failed),
+        match incapable::capabilities(api, scope, &self.model, self.route.capability(), &failed).await {
+            Some(_) => Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb())),
+            None => failure::of_call(failed),
         }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Writer<'a> {
                 let failed = |failure: &_, out: &mut _| chunks::write_error(failure, openai_error, out);
                 Ok(stream::relayed(EVENT_STREAM, relayed, failed))
             }
-            Answer::Whole(reply) => self.whole(&reply),
+            Answer::Whole(reply) => Ok(self.whole(&reply)?.warning(self.fewer(&reply))),
             Answer::Pieces(held) => Ok(self.pieces(held)),
             Answer::Embedded(embedded) => self.embedded(&embedded),
         }
@@ -63,7 +63,7 @@ impl<'a> Writer<'a> {
             OpenaiRoute::Completions => text_completion(reply, &self.stamp),
             OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &self.stamp),
         };
-        Ok(Reply::json(&written)?.warning(self.fewer(reply)).warning(self.unused()))
+        Ok(Reply::json(&written)?.warning(self.unused()))
     }
 
     /// A reply while it arrives.
