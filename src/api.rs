@@ -17,6 +17,7 @@ pub mod execute;
 mod failure;
 mod fields;
 pub mod hooks;
+mod incapable;
 pub mod live;
 pub mod model_catalog;
 pub mod models;

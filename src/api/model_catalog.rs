@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Api, failure,
+    Api,
     scope::{self, CHAIN_PREFIX, Scope, Wanted},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         time::Timestamp,
     },
     error::{Error, ErrorCode},
-    runtime::{directory::ServedModel, dispatch::DispatchError},
+    runtime::directory::ServedModel,
     stores::catalog::StoreError,
 };
 
@@ -130,23 +130,6 @@ pub(super) async fn find(api: &Api, scope: &Scope, name: &str) -> Result<Callabl
         },
         None => CallableModel { name: name.to_owned(), ..model },
     })
-}
-
-/// The error of a failed call to a model by this name. That nobody could serve it may be so because it cannot do this at
-/// all, which no waiting changes; `verb` says what.
-pub(super) async fn of_call(
-    api: &Api,
-    scope: &Scope,
-    name: &str,
-    (capability, verb): (Capability, &str),
-    failed: DispatchError,
-) -> Error {
-    if failed.failure.refusal == Some(RefusalReason::NoBackend)
-        && find(api, scope, name).await.is_ok_and(|model| !capability.served_by(model.capabilities))
-    {
-        return Error::invalid(format!("\"{name}\" does not support {verb}")).with_param("model");
-    }
-    failure::of_call(failed)
 }
 
 fn of_chain(id: &ChainId, created_at: Timestamp, modified_at: Timestamp) -> CallableModel {

@@ -18,7 +18,6 @@ mod server;
 mod stream;
 mod unwrap;
 
-pub(super) use self::request::{Drawn, Forced, Streamed};
 pub use self::{
     embeddings::{batches, embed_body, parse_embeddings},
     models::{ModelList, parse_models},
@@ -26,6 +25,10 @@ pub use self::{
     request::chat_body,
     server::Server,
     stream::ChatDecoder,
+};
+pub(super) use self::{
+    reply::is_given_up,
+    request::{Drawn, Forced, Streamed},
 };
 
 use serde::Deserialize;

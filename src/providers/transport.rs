@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Body, Client, Method, Response, Url, header};
 
 pub(super) use self::pieces::Pieces;
-use self::spliced::spliced;
+use self::{pieces::Deadline, spliced::spliced};
 use super::{ProviderError, ProviderErrorKind};
 use crate::domain::backend::ApiKey;
 
@@ -106,15 +106,18 @@ impl Transport {
         &self.client
     }
 
+    /// When a call that begins now must be over.
+    fn deadline(&self) -> Deadline {
+        Deadline::within(self.config.total)
+    }
+
     /// Sends a request and collects the whole body of a successful answer.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Bytes, ProviderError> {
         let exchange = async {
             let mut response = self.open(call).await?;
             self.whole(&mut response).await
         };
-        tokio::time::timeout(self.config.total, exchange)
-            .await
-            .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
+        self.deadline().hold(exchange).await
     }
 
     /// The body of a successful answer. Its first byte may come long after its headers, when all of it has been made.
@@ -124,11 +127,13 @@ impl Transport {
 
     /// Sends a request and returns as soon as a successful answer begins; its pieces are waited for by phase.
     pub(super) async fn stream(&self, call: Call<'_>) -> Result<Pieces, ProviderError> {
-        Ok(self.pieces(self.open(call).await?))
+        let end = self.deadline();
+        let response = end.hold(self.open(call)).await?;
+        Ok(self.pieces(response, end))
     }
 
-    fn pieces(&self, response: Response) -> Pieces {
-        Pieces::new(response, self.config.first_byte, self.config.idle)
+    fn pieces(&self, response: Response, end: Deadline) -> Pieces {
+        Pieces::new(response, self.config.first_byte, self.config.idle, end)
     }
 
     /// Posts the bytes of a client as they are and collects the answer, with its media type.
@@ -143,9 +148,7 @@ impl Transport {
             let content_type = content_type(&response).to_owned();
             Ok((content_type, self.whole(&mut response).await?))
         };
-        tokio::time::timeout(self.config.total, exchange)
-            .await
-            .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
+        self.deadline().hold(exchange).await
     }
 
     /// Posts the bytes of a client as they are and returns as soon as a successful answer begins.
@@ -155,8 +158,9 @@ impl Transport {
         credential: Credential<'_>,
         body: [Bytes; 3],
     ) -> Result<Pieces, ProviderError> {
-        let response = self.open_body(Method::POST, url, credential, Some(spliced(body))).await?;
-        Ok(self.pieces(response))
+        let end = self.deadline();
+        let response = end.hold(self.open_body(Method::POST, url, credential, Some(spliced(body)))).await?;
+        Ok(self.pieces(response, end))
     }
 
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
@@ -219,16 +223,41 @@ async fn collect(
     idle: Duration,
     limit: usize,
 ) -> Result<Bytes, ProviderError> {
-    let Some(first) = next_piece(response, first).await? else { return Ok(Bytes::new()) };
-    let mut whole = BytesMut::from(first);
-    while let Some(piece) = next_piece(response, idle).await? {
-        whole.extend_from_slice(&piece);
-        if whole.len() > limit {
-            let message = format!("the backend's answer is larger than {limit} bytes");
+    let (mut gathered, mut patience) = (Gathered::up_to(limit), first);
+    while let Some(piece) = next_piece(response, patience).await? {
+        gathered.add(piece)?;
+        patience = idle;
+    }
+    Ok(gathered.whole.freeze())
+}
+
+/// The pieces of an answer as one. An answer of one piece is that piece and no copy.
+struct Gathered {
+    whole: BytesMut,
+    limit: usize,
+}
+
+impl Gathered {
+    fn up_to(limit: usize) -> Self {
+        Self { whole: BytesMut::new(), limit }
+    }
+
+    fn add(&mut self, piece: Bytes) -> Result<(), ProviderError> {
+        if self.whole.is_empty() {
+            self.whole = BytesMut::from(piece);
+        } else {
+            self.whole.extend_from_slice(&piece);
+        }
+        if self.whole.len() > self.limit {
+            let message = format!("the backend's answer is larger than {} bytes", self.limit);
             return Err(ProviderError::new(ProviderErrorKind::Reply, message));
         }
+        Ok(())
     }
-    Ok(whole.freeze())
+}
+
+fn too_long(limit: Duration) -> ProviderError {
+    stalled(format!("the call took longer than {limit:?}"))
 }
 
 fn timeout(message: String) -> ProviderError {

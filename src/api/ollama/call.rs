@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::OllamaRoute;
 use crate::{
-    api::{Api, aside::aside, failure, model_catalog, scope::Scope},
+    api::{Api, aside::aside, failure, incapable, scope::Scope},
     dialect::{
         head,
         ollama_front::{self, ReadError, Wish},
@@ -133,10 +133,7 @@ impl ClientCall {
         };
         let unasked = match self.read.get() {
             Some(Err(unasked)) if is_ours(&failed) => unasked,
-            _ => {
-                let wish = (self.route.capability(), self.route.verb());
-                return Err(model_catalog::of_call(api, scope, &self.model, wish, failed).await);
-            }
+            _ => return Err(self.failed(api, scope, failed).await),
         };
         if let (Unasked::OllamaOnly(_) | Unasked::Loads { .. }, Some(models)) = (unasked, on_ollama(models)) {
             match self.exchange(api, &models).await {
@@ -160,6 +157,14 @@ impl ClientCall {
         let exchange =
             Exchange { original: Some(&self.original), translate: &translate, wants_stream: self.wants_stream };
         api.runtime.dispatcher.exchange(models, &exchange).await
+    }
+
+    /// The client's error. That nobody serves the model may be so because none of its kind could.
+    async fn failed(&self, api: &Api, scope: &Scope, failed: DispatchError) -> Error {
+        match incapable::capabilities(api, scope, &self.model, self.route.capability(), &failed).await {
+            Some(_) => Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb())),
+            None => failure::of_call(failed),
+        }
     }
 }
 

@@ -6,14 +6,15 @@ use bytes::Bytes;
 
 use super::{
     answer::{not_used, stamp},
-    by_chain, of_model,
+    by_chain,
+    call::of_failed,
+    of_model,
 };
 use crate::{
     api::{
         Api, Reply,
         aside::aside,
         failure::openai_error,
-        model_catalog,
         reply::EVENT_STREAM,
         scope::{Scope, Wanted, wanted},
         stream::{EventSource, translated},
@@ -27,9 +28,6 @@ use crate::{
     error::{Error, ErrorCode},
     runtime::dispatch::exchange::{Answer, Asked, Exchange},
 };
-
-/// What a model must be able to do, and the word for it.
-const CHAT: (Capability, &str) = (Capability::Chat, "chat");
 
 /// Answers it. Dropping the future aborts the call.
 ///
@@ -45,12 +43,12 @@ pub async fn respond(api: &Api, scope: &Scope, body: Bytes, request_id: &Request
 }
 
 async fn by_model(api: &Api, scope: &Scope, models: &ModelRoute, request: ResponseRequest) -> Result<Reply, Error> {
-    let ResponseRequest { model, stream, call, repeated, ignored } = request;
+    let ResponseRequest { model, stream, call, repeated, ignored, .. } = request;
     let asked = Asked::Chat(Arc::new(call));
     let exchange = Exchange { original: None, translate: &|| Ok(asked.clone()), wants_stream: stream };
     let (answer, served) = match api.runtime.dispatcher.exchange(models, &exchange).await {
         Ok(answered) => answered,
-        Err(failed) => return Err(model_catalog::of_call(api, scope, &model, CHAT, failed).await),
+        Err(failed) => return Err(of_failed(api, scope, &model, models.capability, failed).await),
     };
     let frame = Frame { stamp: stamp(&served.model), repeated };
     let reply = match answer {

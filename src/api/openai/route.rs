@@ -42,15 +42,6 @@ impl OpenaiRoute {
         }
     }
 
-    /// What a model is said not to support that cannot.
-    pub(super) const fn verb(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-        }
-    }
-
     /// Where the same bytes go.
     pub(super) const fn relayed(self) -> RelayRoute {
         match self {

@@ -275,11 +275,15 @@ fn finish(reason: &str) -> Result<Finish, ReplyError> {
         "length" | "max_tokens" | "model_length" => Ok(Finish::Length),
         "tool_calls" | "function_call" => Ok(Finish::ToolCalls),
         "content_filter" => Ok(Finish::ContentFilter),
-        // vLLM's and others' word for a reply that they gave up.
-        "abort" | "error" | "insufficient_system_resource" => Err(ReplyError::Cut),
+        given_up if is_given_up(given_up) => Err(ReplyError::Cut),
         // `stop`, and what servers call it that tell how: `eos`, `stop_sequence`.
         _ => Ok(Finish::Stop),
     }
+}
+
+/// Whether a reason is vLLM's or others' word for a reply that they gave up.
+pub(in crate::dialect) fn is_given_up(reason: &str) -> bool {
+    matches!(reason, "abort" | "error" | "insufficient_system_resource")
 }
 
 /// Reads the answer of `POST /chat/completions` to a call with this constraint, and of `POST /completions`.

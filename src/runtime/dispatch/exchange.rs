@@ -68,7 +68,8 @@ pub(super) enum Begun {
     Whole(ChatReply),
     Pieces(Box<ReplyStream>),
     Embedded(Embedded),
-    Relayed(Relayed),
+    RelayedWhole(RelayedBody),
+    RelayedStream(Box<RelayStream>),
 }
 
 /// A stream that is relayed, and the slot it is made in. Dropping it aborts the call and frees the slot.
@@ -132,8 +133,8 @@ impl Dispatcher {
             Begun::Whole(reply) => Answer::Whole(reply),
             Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
             Begun::Embedded(embedded) => Answer::Embedded(embedded),
-            Begun::Relayed(Relayed::Whole(body)) => Answer::Relayed(RelayedReply::Whole(body)),
-            Begun::Relayed(Relayed::Stream(stream)) => {
+            Begun::RelayedWhole(body) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::RelayedStream(stream) => {
                 Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
             }
         };
@@ -169,7 +170,11 @@ impl Call for &Exchange<'_> {
         if let Some(original) = self.original.filter(|original| original.route.dialect() == provider.dialect())
             && let Some(relayed) = provider.relay(model, original, self.wants_stream).await?
         {
-            return Ok(Begun::Relayed(relayed));
+            return Ok(match relayed {
+                Relayed::Whole(body) => Begun::RelayedWhole(body),
+                Relayed::Stream(stream) => Begun::RelayedStream(stream),
+                Relayed::Pieces(reply) => Begun::Pieces(reply),
+            });
         }
         let asked = (self.translate)().map_err(|message| ProviderError::new(ProviderErrorKind::Caller, message))?;
         match asked {

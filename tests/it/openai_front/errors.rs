@@ -108,6 +108,31 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_no_end_mark() {
 }
 
 #[tokio::test]
+async fn a_model_that_cannot_do_it_is_the_requests_fault_and_others_that_can_are_named() {
+    for kind in ["ollama", "vllm"] {
+        let front = OneBackend::of(kind).await;
+        for (path, model, words) in [
+            (CHAT, "embed:1b", "cannot chat, it can embed texts: name one that does, such as chat:1b"),
+            ("/v1/completions", "embed:1b", "cannot complete texts, it can embed texts"),
+            ("/v1/responses", "embed:1b", "cannot chat, it can embed texts"),
+            ("/v1/embeddings", "chat:1b", "cannot embed texts, it can chat: name one that does, such as embed:1b"),
+        ] {
+            let mut body = json!({"model": model, "input": "x", "messages": [{"role": "user", "content": "x"}]});
+            if path == "/v1/completions" {
+                body["prompt"] = json!("x");
+            }
+            let answer = front.post(path, body).await.expect(400);
+            assert_eq!((answer.header("retry-after"), answer.header("x-penstock-reason")), ("", ""), "{kind} {path}");
+            let error = fault(&answer);
+            assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!("model")));
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(&format!("model '{model}' {words}")), "{kind} {path}: {message}");
+        }
+        assert_eq!(front.sim.record().of(Routes::CALLS).len(), 0);
+    }
+}
+
+#[tokio::test]
 async fn nobody_who_can_serve_it_is_told_with_the_reason() {
     let front = OneBackend::of("ollama").await;
     let body = super::chat(json!({}));
