@@ -413,3 +413,13 @@ async fn a_base_url_with_another_version_is_taken_as_it_is() {
     adapter.probe().await.unwrap_err();
     assert_eq!(sim.record().requests[0].path, "/api/paas/v4/models");
 }
+
+#[tokio::test]
+async fn a_whole_answer_may_be_made_long_after_its_headers_are_there() {
+    let (sim, _) = ready(Flavour::OpenAi).await;
+    let patient = adapter_at(sim.v1_url(), ProviderKind::Openai, false, None, Duration::from_millis(50));
+    let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"all"},"finish_reason":"stop"}]}"#;
+    sim.script(Rule::on(Route::Chat).raw_frames([body]).chunk_delay(Duration::from_millis(200)));
+    let reply = patient.converse("chat:1b", &asked("x")).await.unwrap();
+    assert_eq!(reply.choices[0].text, "all", "only what has begun may not fall silent");
+}
