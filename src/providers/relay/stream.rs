@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memrchr;
+use serde::de::IgnoredAny;
 
 use crate::{
     dialect::{Dialect, stream_watch::StreamWatch},
@@ -19,6 +20,12 @@ const MAX_LINE_BYTES: usize = 16 << 20;
 const UNCOMMITTED_BYTES: usize = 64 << 10;
 /// The end mark of OpenAI's streams, behind whatever came before it.
 const END_MARK: &[u8] = b"\ndata: [DONE]\n\n";
+
+/// Whether a last line without its line end is all of an event: what is cut off must not go out as if it were.
+fn is_whole_event(line: &[u8]) -> bool {
+    let data = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii);
+    data.is_some_and(|data| serde_json::from_slice::<IgnoredAny>(data).is_ok())
+}
 
 /// See the module.
 pub struct RelayStream {
@@ -135,6 +142,9 @@ impl RelayStream {
             Some(Ok(rest)) if self.watch.is_complete() => (!rest.is_empty()).then_some(Ok(rest)),
             // It is whole all the same, and the client waits for the mark.
             Some(Ok(_)) if is_blank && self.watch.is_finished() => Some(Ok(Bytes::from_static(END_MARK))),
+            Some(Ok(rest)) if is_whole_event(&rest) && self.watch.is_finished() => {
+                Some(Ok([&rest, &b"\n"[..], END_MARK].concat().into()))
+            }
             Some(Ok(_)) => {
                 let message = "the backend broke off in the middle of its answer";
                 self.failed(ProviderError::new(ProviderErrorKind::Cut, message))
