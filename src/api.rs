@@ -4,6 +4,7 @@
 //! publish. `http::router` is the only caller.
 
 pub mod aliases;
+mod aside;
 pub mod associations;
 pub mod backends;
 pub mod chain_chat;
@@ -16,6 +17,7 @@ pub mod execute;
 mod failure;
 mod fields;
 pub mod hooks;
+mod incapable;
 pub mod live;
 pub mod model_catalog;
 pub mod models;

@@ -44,6 +44,11 @@ pub trait Provider: Send + Sync + 'static {
     /// What its routes speak: a client of the same dialect gets its own bytes through.
     fn dialect(&self) -> Dialect;
 
+    /// Whether it can be told what stands behind the reply to a prompt ([`ChatCall::suffix`]).
+    fn takes_suffix(&self) -> bool {
+        false
+    }
+
     /// Asks what the backend serves now. The caller bounds the time.
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError>;
 

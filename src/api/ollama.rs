@@ -23,7 +23,10 @@ use super::{
     Api, Reply,
     scope::{Scope, Wanted, wanted},
 };
-use crate::{domain::ids::RequestId, error::Error};
+use crate::{
+    domain::ids::RequestId,
+    error::{Error, ErrorCode},
+};
 
 /// Answers a request on one of the routes that ask a model. Dropping the future aborts the call.
 ///
@@ -39,7 +42,8 @@ pub async fn ask(
 ) -> Result<Reply, Error> {
     let clock = Clock::start();
     let call = ClientCall::new(route, body)?;
-    match wanted(api, scope, &call.model, route.capability()).await? {
+    let meant = wanted(api, scope, &call.model, route.capability()).await;
+    match meant.map_err(|error| not_found(error, route, &call.model))? {
         Wanted::Chain(id) => chain::ask(api, &id, call, scope, (request_id, clock)).await,
         Wanted::Model(models) => {
             let (outcome, served) = call.send(api, scope, &models).await?;
@@ -47,5 +51,19 @@ pub async fn ask(
             let reply = Writer { route, model: call.model, clock, waited }.outcome(outcome);
             reply.map(|reply| reply.served_by(served.clone())).map_err(|error| error.with_served(served.map(Box::new)))
         }
+    }
+}
+
+/// The error of a model that is not here, in Ollama's words for it on this route.
+fn not_found(error: Error, route: OllamaRoute, model: &str) -> Error {
+    if error.code() != ErrorCode::ModelNotFound || route != OllamaRoute::Embed {
+        return error;
+    }
+    match error.message().strip_prefix(&format!("model '{model}' not found")) {
+        Some(rest) => {
+            let message = format!("model \"{model}\" not found, try pulling it first{rest}");
+            Error::new(ErrorCode::ModelNotFound, message)
+        }
+        None => error,
     }
 }

@@ -44,8 +44,11 @@ pub async fn ask(
     match wanted(api, scope, &call.model, route.capability()).await.map_err(of_model)? {
         Wanted::Chain(id) => by_chain::ask(api, scope, &id, &call, request_id).await,
         Wanted::Model(models) => {
-            let (answer, served) = call.send(api, &models).await?;
-            Writer::new(&call, &served.model).answer(answer).map(|reply| reply.served_by(Some(served)))
+            let (answer, served) = call.send(api, scope, &models).await?;
+            let written = Writer::new(&call, &served.model).answer(answer);
+            written
+                .map(|reply| reply.served_by(Some(served.clone())))
+                .map_err(|error| error.with_served(Some(Box::new(served))))
         }
     }
 }

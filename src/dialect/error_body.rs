@@ -42,7 +42,9 @@ pub fn parse_error(body: &[u8]) -> ErrorBody {
     let violations = details.iter().filter_map(|detail| detail.get("violations")?.as_array()).flatten();
     let quotas = violations.filter_map(|violation| violation.get("quotaId")?.as_str());
     let codes = ["code", "type", "status"].into_iter().filter_map(text).chain(reasons).chain(quotas);
-    let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    // Gateways that pass an error on write its status as a text.
+    let number = |code: &Value| code.as_u64().or_else(|| code.as_str()?.parse().ok());
+    let status = error.get("code").and_then(number).and_then(|code| u16::try_from(code).ok());
     let message = error_words(error);
     ErrorBody {
         code: text("code").or_else(|| text("status")).unwrap_or_default().to_owned(),
@@ -56,10 +58,16 @@ pub fn parse_error(body: &[u8]) -> ErrorBody {
 }
 
 /// The words of an error: its `message`, that of the first of several, or itself.
-pub(super) fn error_words(error: &Value) -> String {
-    let error = error.get(0).unwrap_or(error);
-    let words = error.get("message").or_else(|| error.get("msg")).unwrap_or(error);
+fn error_words(error: &Value) -> String {
+    let words = words_of(error);
+    // Mistral's web framework explains what is wrong with a body within the message.
+    let words = words.get("detail").map_or(words, words_of);
     words.as_str().unwrap_or_default().to_owned()
+}
+
+fn words_of(error: &Value) -> &Value {
+    let error = error.get(0).unwrap_or(error);
+    error.get("message").or_else(|| error.get("msg")).unwrap_or(error)
 }
 
 /// A duration as Google's JSON writes it: `45.837906927s`.
@@ -84,6 +92,20 @@ mod tests {
         assert_eq!((plain.message.as_str(), plain.is_protocol), ("Unauthorized", true));
         assert_eq!(parse_error(b"<html>"), ErrorBody::default());
         assert_eq!(parse_error(b"[]"), ErrorBody::default());
+    }
+
+    #[test]
+    fn errors_that_were_passed_on_and_those_within_errors_are_read() {
+        let passed_on = parse_error(br#"{"error":{"message":"slow","type":"None","param":"None","code":"429"}}"#);
+        assert_eq!((passed_on.status, passed_on.message.as_str()), (Some(429), "slow"));
+        assert_eq!(parse_error(br#"{"error":{"message":"x","code":"1300"}}"#).status, None);
+        let mistral = parse_error(
+            br#"{"object":"error","message":{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required"}]},
+            "type":"invalid_request_error","param":null,"code":null}"#,
+        );
+        assert_eq!((mistral.message.as_str(), mistral.is_protocol), ("Field required", true));
+        let deep = parse_error(br#"{"error":{"message":{"detail":{"detail":"x"}}}}"#);
+        assert_eq!((deep.message.as_str(), deep.is_protocol), ("", false));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use self::contents::ContentBody;
 pub use self::{
     embed::{MAX_TEXTS, embed_body, parse_embeddings},
     models::{ModelPage, parse_models},
-    reply::parse_generate,
+    reply::{parse_generate, parse_pieces},
     request::generate_body,
     stream::EventDecoder,
 };
@@ -33,13 +33,15 @@ pub fn count_body(texts: &[String]) -> Vec<u8> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CountReply {
+    /// Left out by some versions where it is 0.
+    #[serde(default)]
     total_tokens: u64,
 }
 
 /// Reads the answer of `:countTokens`.
 ///
 /// # Errors
-/// A body without a count.
+/// A body that is no such answer.
 pub fn parse_count(body: &[u8]) -> Result<u64, ReplyError> {
     Ok(json::decode::<CountReply>(body)?.total_tokens)
 }

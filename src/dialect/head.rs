@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use self::skip::Members;
+pub(super) use self::skip::Members;
 pub use self::skip::{SkipError, opening};
 
 /// Raw bytes of a model's name: `pool/<pool>/<model>`, each character escaped, and as much again.
@@ -25,11 +25,22 @@ pub struct Head {
     pub stream: Option<bool>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
+    /// How many replies are wanted (`n`); `None` leaves it at one.
+    pub replies: Option<Replies>,
     /// Where `messages` stands, else `prompt`, else `input`.
     pub words: Option<Range<usize>>,
     place: ModelPlace,
     /// Behind a byte order mark.
     start: usize,
+}
+
+/// A number of replies, as far as it can be read. What is no such number is the backend's to refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replies {
+    /// So many.
+    Known(u32),
+    /// It is no whole number.
+    Unknown,
 }
 
 /// Where another model's name goes.
@@ -83,10 +94,12 @@ enum Field {
     Messages,
     Prompt,
     Input,
+    Replies,
 }
 
 impl Field {
-    const ALL: [Self; 6] = [Self::Model, Self::Stream, Self::StreamOptions, Self::Messages, Self::Prompt, Self::Input];
+    const ALL: [Self; 7] =
+        [Self::Model, Self::Stream, Self::StreamOptions, Self::Messages, Self::Prompt, Self::Input, Self::Replies];
     const COUNT: usize = Self::ALL.len();
 
     const fn name(self) -> &'static str {
@@ -97,6 +110,7 @@ impl Field {
             Self::Messages => "messages",
             Self::Prompt => "prompt",
             Self::Input => "input",
+            Self::Replies => "n",
         }
     }
 }
@@ -133,6 +147,7 @@ pub fn scan(body: &[u8]) -> Result<Head, HeadError> {
         model: model(&body[place.at.clone()])?,
         stream: take(Field::Stream).map_or(Ok(None), |at| boolean("stream", &body[at]))?,
         include_usage,
+        replies: take(Field::Replies).and_then(|at| replies(&body[at])),
         words: take(Field::Messages).or_else(|| take(Field::Prompt)).or_else(|| take(Field::Input)),
         place,
         start,
@@ -195,6 +210,11 @@ fn boolean(field: &'static str, value: &[u8]) -> Result<Option<bool>, HeadError>
         b"false" => Ok(Some(false)),
         _ => Err(HeadError::Type { field, wanted: "true or false" }),
     }
+}
+
+fn replies(value: &[u8]) -> Option<Replies> {
+    let number = || serde_json::from_slice(value).map_or(Replies::Unknown, Replies::Known);
+    (value != b"null").then(number)
 }
 
 /// `include_usage` of the stream options. Options of another type are the backend's to refuse.

@@ -10,7 +10,7 @@ mod stream;
 
 pub use self::{
     embed::{embed_body, old_embed_body, parse_embeddings, parse_old_embedding},
-    models::{Shown, model_body, parse_running, parse_show, parse_tags},
+    models::{Listed, Shown, model_body, parse_running, parse_show, parse_tags},
     pull::{PullLine, parse_pull_line},
     reply::parse_answer,
     request::{Asked, ask},

@@ -66,28 +66,28 @@ type Read<T> = Result<T, String>;
 /// Decodes a body.
 ///
 /// # Errors
-/// An empty body, one that is no JSON, or no object.
+/// An empty body, one that is no JSON, holds too much, or is no object.
 pub fn decode(body: &[u8]) -> Read<Json> {
     if body.trim_ascii().is_empty() {
         return Err("missing request body".to_owned());
     }
-    let body: Json = json::decode(body).map_err(|error| format!("the request body is no valid JSON: {error}"))?;
+    let body = json::decode_request(body).map_err(|error| error.of_request())?;
     Fields::of(&body)?;
     Ok(body)
 }
 
-/// The model that a request names, under either of the names of that field.
+/// The model that a request names, under either of the names of that field; empty for none.
 ///
 /// # Errors
-/// A name that is no text, or none.
-pub fn model(body: &Json) -> Read<String> {
+/// A name that is no text.
+pub fn model(body: &Json) -> Read<&str> {
     let at = Fields::of(body)?;
     let name = match at.text("model")? {
         // Its name in old clients of the routes that only name a model.
         "" => at.text("name")?,
         name => name,
     };
-    if name.trim().is_empty() { Err("model is required".to_owned()) } else { Ok(name.to_owned()) }
+    Ok(if name.trim().is_empty() { "" } else { name })
 }
 
 /// Whether a request wants its answer in pieces, as it does unless it says no.

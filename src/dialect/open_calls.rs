@@ -29,20 +29,24 @@ impl<'a> OpenCalls<'a> {
 
     /// A tool answers: the call with its id, else the oldest open one of its name, else the oldest open one.
     pub(super) fn answered(&mut self, answer: &AnsweredCall) -> Option<&'a ToolCall> {
+        self.place_of_answered(answer).map(|at| self.calls[at].0)
+    }
+
+    /// The same by the call's place among all calls of the conversation.
+    pub(super) fn place_of_answered(&mut self, answer: &AnsweredCall) -> Option<usize> {
         let open = match (answer.id.as_str(), answer.name.as_str()) {
             ("", "") => Some(&mut self.in_order),
             ("", name) => self.by_name.get_mut(name),
             (id, _) => {
                 let at = *self.by_id.get(id)?;
                 self.calls[at].1 = true;
-                return Some(self.calls[at].0);
+                return Some(at);
             }
         };
         let open = open?;
         while let Some(at) = open.pop_front() {
-            let (call, is_answered) = &mut self.calls[at];
-            if !std::mem::replace(is_answered, true) {
-                return Some(call);
+            if !std::mem::replace(&mut self.calls[at].1, true) {
+                return Some(at);
             }
         }
         None

@@ -3,9 +3,11 @@
 //! not either.
 //!
 //! `server` says what the servers do differently, `request` and `messages` write a call in a server's words, `reply` reads
-//! whole answers and the pieces of streams alike, `stream` cuts a stream into those pieces. `response_format` forces replies
-//! into a form, `unwrap` takes them out of it again. What only vLLM has is in [`vllm`](super::vllm).
+//! whole answers and the pieces of streams alike, `calls` tells the calls of tools in them apart, `stream` cuts a stream
+//! into those pieces. `response_format` forces replies into a form, `unwrap` takes them out of it again. What only vLLM has
+//! is in [`vllm`](super::vllm).
 
+mod calls;
 mod embeddings;
 mod messages;
 mod models;
@@ -16,14 +18,17 @@ mod server;
 mod stream;
 mod unwrap;
 
-pub(super) use self::request::{Drawn, Forced, Streamed};
 pub use self::{
-    embeddings::{MAX_EMBED_INPUTS, embed_body, parse_embeddings},
+    embeddings::{batches, embed_body, parse_embeddings},
     models::{ModelList, parse_models},
     reply::parse_reply,
     request::chat_body,
     server::Server,
     stream::ChatDecoder,
+};
+pub(super) use self::{
+    reply::is_given_up,
+    request::{Drawn, Forced, Streamed},
 };
 
 use serde::Deserialize;

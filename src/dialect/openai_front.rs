@@ -76,13 +76,12 @@ const MAX_NAME_CHARS: usize = 40;
 /// Decodes a body.
 ///
 /// # Errors
-/// An empty body, one that is no JSON, or no object.
+/// An empty body, one that is no JSON, holds too much, or is no object.
 pub fn decode(body: &[u8]) -> Read<Json> {
     if body.trim_ascii().is_empty() {
         return Err("the request body is empty".to_owned().into());
     }
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let body: Json = json::decode(body).map_err(|error| format!("the request body is no valid JSON: {error}"))?;
+    let body = json::decode_request(body).map_err(|error| error.of_request())?;
     Fields::of(&body)?;
     Ok(body)
 }

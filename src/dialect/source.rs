@@ -137,14 +137,15 @@ impl Source {
 
     /// Bytes that a finding is about. One that has only line and column is about the rest of that line.
     pub fn span(&self, finding: &Finding) -> Option<Range<usize>> {
-        let placed = if finding.line.is_some() { self.rest_of_line(finding) } else { None };
+        let placed = || self.rest_of_line(finding);
         let named = || match is_about_key(finding.code) {
             true => self.key_span(&finding.path),
             false => self.value_span(&finding.path),
         };
         match finding.code {
-            Code::Syntax | Code::UnquotedColon | Code::DuplicateField if placed.is_some() => placed,
-            _ => named().or(placed),
+            Code::Syntax | Code::UnquotedColon | Code::DuplicateField => placed().or_else(named),
+            // Its place is counted once for all findings; counting again takes as long as the text is.
+            _ => named().or_else(placed),
         }
     }
 

@@ -8,6 +8,10 @@ use serde_json::Value;
 /// Nesting that is still read, aliases followed; half of JSON's, because this parser takes far more stack for a level.
 const MAX_DEPTH: usize = 64;
 
+/// Parts of a document that its aliases may stand for in all. A bomb must go off before it has cost the time of others: a
+/// small body is read on the thread that serves them.
+const MAX_REPEATED: usize = 50_000;
+
 /// What the parser says to `key: text: more`.
 const COLON_IN_PLAIN_VALUE: &str = "mapping values are not allowed in this context";
 
@@ -110,7 +114,9 @@ fn parse(text: &str) -> Result<Value, YamlError> {
     let options = serde_saphyr::options! {
         // `on`, `yes` and the like stay the text the user wrote.
         strict_booleans: true,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+        // What aliases may cost is bounded below: that one anchor is used by a hundred tasks says nothing.
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, enforce_alias_anchor_ratio: false },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = |number: u64| usize::try_from(number).unwrap_or(0);
@@ -136,6 +142,10 @@ fn explained(text: &str, error: YamlError) -> YamlError {
     }
     if error.message.starts_with("cannot deserialize null into string") {
         return YamlError { message: "a key is null or empty".to_owned(), hint: Some("put it in quotes"), ..error };
+    }
+    if error.message.starts_with("alias replay limit exceeded") {
+        let message = format!("the aliases stand for more than {MAX_REPEATED} values in all");
+        return YamlError { message, hint: Some("write less of it as aliases"), ..error };
     }
     let line = text.lines().nth(error.line.saturating_sub(1)).unwrap_or_default();
     let starts_with_braces = line.split_once(": ").is_some_and(|(_, value)| value.trim_start().starts_with("{{"));
@@ -247,7 +257,10 @@ mod tests {
         for (name, of) in "bcdefghij".chars().zip("abcdefghi".chars()) {
             bomb.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(",")));
         }
-        assert!(decode(&bomb).unwrap_err().contains("budget"));
+        assert!(decode(&bomb).unwrap_err().contains("aliases stand for more than 50000 values"));
+        let used = |times: usize| format!("a: &a {{b: c, d: e}}\nf: [{}]\n", vec!["*a"; times].join(","));
+        assert!(decode(&used(5_000)).is_ok(), "one anchor may be used often");
+        assert!(decode(&used(10_000)).is_err());
         assert!(decode(&"[".repeat(200)).is_err());
     }
 

@@ -34,6 +34,9 @@ pub struct ChatCall {
     /// True when the messages are one prompt with an optional instruction: a backend with a route of its own for
     /// that (Ollama's generate) uses it.
     pub single_prompt: bool,
+    /// What stands behind the reply of a single prompt, as in the middle of a file; empty for nothing. Only Ollama's generate
+    /// takes it.
+    pub suffix: String,
 }
 
 /// One turn of a conversation.

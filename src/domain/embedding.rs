@@ -14,6 +14,11 @@ impl EmbedCall {
     pub fn of(text: impl Into<String>) -> Self {
         Self { inputs: vec![text.into()], dimensions: None }
     }
+
+    /// About how many tokens its texts are, for backends that do not tell: the usual four bytes to each.
+    pub fn estimated_tokens(&self) -> u64 {
+        self.inputs.iter().map(|text| text.len().div_ceil(4) as u64).sum()
+    }
 }
 
 /// The vectors of a call.
@@ -21,6 +26,6 @@ impl EmbedCall {
 pub struct Embedded {
     /// One for each input, in its order.
     pub vectors: Vec<Vec<f64>>,
-    /// Tokens of all inputs, where the backend tells.
+    /// Tokens of all inputs, as the backend tells them or else estimated.
     pub input_tokens: Option<u64>,
 }

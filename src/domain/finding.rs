@@ -78,6 +78,8 @@ pub enum Code {
     UnknownModel,
     /// The server has no such chain.
     UnknownChain,
+    /// The chain is so large that not all of it was looked at.
+    CheckIncomplete,
 }
 
 /// One finding.

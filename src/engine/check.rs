@@ -144,7 +144,7 @@ fn finished(
         if chain.tasks.len() <= MAX_TASKS {
             told.extend(lints(&chain, is_read && told.iter().all(leaves_ways_known)));
         }
-        told.sort_by_key(|finding| finding.severity);
+        told.sort_by_key(by_weight);
         more += told.len().saturating_sub(MOST_FINDINGS);
         told.truncate(MOST_FINDINGS);
         found.extend(translated(&chain, told, &mistyped, prefix, written, shape));
@@ -153,9 +153,14 @@ fn finished(
     more += found.len().saturating_sub(MOST_FINDINGS);
     // An error is never left out for a warning.
     let program = program.filter(|_| !found.iter().any(is_error));
-    found.sort_by_key(|finding| finding.severity);
+    found.sort_by_key(by_weight);
     found.truncate(MOST_FINDINGS);
     Checked { written: kind, chain, program: program.map(Arc::new), findings: found, more }
+}
+
+/// What is left out last: errors, then that something was not looked at.
+fn by_weight(finding: &Finding) -> (Severity, bool) {
+    (finding.severity, finding.code != Code::CheckIncomplete)
 }
 
 /// What will hardly do what was meant. `ways_are_known`: all tasks and all ways between them could be read; else only what

@@ -16,8 +16,6 @@ use crate::engine::reply;
 /// Violations that are told, and characters of each.
 const MOST_TOLD: usize = 5;
 const LONGEST_TOLD: usize = 300;
-/// Bytes of a compiled pattern.
-const LARGEST_PATTERN: usize = 1024 * 1024;
 
 /// A compiled schema.
 pub(crate) struct Schema {
@@ -82,16 +80,17 @@ impl fmt::Display for Violation {
 }
 
 impl Schema {
-    /// Compiles a schema: 2020-12, unless its `$schema` names another draft.
+    /// Compiles a schema: 2020-12, unless its `$schema` names another draft. `largest_pattern`: bytes that each compiled
+    /// pattern may take.
     ///
     /// # Errors
     /// Why it is none.
-    pub(crate) fn compile(source: &Json) -> Result<Self, String> {
+    pub(crate) fn compile(source: &Json, largest_pattern: usize) -> Result<Self, String> {
         if !(source.is_object() || source.is_boolean()) {
             return Err("a JSON Schema is an object".to_owned());
         }
         let weight = Weight::of(source)?;
-        let patterns = PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN);
+        let patterns = PatternOptions::regex().size_limit(largest_pattern).dfa_size_limit(largest_pattern);
         let draft = source.get("$schema").is_none().then_some(Draft::Draft202012);
         let mut options = jsonschema::options().with_pattern_options(patterns).offline();
         if let Some(draft) = draft {
@@ -99,7 +98,14 @@ impl Schema {
         }
         let validator = options.build(source).map_err(|error| {
             let place = error.instance_path().to_string();
-            let message = reply::shortened(&error.to_string(), LONGEST_TOLD);
+            let mut message = reply::shortened(&error.to_string(), LONGEST_TOLD);
+            // The words for a pattern that cannot be compiled, whatever the cause.
+            if message.ends_with("is not a \"regex\"") {
+                let most = largest_pattern >> 10;
+                message.push_str(&format!(
+                    " that is read here: without look-around and back-references, and at most {most} KiB when compiled"
+                ));
+            }
             if place.is_empty() { message } else { format!("at {place}: {message}") }
         })?;
         Ok(Self { roots: roots(source), source: Arc::new(source.clone()), validator, weight })
@@ -136,6 +142,22 @@ impl Schema {
             Err(first) if self.weight.is_recursive => vec![told(first)],
             Err(_) => self.validator.iter_errors(json).take(MOST_TOLD).map(told).collect(),
         }
+    }
+}
+
+/// How many patterns a schema has. What only looks like one counts, too.
+pub(in crate::engine) fn patterns(schema: &Json) -> usize {
+    match schema {
+        Json::Array(items) => items.iter().map(patterns).sum(),
+        Json::Object(fields) => {
+            let own = |(name, value): (&String, &Json)| match (name.as_str(), value) {
+                ("pattern", Json::String(_)) => 1,
+                ("patternProperties", Json::Object(fields)) => fields.len(),
+                _ => 0,
+            };
+            fields.iter().map(own).sum::<usize>() + fields.values().map(patterns).sum::<usize>()
+        }
+        _ => 0,
     }
 }
 

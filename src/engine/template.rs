@@ -99,6 +99,15 @@ impl Template {
     }
 }
 
+/// What an action weighs beside its characters.
+const ACTION_WEIGHT: usize = 16;
+
+/// How heavy a template is to read: its actions and what stands in them, not the text around them.
+pub(crate) fn weight(source: &str) -> usize {
+    let of = |action: &str| ACTION_WEIGHT + action.find("}}").unwrap_or(action.len());
+    source.split("{{").skip(1).map(of).sum()
+}
+
 /// Whether parsing might need more stack than there is. What only looks like an action, in a comment or a string, counts too.
 fn is_too_deep(source: &str) -> bool {
     let goes_deeper = |action: &&str| {

@@ -1,10 +1,12 @@
 //! Checks a chain and compiles it in one pass (`docs/workflow-spec.md`, validation): whatever the machine would need
 //! and cannot have is a finding, and all findings are told.
 
+pub(in crate::engine) mod allowance;
 mod extensions;
 
 use std::{collections::HashMap, sync::Arc};
 
+use self::allowance::Allowance;
 use crate::{
     domain::{
         chain::{self, Chain, ExecuteConfig, Task},
@@ -91,6 +93,7 @@ struct Check<'a> {
     findings: Vec<Finding>,
     /// Errors and warnings in `findings`.
     told: [usize; 2],
+    allowance: Allowance,
 }
 
 impl<'a> Check<'a> {
@@ -99,7 +102,7 @@ impl<'a> Check<'a> {
         for (at, task) in chain.tasks.iter().enumerate() {
             places.entry(task.id.as_str()).or_insert(at);
         }
-        Self { places, task: None, findings: Vec::new(), told: [0; 2] }
+        Self { places, task: None, findings: Vec::new(), told: [0; 2], allowance: Allowance::of(chain) }
     }
 
     /// An error in the field at this pointer below the task being looked at, or below the chain.
@@ -306,6 +309,8 @@ impl<'a> Check<'a> {
         if source.is_empty() {
             return None;
         }
+        let allowed = self.allowance.template(source);
+        self.take(Code::BadRange, field, allowed)?;
         let parsed = Template::parse(source).map_err(|error| format!("{field} cannot be parsed: {error}"));
         self.take(Code::TemplateSyntax, field, parsed)
     }

@@ -1,5 +1,7 @@
 //! What each error is over HTTP and to clients of OpenAI's API: the one table (`docs/api.md`, errors). Ollama's clients
-//! read the text of an error and its status, and nothing else.
+//! read the text of an error and its status, and nothing else; by its first words, where Ollama has words of its own for it.
+
+use std::borrow::Cow;
 
 use serde_json::{Value as Json, json};
 
@@ -18,7 +20,12 @@ pub struct Meaning {
     pub openai_code: Option<&'static str>,
     /// What the official libraries are told where they would decide wrongly: they repeat 408, 409, 429 and every 5xx.
     pub should_retry: Option<bool>,
+    /// Ollama's words for it, with which its text begins there.
+    pub ollama_words: Option<&'static str>,
 }
+
+/// What Ollama says when as many wait as may.
+const OLLAMA_IS_BUSY: &str = "server busy, please try again.  maximum pending requests exceeded";
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
@@ -52,7 +59,10 @@ impl ErrorCode {
         let never = Some(false);
         match self {
             Self::InvalidRequest => row(400, INVALID, None),
-            Self::ContextTooLong => row(400, INVALID, Some("context_length_exceeded")),
+            Self::ContextTooLong => Meaning {
+                ollama_words: Some("the input length exceeds the context length"),
+                ..row(400, INVALID, Some("context_length_exceeded"))
+            },
             Self::Unauthorized => row(401, "authentication_error", Some("invalid_api_key")),
             Self::Immutable => row(403, "permission_error", None),
             Self::NotFound => row(404, INVALID, Some("not_found")),
@@ -78,7 +88,7 @@ impl ErrorCode {
 }
 
 const fn row(status: u16, openai_type: &'static str, openai_code: Option<&'static str>) -> Meaning {
-    Meaning { status, openai_type, openai_code, should_retry: None }
+    Meaning { status, openai_type, openai_code, should_retry: None, ollama_words: None }
 }
 
 impl Error {
@@ -87,6 +97,18 @@ impl Error {
         let meaning = self.code().meaning();
         let code = self.reason().map(RefusalReason::as_str).or(meaning.openai_code).or(self.upstream_code());
         json!({"message": self.message(), "type": meaning.openai_type, "param": self.param(), "code": code})
+    }
+
+    /// The text of Ollama's API. Programs look for the words with which it begins.
+    pub fn ollama_text(&self) -> Cow<'_, str> {
+        let words = match self.reason() {
+            Some(RefusalReason::QueueFull) => Some(OLLAMA_IS_BUSY),
+            _ => self.code().meaning().ollama_words,
+        };
+        match words.filter(|words| !self.message().contains(words)) {
+            None => Cow::Borrowed(self.message()),
+            Some(words) => Cow::Owned(format!("{words}: {}", self.message())),
+        }
     }
 }
 
@@ -124,7 +146,11 @@ mod tests {
     fn every_code_has_the_row_that_is_documented() {
         let documented = include_str!("../../docs/api.md");
         for (code, status, openai_type, openai_code, should_retry) in ROWS {
-            assert_eq!(code.meaning(), Meaning { status, openai_type, openai_code, should_retry }, "{code:?}");
+            let Meaning { ollama_words, .. } = code.meaning();
+            let wanted = Meaning { status, openai_type, openai_code, should_retry, ollama_words };
+            assert_eq!(code.meaning(), wanted, "{code:?}");
+            let is_told = ollama_words.is_none_or(|words| documented.contains(&format!("`{words}`")));
+            assert!(is_told, "docs/api.md does not tell {ollama_words:?}");
             let cells = openai_code.map_or("`null`".to_owned(), |code| format!("`{code}`"));
             let row = format!("| {status} | `{openai_type}` | {cells} |");
             assert!(documented.contains(&row), "docs/api.md has no row {row}");
@@ -132,6 +158,22 @@ mod tests {
         for code in ErrorCode::ALL {
             assert!(ROWS.iter().any(|row| row.0 == code), "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_text_of_ollamas_api_begins_with_its_own_words_where_it_has_some() {
+        assert_eq!(Error::invalid("no").ollama_text(), "no");
+        let too_long = Error::new(ErrorCode::ContextTooLong, "9 tokens, 8 fit");
+        assert_eq!(too_long.ollama_text(), "the input length exceeds the context length: 9 tokens, 8 fit");
+        let said = Error::new(
+            ErrorCode::ContextTooLong,
+            "the backend answered 400: the input length exceeds the context length",
+        );
+        assert_eq!(said.ollama_text(), said.message(), "it is said once");
+        let full = Error::refused(RefusalReason::QueueFull, "the queue of pool 'p' is full", 1);
+        assert_eq!(full.ollama_text(), format!("{OLLAMA_IS_BUSY}: the queue of pool 'p' is full"));
+        assert!(include_str!("../../docs/api.md").contains(&format!("`{OLLAMA_IS_BUSY}`")));
+        assert_eq!(Error::refused(RefusalReason::NoBackend, "nobody", 1).ollama_text(), "nobody");
     }
 
     #[test]

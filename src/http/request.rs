@@ -111,8 +111,9 @@ where
         let path = self.head.uri.path();
         if path == "/v1" || path.starts_with("/v1/") || self.is_chain_chat_of_openais_client() {
             ErrorShape::Openai
+        } else if path.starts_with("/api/") {
+            ErrorShape::Ollama
         } else {
-            // Ollama's is the same as ours.
             ErrorShape::Text
         }
     }
@@ -320,7 +321,20 @@ where
         }
     }
 
+    /// Refuses a body that is not there as it is.
+    fn refuse_encoded(&self) -> Result<(), Error> {
+        let encodings = self.head.headers.get_all(header::CONTENT_ENCODING);
+        let is_plain =
+            |value: &header::HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if encodings.iter().all(is_plain) {
+            return Ok(());
+        }
+        let message = "a body with a Content-Encoding is not read; send it as it is, without that header";
+        Err(Error::new(ErrorCode::UnsupportedMediaType, message))
+    }
+
     async fn collect(&mut self) -> Result<Bytes, Error> {
+        self.refuse_encoded()?;
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
         let limit = self.limits.bytes;
         let too_large = || {

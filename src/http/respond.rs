@@ -112,6 +112,8 @@ pub(super) enum ErrorShape {
     Text,
     /// That of OpenAI's API, whose client libraries show the message of no other.
     Openai,
+    /// That of Ollama's API: a text, in its words.
+    Ollama,
 }
 
 /// The body of an error.
@@ -122,6 +124,7 @@ pub(super) fn error_body(error: &Error, shape: ErrorShape) -> Value {
         match shape {
             ErrorShape::Text => json!(error.message()),
             ErrorShape::Openai => error.openai_object(),
+            ErrorShape::Ollama => json!(error.ollama_text()),
         },
     );
     body.extend(error.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));

@@ -134,6 +134,10 @@ impl Provider for GeminiProvider {
         let mut url = self.url(model, "streamGenerateContent");
         url.query_pairs_mut().append_pair("alt", "sse");
         let pieces = self.transport.stream(self.post(&url, gemini::generate_body(model, call)?)).await?;
+        // A gateway that loses the query answers with one array, or with the whole reply.
+        if pieces.content_type().starts_with("application/json") {
+            return Ok(ReplyStream::of(gemini::parse_pieces(&pieces.whole().await?)?));
+        }
         Ok(ReplyStream::new(pieces, Box::new(EventDecoder::default())))
     }
 
@@ -145,7 +149,8 @@ impl Provider for GeminiProvider {
             let reply = self.ask(model, "batchEmbedContents", body).await?;
             vectors.extend(gemini::parse_embeddings(&reply, texts.len())?);
         }
-        of_wanted_length(Embedded { vectors, input_tokens: None }, call)
+        // The service tells none; to ask for them would double the requests.
+        of_wanted_length(Embedded { vectors, input_tokens: Some(call.estimated_tokens()) }, call)
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::{join, join_all};
+use futures_util::{StreamExt, future::join, stream};
 use reqwest::{Method, Url};
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     dialect::{
         Dialect,
         ndjson::Lines,
-        ollama::{self, Asked, LineDecoder, Shown},
+        ollama::{self, Asked, LineDecoder, Listed, Shown},
         reply::completion_of,
     },
     domain::{
@@ -33,6 +33,8 @@ use crate::{
 
 /// Within the time of a probe.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(3);
+/// Models that are asked about at the same time: an old server with hundreds has other work, too.
+const SHOWN_AT_ONCE: usize = 8;
 /// A pull is silent for minutes while the server checks the digest of a large file.
 const PULL_IDLE: Duration = Duration::from_secs(600);
 
@@ -75,8 +77,12 @@ impl OllamaProvider {
         Call { method: Method::POST, url, credential: self.target.bearer(), body: Some(body) }
     }
 
-    /// Capabilities and context of one model, from memory or from the server; servers that do not tell leave guesses.
-    async fn describe(&self, model: &ObservedModel) -> Shown {
+    /// Capabilities and context of one model, from its list, from memory or from the server; servers that do not tell leave
+    /// guesses.
+    async fn describe(&self, Listed { model, shown }: &Listed) -> Shown {
+        if let Some(told) = shown {
+            return told.clone();
+        }
         let key = (model.name.clone(), model.digest.clone());
         if let Some(known) = self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return known.clone();
@@ -112,7 +118,7 @@ impl OllamaProvider {
             let reply = self.transport.send(self.post(&self.old_embed, ollama::old_embed_body(model, text))).await?;
             vectors.push(ollama::parse_old_embedding(&reply)?);
         }
-        Ok(Embedded { vectors, input_tokens: None })
+        Ok(Embedded { vectors, input_tokens: Some(call.estimated_tokens()) })
     }
 }
 
@@ -122,18 +128,25 @@ impl Provider for OllamaProvider {
         Dialect::Ollama
     }
 
+    fn takes_suffix(&self) -> bool {
+        true
+    }
+
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
         let call = Call { method: Method::GET, url: &self.tags, credential: self.target.bearer(), body: None };
-        let mut models = ollama::parse_tags(&self.transport.send(call).await?)?;
-        // Side by side and each within its own time: one model that cannot be shown is no reason to lose the server.
-        let shown = join_all(models.iter().map(|model| self.describe(model)));
+        let listed = ollama::parse_tags(&self.transport.send(call).await?)?;
+        // Each within its own time: one model that cannot be shown is no reason to lose the server.
+        let asked: Vec<_> = listed.iter().map(|model| self.describe(model)).collect();
+        let shown = stream::iter(asked).buffered(SHOWN_AT_ONCE).collect::<Vec<_>>();
         let (shown, running) = join(shown, self.running()).await;
-        for (model, shown) in models.iter_mut().zip(shown) {
-            model.capabilities = shown.capabilities.unwrap_or(model.capabilities);
-            model.context_length = shown.context_length.unwrap_or(model.context_length);
-            model.abilities = shown.abilities;
-            model.is_warm = running.as_ref().is_none_or(|names| names.contains(&model.name));
-        }
+        let described = |(Listed { model, .. }, shown): (Listed, Shown)| ObservedModel {
+            capabilities: shown.capabilities.unwrap_or(model.capabilities),
+            context_length: shown.context_length.unwrap_or(model.context_length),
+            abilities: shown.abilities,
+            is_warm: running.as_ref().is_none_or(|names| names.contains(&model.name)),
+            ..model
+        };
+        let models: Vec<ObservedModel> = listed.into_iter().zip(shown).map(described).collect();
         // Forget files that are gone, so that a long life of pulls and deletes does not grow the memory.
         self.shown
             .lock()

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     dialect::{
         Dialect, load,
-        openai::{self, ChatDecoder, MAX_EMBED_INPUTS, Server},
+        openai::{self, ChatDecoder, Server},
         reply::completion_of,
     },
     domain::{
@@ -56,6 +56,7 @@ impl Traits {
     const OPENAI: u8 = 4;
     /// It does not tell of a single model.
     const NO_SINGLE: u8 = 8;
+    const VLLM: u8 = 16;
 
     fn have(&self, flag: u8) -> bool {
         self.0.load(Ordering::Relaxed) & flag != 0
@@ -75,6 +76,16 @@ pub(super) fn without_version(base_url: &str) -> &str {
     base_url.strip_suffix("/v1").unwrap_or(base_url)
 }
 
+/// Where the protocol's routes are: behind `/v1`, unless the base URL ends in a version of its own, as hosted servers'
+/// do (`/api/paas/v4`, `/v1beta/openai`).
+fn versioned(base_url: &str) -> String {
+    let path = base_url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let path = path.strip_suffix("/openai").unwrap_or(path);
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let is_version = last.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    if is_version { base_url.to_owned() } else { format!("{base_url}/v1") }
+}
+
 /// Whether a host is OpenAI's own, or Microsoft's copy of it.
 fn is_openai(base_url: &Url) -> bool {
     base_url.host_str().is_some_and(|host| host.ends_with(".openai.com") || host.ends_with(".openai.azure.com"))
@@ -83,16 +94,17 @@ fn is_openai(base_url: &Url) -> bool {
 impl OpenaiProvider {
     /// For a server of the type `openai` or, with [`Server::Vllm`], for the part of vLLM's that they share.
     pub(super) fn new(target: Target, transport: Transport, configured: Server) -> Result<Self, ProviderError> {
-        let route = |path: &str| join(without_version(&target.base_url), path);
-        let models = route("/v1/models")?;
+        let base = versioned(&target.base_url);
+        let route = |path: &str| join(&base, path);
+        let models = route("/models")?;
         Ok(Self {
             configured: if is_openai(&models) && configured == Server::Hosted { Server::Openai } else { configured },
             models,
-            chat: route("/v1/chat/completions")?,
-            completions: route("/v1/completions")?,
-            embeddings: route("/v1/embeddings")?,
-            tokenize: route("/tokenize")?,
-            slots: route("/slots")?,
+            chat: route("/chat/completions")?,
+            completions: route("/completions")?,
+            embeddings: route("/embeddings")?,
+            tokenize: join(without_version(&target.base_url), "/tokenize")?,
+            slots: join(without_version(&target.base_url), "/slots")?,
             traits: Traits::default(),
             cache: ModelCache::default(),
             transport,
@@ -104,6 +116,7 @@ impl OpenaiProvider {
         match self.configured {
             Server::Vllm => Server::Vllm,
             _ if self.traits.have(Traits::LLAMA_CPP) => Server::LlamaCpp,
+            _ if self.traits.have(Traits::VLLM) => Server::Vllm,
             _ if self.traits.have(Traits::OPENAI) => Server::Openai,
             configured => configured,
         }
@@ -121,7 +134,7 @@ impl OpenaiProvider {
         Call { method: Method::POST, url, credential: self.target.bearer(), body: Some(body) }
     }
 
-    /// Asks for what stands at an address.
+    /// Gets what stands there.
     pub(super) async fn look(&self, url: &Url) -> Result<bytes::Bytes, ProviderError> {
         self.transport.send(self.get(url)).await
     }
@@ -157,7 +170,7 @@ impl OpenaiProvider {
         let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let Some(one) = kept.iter().find(|model| is_plain(&model.name)) else { return Ok(None) };
         let url = join(self.models.as_str(), &format!("/{}", one.name))?;
-        match self.transport.send(self.get(&url)).await {
+        match self.look(&url).await {
             Ok(_) => Ok(Some(kept)),
             // The model is gone, or the route was never there.
             Err(error) if matches!(error.status, Some(404 | 405)) => {
@@ -170,8 +183,9 @@ impl OpenaiProvider {
     }
 
     async fn list(&self) -> Result<Vec<ObservedModel>, ProviderError> {
-        let list = openai::parse_models(&self.transport.send(self.get(&self.models)).await?)?;
+        let list = openai::parse_models(&self.look(&self.models).await?)?;
         self.traits.note(Traits::LLAMA_CPP, list.server == Some(Server::LlamaCpp));
+        self.traits.note(Traits::VLLM, list.server == Some(Server::Vllm));
         self.traits.note(Traits::OPENAI, list.server == Some(Server::Openai));
         if self.is_hosted() {
             self.cache.keep(&list.models);
@@ -211,7 +225,7 @@ impl Provider for OpenaiProvider {
 
     async fn embed(&self, model: &str, call: &EmbedCall) -> Result<Embedded, ProviderError> {
         let mut all = Embedded { vectors: Vec::with_capacity(call.inputs.len()), input_tokens: None };
-        for inputs in call.inputs.chunks(MAX_EMBED_INPUTS) {
+        for inputs in openai::batches(&call.inputs) {
             let reply = self.ask(&self.embeddings, openai::embed_body(model, inputs, call.dimensions)).await?;
             let some = openai::parse_embeddings(&reply, inputs.len())?;
             all.vectors.extend(some.vectors);
@@ -263,5 +277,26 @@ impl Provider for OpenaiProvider {
             }
         }
         Ok(Some(tokens))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::versioned;
+
+    #[test]
+    fn a_base_url_may_end_in_its_version_or_not() {
+        for (base_url, routes) in [
+            ("http://host", "http://host/v1"),
+            ("http://host/v1", "http://host/v1"),
+            ("https://host/api/openai/v1", "https://host/api/openai/v1"),
+            ("https://host/api/paas/v4", "https://host/api/paas/v4"),
+            ("https://host/v1beta/openai", "https://host/v1beta/openai"),
+            ("https://host/openai", "https://host/openai/v1"),
+            ("https://host/team/vllm", "https://host/team/vllm/v1"),
+            ("http://v2:8000", "http://v2:8000/v1"),
+        ] {
+            assert_eq!(versioned(base_url), routes);
+        }
     }
 }

@@ -8,10 +8,15 @@ use reqwest::Url;
 
 pub use self::stream::RelayStream;
 use super::{
-    ProviderError,
+    ProviderError, ReplyStream,
     transport::{Credential, Transport},
 };
-use crate::dialect::{Dialect, head::Head};
+use crate::dialect::{
+    Dialect,
+    head::{Head, Replies},
+    openai::{self, Server},
+    whole_answer,
+};
 
 /// A route that clients of a dialect call and backends of it serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +63,18 @@ impl Original {
     pub fn opening(&self) -> &[u8] {
         self.head.opening(&self.body)
     }
+
+    /// Replies that it asks for; more than any stream has where that cannot be told.
+    fn wanted(&self) -> usize {
+        let is_list = || self.head.words.clone().and_then(|at| self.body.get(at.start)) == Some(&b'[');
+        match self.head.replies {
+            // Each of several prompts gets that many.
+            _ if self.route == RelayRoute::OpenaiCompletions && is_list() => usize::MAX,
+            None => 1,
+            Some(Replies::Known(count)) => usize::try_from(count.max(1)).unwrap_or(usize::MAX),
+            Some(Replies::Unknown) => usize::MAX,
+        }
+    }
 }
 
 /// A backend's answer in the client's own dialect.
@@ -66,6 +83,8 @@ pub enum Relayed {
     Whole(RelayedBody),
     /// A stream that has begun.
     Stream(Box<RelayStream>),
+    /// A whole answer to a client that reads a stream.
+    Pieces(Box<ReplyStream>),
 }
 
 /// A whole answer.
@@ -96,15 +115,17 @@ pub(super) async fn relay(
     let relayed = async {
         if !wants_stream {
             let (content_type, bytes) = transport.send_pieces(to.url, to.credential, body).await?;
+            whole_answer::check(&bytes)?;
             return Ok::<_, ProviderError>(Relayed::Whole(RelayedBody { content_type, bytes }));
         }
         let pieces = transport.stream_pieces(to.url, to.credential, body).await?;
-        // A server that does not stream answers as if it had not been asked to.
-        if pieces.content_type().starts_with("application/json") && original.route.dialect() == Dialect::Openai {
-            let content_type = pieces.content_type().to_owned();
-            return Ok(Relayed::Whole(RelayedBody { content_type, bytes: pieces.whole().await? }));
+        let dialect = original.route.dialect();
+        // A server that does not stream answers as if it had not been asked to. Clients that read events find none in it.
+        if dialect == Dialect::Openai && pieces.content_type().starts_with("application/json") {
+            let reply = openai::parse_reply(&pieces.whole().await?, None, Server::Hosted)?;
+            return Ok(Relayed::Pieces(Box::new(ReplyStream::of(reply))));
         }
-        Ok(Relayed::Stream(Box::new(RelayStream::begin(pieces, original.route.dialect()).await?)))
+        Ok(Relayed::Stream(Box::new(RelayStream::begin(pieces, dialect, original.wanted()).await?)))
     };
     match relayed.await {
         Err(error) if error.is_unknown_route() => Ok(None),

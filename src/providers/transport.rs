@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Body, Client, Method, Response, Url, header};
 
 pub(super) use self::pieces::Pieces;
-use self::spliced::spliced;
+use self::{pieces::Deadline, spliced::spliced};
 use super::{ProviderError, ProviderErrorKind};
 use crate::domain::backend::ApiKey;
 
@@ -106,24 +106,34 @@ impl Transport {
         &self.client
     }
 
+    /// When a call that begins now must be over.
+    fn deadline(&self) -> Deadline {
+        Deadline::within(self.config.total)
+    }
+
     /// Sends a request and collects the whole body of a successful answer.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Bytes, ProviderError> {
         let exchange = async {
             let mut response = self.open(call).await?;
-            collect(&mut response, self.config.idle, MAX_REPLY_BYTES).await
+            self.whole(&mut response).await
         };
-        tokio::time::timeout(self.config.total, exchange)
-            .await
-            .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
+        self.deadline().hold(exchange).await
+    }
+
+    /// The body of a successful answer. Its first byte may come long after its headers, when all of it has been made.
+    async fn whole(&self, response: &mut Response) -> Result<Bytes, ProviderError> {
+        collect(response, self.config.first_byte, self.config.idle, MAX_REPLY_BYTES).await
     }
 
     /// Sends a request and returns as soon as a successful answer begins; its pieces are waited for by phase.
     pub(super) async fn stream(&self, call: Call<'_>) -> Result<Pieces, ProviderError> {
-        Ok(self.pieces(self.open(call).await?))
+        let end = self.deadline();
+        let response = end.hold(self.open(call)).await?;
+        Ok(self.pieces(response, end))
     }
 
-    fn pieces(&self, response: Response) -> Pieces {
-        Pieces::new(response, self.config.first_byte, self.config.idle)
+    fn pieces(&self, response: Response, end: Deadline) -> Pieces {
+        Pieces::new(response, self.config.first_byte, self.config.idle, end)
     }
 
     /// Posts the bytes of a client as they are and collects the answer, with its media type.
@@ -136,11 +146,9 @@ impl Transport {
         let exchange = async {
             let mut response = self.open_body(Method::POST, url, credential, Some(spliced(body))).await?;
             let content_type = content_type(&response).to_owned();
-            Ok((content_type, collect(&mut response, self.config.idle, MAX_REPLY_BYTES).await?))
+            Ok((content_type, self.whole(&mut response).await?))
         };
-        tokio::time::timeout(self.config.total, exchange)
-            .await
-            .unwrap_or_else(|_| Err(stalled(format!("the call took longer than {:?}", self.config.total))))
+        self.deadline().hold(exchange).await
     }
 
     /// Posts the bytes of a client as they are and returns as soon as a successful answer begins.
@@ -150,8 +158,9 @@ impl Transport {
         credential: Credential<'_>,
         body: [Bytes; 3],
     ) -> Result<Pieces, ProviderError> {
-        let response = self.open_body(Method::POST, url, credential, Some(spliced(body))).await?;
-        Ok(self.pieces(response))
+        let end = self.deadline();
+        let response = end.hold(self.open_body(Method::POST, url, credential, Some(spliced(body)))).await?;
+        Ok(self.pieces(response, end))
     }
 
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
@@ -169,8 +178,8 @@ impl Transport {
         let mut request = self.client.request(method, url.clone());
         request = match credential {
             Credential::None => request,
-            Credential::Bearer(key) => request.bearer_auth(key.expose()),
-            Credential::GoogleKey(key) => request.header("x-goog-api-key", secret(key)?),
+            Credential::Bearer(key) => request.header(header::AUTHORIZATION, secret("Bearer ", key)?),
+            Credential::GoogleKey(key) => request.header("x-goog-api-key", secret("", key)?),
         };
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
@@ -184,7 +193,8 @@ impl Transport {
             return Ok(response);
         }
         let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
-        let body = collect(&mut response, self.config.idle, MAX_ERROR_BYTES).await.unwrap_or_default();
+        let idle = self.config.idle;
+        let body = collect(&mut response, idle, idle, MAX_ERROR_BYTES).await.unwrap_or_default();
         Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
     }
 }
@@ -206,17 +216,48 @@ fn cut(_error: reqwest::Error) -> ProviderError {
     ProviderError::new(ProviderErrorKind::Cut, "the backend broke off in the middle of its answer")
 }
 
-async fn collect(response: &mut Response, idle: Duration, limit: usize) -> Result<Bytes, ProviderError> {
-    let Some(first) = next_piece(response, idle).await? else { return Ok(Bytes::new()) };
-    let mut whole = BytesMut::from(first);
-    while let Some(piece) = next_piece(response, idle).await? {
-        whole.extend_from_slice(&piece);
-        if whole.len() > limit {
-            let message = format!("the backend's answer is larger than {limit} bytes");
+/// All of a body, whose first piece may take as long as `first` and each further one as long as `idle`.
+async fn collect(
+    response: &mut Response,
+    first: Duration,
+    idle: Duration,
+    limit: usize,
+) -> Result<Bytes, ProviderError> {
+    let (mut gathered, mut patience) = (Gathered::up_to(limit), first);
+    while let Some(piece) = next_piece(response, patience).await? {
+        gathered.add(piece)?;
+        patience = idle;
+    }
+    Ok(gathered.whole.freeze())
+}
+
+/// The pieces of an answer as one. An answer of one piece is that piece and no copy.
+struct Gathered {
+    whole: BytesMut,
+    limit: usize,
+}
+
+impl Gathered {
+    fn up_to(limit: usize) -> Self {
+        Self { whole: BytesMut::new(), limit }
+    }
+
+    fn add(&mut self, piece: Bytes) -> Result<(), ProviderError> {
+        if self.whole.is_empty() {
+            self.whole = BytesMut::from(piece);
+        } else {
+            self.whole.extend_from_slice(&piece);
+        }
+        if self.whole.len() > self.limit {
+            let message = format!("the backend's answer is larger than {} bytes", self.limit);
             return Err(ProviderError::new(ProviderErrorKind::Reply, message));
         }
+        Ok(())
     }
-    Ok(whole.freeze())
+}
+
+fn too_long(limit: Duration) -> ProviderError {
+    stalled(format!("the call took longer than {limit:?}"))
 }
 
 fn timeout(message: String) -> ProviderError {
@@ -249,8 +290,8 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
 }
 
 /// A key as a header value that no debug output shows.
-fn secret(key: &ApiKey) -> Result<header::HeaderValue, ProviderError> {
-    let value = header::HeaderValue::try_from(key.expose());
+fn secret(scheme: &str, key: &ApiKey) -> Result<header::HeaderValue, ProviderError> {
+    let value = header::HeaderValue::try_from(format!("{scheme}{}", key.expose()));
     let mut value = value.map_err(|_| {
         ProviderError::new(ProviderErrorKind::Auth, "the API key has characters that no header can carry")
     })?;
@@ -261,15 +302,12 @@ fn secret(key: &ApiKey) -> Result<header::HeaderValue, ProviderError> {
 /// `retry-after-ms`, else `retry-after` in seconds or as a date; nonsense counts as absent, a date that has passed as now.
 pub(crate) fn retry_after(headers: &header::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let number = |name: &str| text(name)?.parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number("retry-after"));
-    match seconds {
-        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        None => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text("retry-after")?).ok()?;
-            Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
-        }
-    }
+    let wait = |name: &str, unit: f64| Duration::try_from_secs_f64(text(name)?.parse::<f64>().ok()? * unit).ok();
+    let date = || {
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text("retry-after")?).ok()?;
+        Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    };
+    wait("retry-after-ms", 0.001).or_else(|| wait("retry-after", 1.0)).or_else(date)
 }
 
 /// A base URL with a path behind it.
@@ -302,12 +340,17 @@ mod tests {
             assert_eq!(retry_after(&headers, now).map(|wait| wait.as_millis()), wait, "{value}");
         }
         assert_eq!(retry_after(&header::HeaderMap::new(), now), None);
+        let mut both = header::HeaderMap::new();
+        both.insert("retry-after-ms", header::HeaderValue::from_static("-1"));
+        both.insert("retry-after", header::HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&both, now), Some(Duration::from_secs(7)), "nonsense in one does not hide the other");
     }
 
     #[test]
     fn a_key_is_no_part_of_what_a_header_shows() {
-        let value = secret(&ApiKey::new("AIza-secret-0123456789")).ok().unwrap();
+        let value = secret("Bearer ", &ApiKey::new("AIza-secret-0123456789")).ok().unwrap();
         assert!(!format!("{value:?}").contains("secret"));
-        assert!(secret(&ApiKey::new("two\nlines")).is_err());
+        assert_eq!(value.to_str().unwrap(), "Bearer AIza-secret-0123456789");
+        assert!(secret("", &ApiKey::new("two\nlines")).is_err());
     }
 }

@@ -1,7 +1,10 @@
 //! vLLM's OpenAI server: what all servers of that kind do, and vLLM's own structured outputs, text completions and token
 //! counts.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use futures_util::future::join as both;
 use reqwest::Url;
 
 use super::{
@@ -30,7 +33,13 @@ pub(super) struct VllmProvider {
     completions: Url,
     tokenize: Url,
     metrics: Url,
+    health: Url,
 }
+
+/// What its front answers on `/health` when the engine behind it has died.
+const DEAD: u16 = 503;
+/// How long `/health` is waited for, within the time of a probe.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 
 impl VllmProvider {
     pub(super) fn new(target: Target, transport: Transport) -> Result<Self, ProviderError> {
@@ -39,6 +48,7 @@ impl VllmProvider {
             completions: route("/v1/completions")?,
             tokenize: route("/tokenize")?,
             metrics: route("/metrics")?,
+            health: route("/health")?,
             openai: OpenaiProvider::new(target, transport, Server::Vllm)?,
         })
     }
@@ -50,9 +60,17 @@ impl Provider for VllmProvider {
         Dialect::Openai
     }
 
-    /// A vLLM server is started with its models; one without is none.
+    /// A vLLM server is started with its models; one without is none. Its list is there even when the engine has died, which
+    /// `/health` alone tells; a gateway in front of it may not let us see that, which says nothing.
     async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
-        let models = self.openai.probe().await?;
+        let health = tokio::time::timeout(HEALTH_PATIENCE, self.openai.look(&self.health));
+        let (models, health) = both(self.openai.probe(), health).await;
+        let models = models?;
+        if let Ok(Err(error)) = health
+            && error.status == Some(DEAD)
+        {
+            return Err(ProviderError::new(ProviderErrorKind::Server, "the engine has died: /health answers 503"));
+        }
         if models.is_empty() {
             return Err(ProviderError::new(ProviderErrorKind::Reply, "the server lists no model"));
         }

@@ -229,8 +229,8 @@ fn may_fall_back(error: &ProviderError) -> bool {
     };
     match error.kind {
         RateLimited | Quota | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
-        // A model that the provider does not have.
-        Caller => error.status == Some(404),
+        // A model that the provider does not have, or a call that its protocol has no words for.
+        Caller => error.status == Some(404) || error.is_unsaid,
         Stalled | Reply => false,
     }
 }

@@ -87,6 +87,15 @@ def a_tool_is_called_in_a_stream(kind):
 
 
 @check_each_kind
+def only_some_tools_are_allowed(kind):
+    other = {"type": "function", "function": {"name": "wipe_disk"}}
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named]}}
+    reply = ask("How is the weather in Paris?", chat_model(kind), tools=[other, WEATHER], tool_choice=choice)
+    equal([call.function.name for call in reply.choices[0].message.tool_calls], ["get_weather"])
+
+
+@check_each_kind
 def structured_output(kind):
     reply = client.chat.completions.parse(model=chat_model(kind), response_format=City,
                                           messages=[{"role": "user", "content": "Name a city."}])
@@ -106,6 +115,22 @@ def a_text_completion(kind):
     pieces = [chunk.choices[0].text for chunk in client.completions.create(model=chat_model(kind), prompt=QUESTION, stream=True)
               if chunk.choices]
     contains("".join(pieces), "Paris")
+
+
+@check_each_kind
+def a_text_completion_between_two_texts(kind):
+    def between():
+        return client.completions.create(model=chat_model(kind), prompt=QUESTION, suffix="That is all.")
+    if kind == "gemini":
+        equal(raises(openai.BadRequestError, between).param, "suffix")
+    else:
+        contains(between().choices[0].text, "Paris")
+
+
+@check_each_kind
+def a_model_that_makes_no_vectors_is_a_bad_request(kind):
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=chat_model(kind), input="a cat"))
+    equal((error.param, error.type), ("model", "invalid_request_error"))
 
 
 @check_each_kind

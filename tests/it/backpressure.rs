@@ -59,7 +59,7 @@ async fn until_nothing_moves(sim: &SimBackend) {
         let (taken, times) = (sim.bytes_taken(), seen.get().1);
         let times = if seen.get().0 == taken { times + 1 } else { 0 };
         seen.set((taken, times));
-        if times >= 30 { Ok(()) } else { Err(format!("{taken} bytes taken")) }
+        if times >= 100 { Ok(()) } else { Err(format!("{taken} bytes taken")) }
     })
     .await;
 }

@@ -137,6 +137,18 @@ async fn how_the_reply_is_drawn_reaches_the_chains_models() {
 }
 
 #[tokio::test]
+async fn that_a_chain_gives_one_reply_where_more_were_asked_for_is_told_once() {
+    let stage = Stage::start().await;
+    for stream in [false, true] {
+        let mut body = question(Front::Openai, "say", stream);
+        body["n"] = json!(2);
+        let answer = stage.server.post("/v1/chat/completions", body).await.expect(200);
+        let warnings: Vec<_> = answer.headers.get_all("x-penstock-warning").iter().collect();
+        assert_eq!(warnings, ["2 replies were asked for, a chain gives one"], "stream {stream}");
+    }
+}
+
+#[tokio::test]
 async fn the_tokens_of_the_last_model_step_come_while_they_are_made() {
     let stage = Stage::start().await;
     let ollama = |model: &str| json!({"model": model, "prompt": "Hi"});

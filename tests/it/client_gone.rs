@@ -7,7 +7,7 @@ use loadtest::sim::{HoldGate, Route, Rule, Scripted, SimBackend};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{TASKS, TestServer, dialects::Front, eventually, raw::RawClient};
+use crate::support::{Scene, TASKS, TestServer, dialects::Front, eventually, raw::RawClient};
 
 /// Longest time until a backend knows that its caller's client has left.
 const LIMIT: Duration = Duration::from_millis(50);
@@ -262,6 +262,54 @@ async fn a_client_that_closes_only_its_sending_side_has_left_too() {
         client.end().await;
         sim.wait_for_aborts(1).await.unwrap();
         server.wait_until_idle(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn on_every_route_that_asks_a_model_the_call_goes_with_its_client() {
+    let Scene { server, sim, id } = Scene::start(&[]).await;
+    let chain = json!({"id": "say", "tasks": [{"id": "ask", "handler": "raw_string",
+        "transition": {"branches": [{"goto": "end"}]}}]});
+    server.post("/taskchains", chain.clone()).await.expect(201);
+    let chat = |model: &str| json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+    let both = |mut body: serde_json::Value| {
+        body["stream"] = json!(true);
+        body
+    };
+    for (path, body) in [
+        ("/execute", json!({"prompt": "hi"})),
+        ("/embed", json!({"text": "hi"})),
+        ("/tasks", json!({"input": "hi", "chain": chain})),
+        ("/say/v1/chat/completions", chat("any")),
+        ("/v1/chat/completions", chat("chain/say")),
+        ("/v1/chat/completions", both(chat("chain/say"))),
+        ("/api/chat", chat("chain/say")),
+        ("/v1/completions", json!({"model": "chat:1b", "prompt": "hi"})),
+        ("/v1/embeddings", json!({"model": "embed:1b", "input": "hi"})),
+        ("/v1/responses", json!({"model": "chat:1b", "input": "hi"})),
+        ("/v1/responses", both(json!({"model": "chat:1b", "input": "hi"}))),
+        ("/api/generate", json!({"model": "chat:1b", "prompt": "hi"})),
+        ("/api/embed", json!({"model": "embed:1b", "input": "hi"})),
+    ] {
+        for in_chunks in [false, true] {
+            let mut took = Vec::new();
+            for _ in 0..TRIES {
+                let (gate, aborts) = (sim.hold(), sim.record().aborted);
+                let mut client = RawClient::connect(server.addr).await;
+                match in_chunks {
+                    false => client.post(path, &body.to_string()).await,
+                    true => client.post_in_chunks(path, &body.to_string()).await,
+                }
+                sim.wait_until("the call", |record| record.calls.now == 1).await.unwrap();
+                let left = Instant::now();
+                drop(client);
+                sim.wait_for_aborts(aborts + 1).await.unwrap();
+                took.push(left.elapsed());
+                server.wait_until_idle(&id).await;
+                gate.release_all();
+            }
+            assert_in_time(&format!("{path} {body}, in chunks {in_chunks}"), took);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod associations;
 mod auth;
 mod backends;
 mod backpressure;
+mod bad_dialect_input;
 mod bad_input;
 mod batching;
 mod bodies;

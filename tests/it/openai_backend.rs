@@ -39,6 +39,13 @@ async fn ready(flavour: Flavour) -> (SimBackend, Arc<dyn Provider>) {
     (sim, adapter)
 }
 
+/// A reply without what tells its calls from those of others.
+fn without_ids(mut reply: ChatReply) -> ChatReply {
+    let calls = reply.choices.iter_mut().flat_map(|said| &mut said.tool_calls);
+    calls.for_each(|call| assert!(!std::mem::take(&mut call.id).is_empty()));
+    reply
+}
+
 #[tokio::test]
 async fn what_a_server_says_whole_it_says_in_pieces_too() {
     let list = Constraint::Schema(Arc::new(json!({"type": "array", "items": {"type": "integer", "minimum": 3}})));
@@ -61,8 +68,8 @@ async fn what_a_server_says_whole_it_says_in_pieces_too() {
         let (sim, adapter) = ready(flavour).await;
         assert_eq!(adapter.dialect(), Dialect::Openai);
         for call in &calls {
-            let whole = adapter.converse("chat:1b", call).await.unwrap();
-            let pieces = collected(adapter.stream("chat:1b", call).await.unwrap()).await.unwrap();
+            let whole = without_ids(adapter.converse("chat:1b", call).await.unwrap());
+            let pieces = without_ids(collected(adapter.stream("chat:1b", call).await.unwrap()).await.unwrap());
             assert_eq!(whole, pieces, "{flavour:?}: {call:?}");
             let said = &whole.choices[0];
             assert!(whole.usage.input_tokens.is_some() && said.finish.is_some(), "{flavour:?}: {whole:?}");
@@ -305,7 +312,7 @@ async fn more_texts_than_a_request_takes_are_sent_in_several() {
     let (sim, adapter) = ready(Flavour::OpenAi).await;
     let inputs: Vec<String> = (0..2050).map(|number| format!("text {number}")).collect();
     let embedded = adapter.embed("embed:1b", &EmbedCall { inputs: inputs.clone(), dimensions: None }).await.unwrap();
-    assert_eq!((embedded.vectors.len(), sim.record().of(Route::Embed).len()), (2050, 2));
+    assert_eq!((embedded.vectors.len(), sim.record().of(Route::Embed).len()), (2050, 5));
     assert!(is_embedding_of(&embedded.vectors[2049], &inputs[2049]));
 }
 
@@ -361,4 +368,58 @@ async fn every_server_is_asked_in_the_words_it_knows() {
         let body: Value = sim.record().of(Route::Chat)[0].json();
         assert_eq!((&body[bound], body.get("top_k").is_some()), (&json!(9), more), "{flavour:?}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_vllm_that_is_registered_as_any_other_server_is_asked_in_its_own_words_all_the_same() {
+    let sim = SimBackend::vllm().model("chat:1b").start().await.unwrap();
+    let adapter = adapter(&sim, ProviderKind::Openai, false, None);
+    adapter.probe().await.unwrap();
+    let sampling = Sampling { repeat_penalty: Some(1.1), ..Sampling::default() };
+    let call = ChatCall { thinking: Some(Thinking::Off), sampling, ..asked("x") };
+    adapter.converse("chat:1b", &call).await.unwrap();
+    let body: Value = sim.record().of(Route::Chat)[0].json();
+    assert!(body.get("repetition_penalty").is_some() && body.get("repeat_penalty").is_none(), "{body}");
+    assert!(body.get("reasoning_effort").is_none() && body.get("chat_template_kwargs").is_some(), "{body}");
+}
+
+#[tokio::test]
+async fn a_vllm_whose_engine_has_died_is_no_good_backend_though_it_lists_its_models() {
+    let (sim, adapter) = ready(Flavour::Vllm).await;
+    let dead = sim.script(Rule::on(Route::Health).status(503).times(1));
+    let error = adapter.probe().await.unwrap_err();
+    assert!(error.message.contains("/health") && dead.hits() == 1, "{error}");
+    // A gateway that has no such route, or never answers there, says nothing.
+    sim.script(Rule::on(Route::Health).status(404).times(1));
+    sim.script(Rule::on(Route::Health).hang_before_headers());
+    for _ in 0..2 {
+        assert_eq!(adapter.probe().await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn the_texts_of_a_call_are_never_more_tokens_than_openai_takes_at_once() {
+    let (sim, adapter) = ready(Flavour::OpenAi).await;
+    let inputs = vec!["word ".repeat(4_000); 40];
+    let embedded = adapter.embed("embed:1b", &EmbedCall { inputs, dimensions: None }).await.unwrap();
+    assert_eq!((embedded.vectors.len(), sim.record().of(Route::Embed).len()), (40, 2));
+}
+
+#[tokio::test]
+async fn a_base_url_with_another_version_is_taken_as_it_is() {
+    let sim = SimBackend::openai().model("chat:1b").start().await.unwrap();
+    let adapter =
+        adapter_at(format!("{}/api/paas/v4", sim.url()), ProviderKind::Openai, false, None, Duration::from_secs(9));
+    adapter.probe().await.unwrap_err();
+    assert_eq!(sim.record().requests[0].path, "/api/paas/v4/models");
+}
+
+#[tokio::test]
+async fn a_whole_answer_may_be_made_long_after_its_headers_are_there() {
+    let (sim, _) = ready(Flavour::OpenAi).await;
+    let patient = adapter_at(sim.v1_url(), ProviderKind::Openai, false, None, Duration::from_millis(50));
+    let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"all"},"finish_reason":"stop"}]}"#;
+    sim.script(Rule::on(Route::Chat).raw_frames([body]).chunk_delay(Duration::from_millis(200)));
+    let reply = patient.converse("chat:1b", &asked("x")).await.unwrap();
+    assert_eq!(reply.choices[0].text, "all", "only what has begun may not fall silent");
 }

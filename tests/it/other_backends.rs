@@ -180,7 +180,8 @@ async fn pictures_are_sent_along_and_those_to_be_fetched_are_refused_unsent() {
         let link = with(Image::Url("https://example.com/cat.jpg".to_owned()));
         for is_streamed in [false, true] {
             let error = answer(&*adapter, &link, is_streamed).await.unwrap_err();
-            assert_eq!((error.kind, error.may_fail_over()), (ProviderErrorKind::Caller, false), "{error}");
+            // A backend of another kind may fetch it.
+            assert_eq!((error.kind, error.may_fail_over()), (ProviderErrorKind::Caller, true), "{error}");
             assert!(error.message.contains("data: URL"), "{error}");
         }
         assert_eq!(sim.record().of(Route::Chat).len(), 1, "nothing more was sent");
@@ -334,6 +335,7 @@ async fn texts_are_embedded_together_in_their_order() {
         let embedded =
             adapter.embed("embed:1b", &EmbedCall { inputs: inputs.clone(), dimensions: None }).await.unwrap();
         assert_eq!(embedded.vectors.len(), inputs.len());
+        assert!(embedded.input_tokens.is_some_and(|tokens| tokens >= 250), "{kind:?}: told or estimated");
         assert!(embedded.vectors.iter().zip(&inputs).all(|(vector, text)| is_embedding_of(vector, text)), "{kind:?}");
         // Gemini takes a hundred at once.
         let requests = if kind == Ollama { 1 } else { 3 };
@@ -385,4 +387,48 @@ async fn googles_list_is_kept_while_a_cheap_look_shows_that_the_service_works() 
         own.probe().await.unwrap();
     }
     assert_eq!((sim.record().of(Route::List).len(), sim.record().of(Route::Show).len()), (2, 0));
+}
+
+#[tokio::test]
+async fn an_old_ollama_is_asked_about_each_model_once_and_a_new_one_tells_in_its_list() {
+    let (sim, adapter) = ready(Ollama).await;
+    let new = adapter.probe().await.unwrap();
+    assert!(sim.record().of(Route::Show).is_empty(), "nothing is left to ask");
+    let list = r#"{"models":[{"name":"chat:1b","model":"chat:1b","size":100000000,"digest":"a","details":{"families":null}},
+        {"name":"embed:1b","model":"embed:1b","size":100000000,"digest":"b"}]}"#;
+    sim.script(Rule::on(Route::List).body(list));
+    for _ in 0..3 {
+        let old = adapter.probe().await.unwrap();
+        let told = |name: &str| {
+            let of = |models: &[penstock::domain::model::ObservedModel]| {
+                let model = models.iter().find(|model| model.name == name).unwrap();
+                (model.capabilities, model.context_length, model.abilities.clone())
+            };
+            (of(&old), of(&new))
+        };
+        for name in ["chat:1b", "embed:1b"] {
+            assert_eq!(told(name).0, told(name).1, "{name}");
+        }
+    }
+    assert_eq!(sim.record().of(Route::Show).len(), 2);
+}
+
+#[tokio::test]
+async fn a_gateway_that_loses_the_query_streams_all_at_once() {
+    let (sim, adapter) = ready(Gemini).await;
+    let piece =
+        |text: &str, rest: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}{rest}}}]}}"#);
+    let whole = format!("[{},\r\n{}]", piece("Par", ""), piece("is", r#","finishReason":"STOP""#));
+    sim.script(Rule::on(Route::Chat).body(whole));
+    let said = answer(&*adapter, &asked("x"), true).await.unwrap().choices.remove(0);
+    assert_eq!((said.text.as_str(), said.finish), ("Paris", Some(Finish::Stop)));
+}
+
+#[tokio::test]
+async fn a_seed_of_any_size_is_taken() {
+    for (kind, _) in KINDS {
+        let (_sim, adapter) = ready(kind).await;
+        let sampling = Sampling { seed: Some(5_000_000_000), ..Sampling::default() };
+        answer(&*adapter, &ChatCall { sampling, ..asked("x") }, false).await.unwrap();
+    }
 }

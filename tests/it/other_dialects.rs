@@ -89,7 +89,7 @@ fn every_answer_of_ollama_is_read_as_the_golden_files_say_in_whatever_pieces_it_
 
 #[test]
 fn every_answer_of_gemini_is_read_as_the_golden_files_say_in_whatever_pieces_it_comes() {
-    check_answers("gemini", 26, |name, body, piece| {
+    check_answers("gemini", 28, |name, body, piece| {
         read(name, body, piece, gemini::parse_generate, EventDecoder::default())
     });
 }

@@ -116,6 +116,32 @@ async fn a_stream_that_ends_without_its_end_mark_ends_in_an_error() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_server_forgets_the_end_mark_gets_one_where_nothing_else_is_missing() {
+    let (server, sim, _) = same_dialect(Front::Openai, &[]).await;
+    let chunk =
+        |choices: Value| format!("data: {}\n\n", json!({"object": "chat.completion.chunk", "choices": choices}));
+    let one = chunk(json!([{"index": 0, "delta": {"content": "one"}, "finish_reason": null}]));
+    let finish = chunk(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]));
+    let usage = chunk(json!([]));
+    for frames in [vec![&one, &finish], vec![&one, &finish, &usage]] {
+        let said: String = frames.iter().map(|frame| frame.as_str()).collect();
+        // With its last line end, and without.
+        for said in [said.as_str(), said.trim_end()] {
+            sim.clear_script();
+            sim.script(Rule::on(Route::Chat).raw_frames([said.to_owned()]));
+            let answer = stream(&server, Front::Openai).await.expect(200);
+            assert!(answer.text.starts_with(said) && answer.text.ends_with("\n\ndata: [DONE]\n\n"), "{}", answer.text);
+            assert_eq!(answer.text.matches("data: ").count(), frames.len() + 1);
+        }
+        // A connection that breaks is no end, whatever was said before.
+        sim.clear_script();
+        sim.script(Rule::on(Route::Chat).raw_frames([said.clone(), "data: [DONE]\n\n".to_owned()]).cut_after(1));
+        let answer = stream(&server, Front::Openai).await.expect(200);
+        assert!(Front::Openai.error_behind(&answer.text, &said).contains("broke off"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_falls_silent_ends_in_an_error_and_its_call_is_given_up() {
     for front in Front::ALL {
         let impatient = |config: &mut Config| config.upstream.idle_timeout = std::time::Duration::from_millis(100);
@@ -225,10 +251,165 @@ async fn a_request_that_two_readers_would_read_differently_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_stream_is_given_on_as_it_answers() {
-    let (server, sim, _) = same_dialect(Front::Openai, &[]).await;
-    let whole = json!({"object": "chat.completion", "choices": [{"message": {"content": "x"}}]}).to_string();
-    sim.script(Rule::on(Route::Chat).body(whole.clone()));
+async fn a_server_that_does_not_stream_is_told_as_a_stream() {
+    let (server, sim, id) = same_dialect(Front::Openai, &[]).await;
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 2});
+    let choice =
+        json!({"index": 0, "message": {"role": "assistant", "content": "all at once"}, "finish_reason": "stop"});
+    let whole = json!({"object": "chat.completion", "choices": [choice], "usage": usage});
+    sim.script(Rule::on(Route::Chat).body(whole.to_string()));
+    let mut question = Front::Openai.question("hi", true);
+    question["stream_options"] = json!({"include_usage": true});
+    let answer = server.post("/v1/chat/completions", question).await.expect(200);
+    assert_eq!((answer.header("content-type"), answer.header("x-penstock-backend")), ("text/event-stream", &*id));
+    let events: Vec<&str> = answer.text.split_terminator("\n\n").collect();
+    assert_eq!(events.last(), Some(&"data: [DONE]"), "{}", answer.text);
+    assert!(events.iter().any(|event| event.contains("all at once")), "{}", answer.text);
+    assert!(events.iter().any(|event| event.contains("\"completion_tokens\":2")), "{}", answer.text);
+    // A text completion has pieces of its own form.
+    let whole =
+        json!({"object": "text_completion", "choices": [{"index": 0, "text": "once", "finish_reason": "stop"}]});
+    sim.clear_script();
+    sim.script(Rule::on(Route::Generate).body(whole.to_string()));
+    let question = json!({"model": "chat:1b", "prompt": "hi", "stream": true});
+    let answer = server.post("/v1/completions", question).await.expect(200);
+    assert!(answer.text.contains("\"text\":\"once\"") && answer.text.ends_with("data: [DONE]\n\n"), "{}", answer.text);
+    server.wait_until_idle(&id).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_whole_or_is_an_error_has_the_status_of_one() {
+    for front in Front::ALL {
+        let (server, sim, id) = same_dialect(front, &[]).await;
+        let error = match front {
+            Front::Openai => json!({"error": {"message": "out of memory", "type": "server_error", "code": 500}}),
+            Front::Ollama => json!({"error": "out of memory"}),
+        };
+        for (body, words) in
+            [("{\"choices\": [{\"mess".to_owned(), "ends in the middle"), (error.to_string(), "out of memory")]
+        {
+            for wants_stream in [false, true] {
+                sim.clear_script();
+                sim.script(Rule::on(Route::Chat).body(body.clone()));
+                let answer = server.post(front.chat(), front.question("hi", wants_stream)).await;
+                assert_eq!(answer.status, 502, "{front:?}, stream {wants_stream}: {}", answer.text);
+                assert!(wants_stream || answer.text.contains(words), "{}", answer.text);
+                assert_eq!(answer.header("x-penstock-backend"), id);
+            }
+        }
+        server.wait_until_idle(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_last_line_of_any_length_is_the_end_of_the_stream() {
+    let (server, sim, _) = same_dialect(Front::Ollama, &[]).await;
+    // A whole context in numbers, as Ollama repeats it.
+    let context: Vec<u32> = (0..100_000).collect();
+    let last = json!({"model": "chat:1b", "response": "", "done": true, "done_reason": "stop", "context": context});
+    let first = json!({"model": "chat:1b", "response": "hello", "done": false});
+    let sent = format!("{first}\n{last}\n");
+    assert!(sent.len() > 512 << 10);
+    sim.script(Rule::on(Route::Generate).raw_frames([sent.clone()]));
+    let answer = server.post("/api/generate", json!({"model": "chat:1b", "prompt": "hi"})).await.expect(200);
+    assert!(answer.text == sent, "{}", &answer.text[answer.text.len() - 200..]);
+}
+
+#[tokio::test]
+async fn whatever_stands_behind_an_error_is_not_passed_on() {
+    let (server, sim, id) = same_dialect(Front::Openai, &[]).await;
+    let one = Front::Openai.piece("one");
+    let error = "data: {\"error\": {\"message\": \"out of memory\", \"type\": \"server_error\", \"code\": 500}}\n\n";
+    let named = "event: error\ndata: {\"message\": \"out of memory\"}\n\n";
+    let last = "data: {\"error\":{\"message\":\"out of memory\"},\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"error\"}]}\n\n";
+    for (told, in_pieces) in [(error, false), (error, true), (named, false), (last, true)] {
+        sim.clear_script();
+        let frames = [one.as_str(), told, &Front::Openai.piece("two"), &Front::Openai.end()].map(str::to_owned);
+        let frames = if in_pieces { frames.to_vec() } else { vec![frames.concat()] };
+        sim.script(Rule::on(Route::Chat).raw_frames(frames));
+        let answer = stream(&server, Front::Openai).await.expect(200);
+        let beginning = if told == named { format!("{one}event: error\n") } else { one.clone() };
+        let words = Front::Openai.error_behind(&answer.text, &beginning);
+        assert!(words.contains("out of memory"), "{}", answer.text);
+        server.wait_until_idle(&id).await;
+    }
+    // A reply that the backend has given up is none.
+    sim.clear_script();
+    let given_up = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "abort"}]});
+    sim.script(Rule::on(Route::Chat).raw_frames([one.clone(), format!("data: {given_up}\n\n"), Front::Openai.end()]));
     let answer = stream(&server, Front::Openai).await.expect(200);
-    assert_eq!((answer.text.as_str(), answer.header("content-type")), (whole.as_str(), "application/json"));
+    assert!(Front::Openai.error_behind(&answer.text, &one).contains("broke off"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_the_end_mark_gets_it_added_once_every_reply_has_ended() {
+    let (server, sim, _) = same_dialect(Front::Openai, &[]).await;
+    let chunk = |index: u32, finish: Value| {
+        let choice = json!({"index": index, "delta": {"content": "x"}, "finish_reason": finish});
+        format!("data: {}\n\n", json!({"choices": [choice]}))
+    };
+    let (going, over, other) = (chunk(0, Value::Null), chunk(0, json!("stop")), chunk(1, json!("length")));
+    let asked = |n: Value| {
+        let mut question = Front::Openai.question("hi", true);
+        question["n"] = n;
+        question
+    };
+    for (n, frames, is_whole) in [
+        (Value::Null, vec![&going, &over], true),
+        (json!(1), vec![&over], true),
+        (json!(2), vec![&going, &over, &other], true),
+        (json!(2), vec![&over], false),
+        (json!(1.5), vec![&over, &other], false),
+        (Value::Null, vec![&going], false),
+    ] {
+        sim.clear_script();
+        let sent = frames.iter().map(|frame| frame.as_str()).collect::<String>();
+        sim.script(Rule::on(Route::Chat).raw_frames(frames.into_iter().cloned().collect::<Vec<_>>()));
+        let answer = server.post("/v1/chat/completions", asked(n.clone())).await.expect(200);
+        if is_whole {
+            let end = answer.text.strip_prefix(&sent).unwrap_or_else(|| panic!("{}", answer.text));
+            assert_eq!(end.trim_start(), "data: [DONE]\n\n", "n {n}");
+        } else {
+            assert!(Front::Openai.error_behind(&answer.text, &sent).contains("broke off"), "n {n}");
+        }
+    }
+    // Bytes that are missing are missing, whatever the reply has told before.
+    sim.clear_script();
+    sim.script(Rule::on(Route::Chat).raw_frames([over.clone(), going]).cut_after_bytes(over.len()));
+    let answer = stream(&server, Front::Openai).await.expect(200);
+    assert!(Front::Openai.error_behind(&answer.text, &over).contains("broke off"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn however_its_bytes_are_cut_a_stream_arrives_whole() {
+    for front in Front::ALL {
+        let (server, sim, _) = same_dialect(front, &[]).await;
+        let sent = format!("{}{}{}", front.piece("one \u{e4}"), front.piece("\u{1f600}"), front.end());
+        for sent in [sent.clone(), sent.replace('\n', "\r\n")] {
+            sim.clear_script();
+            sim.script(Rule::on(Route::Chat).raw_frames(sent.bytes().map(|byte| vec![byte]).collect::<Vec<_>>()));
+            let answer = stream(&server, front).await.expect(200);
+            assert_eq!(answer.text, sent, "{front:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_is_given_up_when_its_time_is_over() {
+    for behind in Front::ALL {
+        let short = |config: &mut Config| config.upstream.request_timeout = std::time::Duration::from_millis(300);
+        let server = TestServer::start_tuned(&[], short).await;
+        let sim = behind.sim().await;
+        let id = server.ready("a", behind.kind(), &sim).await;
+        let endless = std::iter::repeat_n(behind.piece("more "), 100_000).collect::<Vec<_>>();
+        let pause = std::time::Duration::from_millis(10);
+        sim.script(Rule::on(Route::Chat).raw_frames(endless).chunk_delay(pause));
+        for (at, front) in (1..).zip(Front::ALL) {
+            let answer = stream(&server, front).await.expect(200);
+            assert!(answer.text.contains("more ") && answer.text.contains("took longer than 300ms"), "{front:?}");
+            assert!(!answer.text.contains("[DONE]") && !answer.text.contains("\"done\":true"));
+            sim.wait_for_aborts(at).await.unwrap();
+            server.wait_until_idle(&id).await;
+        }
+    }
 }

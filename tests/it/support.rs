@@ -4,6 +4,7 @@ pub mod adapters;
 pub mod calls;
 mod client;
 pub mod dialects;
+pub mod one_backend;
 mod process;
 pub mod raw;
 mod scene;

@@ -134,3 +134,19 @@ async fn failures_are_told_apart_and_another_backend_takes_over_where_it_may() {
     assert_ne!(server.post("/execute", json!({"prompt": "a"})).await.status, 200);
     assert_eq!(other.record().of(Route::Generate).len(), 1, "what was answered stays");
 }
+
+#[tokio::test]
+async fn what_one_protocol_has_no_words_for_is_asked_of_a_backend_of_another() {
+    let Scene { server, sim: ollama, .. } = Scene::start(&[]).await;
+    let sim = SimBackend::vllm().model("chat:1b").start().await.unwrap();
+    let body = json!({"model": "chat:1b", "n": 2, "messages": [{"role": "user", "content": "Hi"}]});
+    let alone = server.post("/v1/chat/completions", body.clone()).await.expect(400);
+    assert!(alone.text.contains("'n' must be 1"), "{}", alone.text);
+    let id = server.register_as(json!({"name": "v", "baseUrl": sim.url(), "type": "vllm", "tier": 1}), &[TASKS]).await;
+    server.wait_for_model(&id, "chat:1b").await;
+    server.wait_for_member(TASKS, &id).await;
+    let answer = server.post("/v1/chat/completions", body).await.expect(200);
+    assert_eq!(answer.json()["choices"].as_array().unwrap().len(), 2);
+    assert_eq!((answer.header("x-penstock-backend"), answer.header("x-penstock-attempts")), (id.as_str(), "2"));
+    assert!(ollama.record().of([Route::Chat, Route::Generate]).is_empty(), "nothing was sent to the first");
+}

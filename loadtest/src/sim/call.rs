@@ -197,6 +197,7 @@ pub(crate) struct Options {
 #[serde(default)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: Option<bool>,
+    pub(crate) include_obfuscation: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json as value};
 
 use self::generate::Framing;
 use crate::sim::{
-    answer::Answer,
+    answer::{Answer, Payload},
     call::{Call, EmbedRequest, Fields, Piece, token_count},
     dialect::Dialect,
     library::Library,
@@ -113,7 +113,7 @@ impl Dialect for Gemini {
 
     fn refusal(&self, call: &Call) -> Option<Answer> {
         let key = self.key.as_deref()?;
-        match call.headers.get("x-goog-api-key").map(|sent| sent.as_bytes()) {
+        let refused = match call.headers.get("x-goog-api-key").map(|sent| sent.as_bytes()) {
             Some(sent) if sent == key.as_bytes() => None,
             Some(_) => {
                 let detail = value!({ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID",
@@ -121,17 +121,18 @@ impl Dialect for Gemini {
                 Some(error(400, "API key not valid. Please pass a valid API key.", vec![detail]))
             }
             None => Some(refused(403, "Method doesn't allow unregistered callers.")),
-        }
+        };
+        refused.map(|refused| in_an_array(call, refused))
     }
 
     fn answer(&self, call: &Call, effect: &Effect) -> Answer {
-        self.answered(call, effect).unwrap_or_else(|error| error)
+        self.answered(call, effect).unwrap_or_else(|error| in_an_array(call, error))
     }
 
     /// A scripted 429 asks for seven seconds, as the real service does in the body alone.
-    fn error(&self, _call: &Call, status: u16, message: &str) -> Answer {
+    fn error(&self, call: &Call, status: u16, message: &str) -> Answer {
         let wait = value!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s" });
-        error(status, message, if status == 429 { vec![wait] } else { Vec::new() })
+        in_an_array(call, error(status, message, if status == 429 { vec![wait] } else { Vec::new() }))
     }
 
     fn stream_type(&self, _call: &Call) -> &'static str {
@@ -150,6 +151,17 @@ fn method_of(path: &str) -> &str {
 
 fn refused(status: u16, message: &str) -> Answer {
     error(status, message, Vec::new())
+}
+
+/// A refused stream has its error in an array of one.
+fn in_an_array(call: &Call, refusal: Answer) -> Answer {
+    match refusal.payload {
+        Payload::Plain(body) if method_of(&call.path) == "streamGenerateContent" => {
+            let array = [b"[", &body[..], b"]"].concat();
+            Answer { payload: Payload::Plain(array.into()), ..refusal }
+        }
+        payload => Answer { payload, ..refusal },
+    }
 }
 
 fn unknown_model(name: &str) -> Answer {

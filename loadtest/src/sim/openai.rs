@@ -65,8 +65,16 @@ impl OpenAi {
             Route::Chat | Route::Generate | Route::Embed | Route::Tokenize => {}
             _ => return Err(self.flavour.unknown_path(call)),
         }
-        let fields = call.fields.as_ref().map_err(|words| self.flavour.refused(400, "invalid_request_error", words))?;
+        let fields = call.fields.as_ref().map_err(|words| self.flavour.unreadable(words))?;
         let (name, model) = self.model(fields)?;
+        let wanted = match call.route {
+            Route::Embed => "embedding",
+            Route::Chat | Route::Generate => "completion",
+            _ => "",
+        };
+        if let Some(refusal) = self.flavour.wrong_kind().filter(|_| !wanted.is_empty() && !model.can(wanted)) {
+            return Err(refusal);
+        }
         match call.route {
             Route::Embed => embed::embed(&name, &model, fields, self.flavour),
             Route::Tokenize => tokenize::tokenize(&model, fields, self.flavour),

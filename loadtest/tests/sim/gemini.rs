@@ -62,6 +62,7 @@ async fn bodies_the_service_would_refuse_are_refused() {
         (json!({"contents": [{"role": "user", "parts": []}]}), "text parameter"),
         (json!({"contents": [said("user", "a")], "model": "gemini-x"}), "Unknown name \"model\""),
         (config(json!({"max_tokens": 1})), "Unknown name \"max_tokens\""),
+        (config(json!({"seed": 5_000_000_000_u64})), "TYPE_INT32"),
         (config(json!({"responseSchema": {"type": "STRING"}})), "mime type"),
         (config(json!({"responseMimeType": "application/json", "responseSchema": {"type": "string"}})), "TYPE_ENUM"),
         (
@@ -77,6 +78,8 @@ async fn bodies_the_service_would_refuse_are_refused() {
     }
     let unknown = post(sim.addr(), "/v1beta/models/absent:generateContent", json!({})).await.unwrap();
     assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]["status"]), (404, &json!("NOT_FOUND")));
+    let stream = post(sim.addr(), &(path("streamGenerateContent") + "?alt=sse"), json!({})).await.unwrap();
+    assert_eq!(stream.json()[0]["error"]["status"], "INVALID_ARGUMENT", "a refused stream comes in an array");
 }
 
 #[tokio::test]

@@ -21,15 +21,18 @@ async fn a_chat_completion_has_all_its_fields() {
     let mut body = reply.json();
     assert!(body["created"].as_u64().unwrap() > 1_700_000_000);
     body["created"] = json!(1);
+    let id = body["id"].take();
+    let again = post(sim.addr(), "/v1/chat/completions", chat(false)).await.unwrap().json();
+    assert!(id.as_str().unwrap().starts_with("chatcmpl-") && again["id"] != id, "{id}");
     let message = json!({"role": "assistant", "content": "You said: hi", "refusal": null, "annotations": []});
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}});
-    let expected = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+    let expected = json!({"id": null, "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": "stop"}],
         "usage": usage, "service_tier": "default", "system_fingerprint": "fp_1"});
     assert_eq!(body, expected);
-    assert_eq!(reply.header("openai-version"), "2020-10-01");
+    assert_eq!((reply.header("openai-version"), reply.header("x-ratelimit-reset-tokens")), ("2020-10-01", "3ms"));
 }
 
 #[tokio::test]
@@ -53,6 +56,11 @@ async fn a_stream_has_role_text_finish_usage_and_done() {
     assert!(events[..5].iter().all(|event| event.get("usage") == Some(&Value::Null)));
     assert_eq!((&events[5]["choices"], &events[5]["usage"]["total_tokens"]), (&json!([]), &json!(4)));
     assert_eq!(events[6], "[DONE]");
+    assert!(events[..5].iter().all(|event| event["obfuscation"].is_string() && event["id"] == events[0]["id"]));
+    let mut plain = chat(true);
+    plain["stream_options"] = json!({"include_obfuscation": false});
+    let plain = post(sim.addr(), "/v1/chat/completions", plain).await.unwrap().events();
+    assert!(plain[0].get("obfuscation").is_none());
 
     let events = post(sim.addr(), "/v1/chat/completions", chat(true)).await.unwrap().events();
     assert!(events.len() == 6 && events[0].get("usage").is_none());
@@ -81,6 +89,8 @@ async fn embeddings_as_numbers_and_as_base64() {
     let bytes = STANDARD.decode(encoded["data"][1]["embedding"].as_str().unwrap()).unwrap();
     let floats: Vec<f32> = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(floats, embedding("a", 4));
+    let many = json!({"model": "m", "input": vec!["x".repeat(40); 2048]});
+    assert_eq!(post(sim.addr(), "/v1/embeddings", many).await.unwrap().status, 200);
     let tokens = json!({"model": "m", "input": [[1, 2], [3]]});
     assert_eq!(post(sim.addr(), "/v1/embeddings", tokens).await.unwrap().json()["data"][1]["index"], 1);
 }
@@ -185,6 +195,12 @@ async fn every_flavour_has_its_own_errors() {
         (&too_long["error"]["type"], &too_long["error"]["n_ctx"]),
         (&json!("exceed_context_size_error"), &json!(10))
     );
+    for (body, kind) in [("{", "Bad Request"), ("{\"model\":\"m\",\"messages\":[]}", "BadRequestError")] {
+        let refused = send(vllm.addr(), hyper::Method::POST, "/v1/chat/completions", body).await.unwrap();
+        assert_eq!((refused.status.as_u16(), &refused.json()["error"]["type"]), (400, &json!(kind)));
+    }
+    let missing = post(vllm.addr(), "/v1/embeddings", json!({"model": "m", "input": "a"})).await.unwrap();
+    assert_eq!((missing.status.as_u16(), missing.json()), (404, json!({"detail": "Not Found"})), "it only chats");
     let broken = send(openai.addr(), hyper::Method::POST, "/v1/embeddings", "{").await.unwrap();
     assert_eq!((broken.status.as_u16(), &broken.json()["error"]["type"]), (400, &json!("invalid_request_error")));
 }
@@ -204,6 +220,8 @@ async fn every_flavour_shows_itself_in_its_probes() {
     let events = post(llama.addr(), "/v1/chat/completions", chat(true)).await.unwrap().events();
     assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": null}));
     assert_eq!(events[4]["timings"]["predicted_n"], 3);
+    let whole = post(llama.addr(), "/v1/chat/completions", chat(false)).await.unwrap().json();
+    assert_eq!(whole["usage"]["prompt_tokens_details"], json!({"cached_tokens": 0}));
 
     let vllm = sim(Flavour::Vllm).await.unwrap();
     assert_eq!(get(vllm.addr(), "/version").await.unwrap().json(), json!({"version": "0.32.0"}));
@@ -211,6 +229,13 @@ async fn every_flavour_shows_itself_in_its_probes() {
     assert_eq!(get(vllm.addr(), "/v1/models").await.unwrap().json()["data"][0]["max_model_len"], 10);
     let events = post(vllm.addr(), "/v1/chat/completions", chat(true)).await.unwrap().events();
     assert_eq!((&events[3]["choices"][0]["finish_reason"], &events[4]), (&json!("stop"), &json!("[DONE]")));
+    let whole = post(vllm.addr(), "/v1/chat/completions", chat(false)).await.unwrap().json();
+    for key in ["/prompt_logprobs", "/kv_transfer_params", "/choices/0/stop_reason", "/choices/0/message/reasoning"] {
+        assert_eq!(whole.pointer(key), Some(&Value::Null), "{key}");
+    }
+    let unauthorized = SimBackend::vllm().model("m").api_key("other").start().await.unwrap();
+    let refused = get(unauthorized.addr(), "/v1/models").await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.json()), (401, json!({"error": "Unauthorized"})));
 
     let openai = sim(Flavour::OpenAi).await.unwrap();
     let entry = get(openai.addr(), "/v1/models/m").await.unwrap().json();
@@ -232,7 +257,10 @@ async fn a_tool_that_is_offered_is_called_whole_and_in_pieces() {
         let (message, finish) = (&whole["choices"][0]["message"], &whole["choices"][0]["finish_reason"]);
         assert_eq!((&message["content"], finish), (&Value::Null, &json!("tool_calls")), "{flavour:?}");
         let function = json!({"name": "f", "arguments": "{\"n\":7}"});
-        assert_eq!(message["tool_calls"], json!([{"id": "call_1", "type": "function", "function": function}]));
+        let call = &message["tool_calls"][0];
+        assert_eq!((&call["type"], &call["function"]), (&json!("function"), &function));
+        let is_vllms = call["id"].as_str().unwrap().starts_with("chatcmpl-tool-");
+        assert_eq!(is_vllms, flavour == Flavour::Vllm, "{call}");
         body["stream"] = json!(true);
         let events = post(sim.addr(), "/v1/chat/completions", body.clone()).await.unwrap().events();
         let pieces: String = events

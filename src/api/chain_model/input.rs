@@ -18,10 +18,13 @@ pub(super) struct ChainInput {
 /// Reads a call. The model stays unnamed: what the client named is the chain.
 ///
 /// # Errors
-/// What would be lost in a chain and change the answer: pictures and tools.
+/// What would be lost in a chain and change the answer: pictures, tools, and what stands behind the reply.
 pub(super) fn of(call: &ChatCall, wants_stream: bool) -> Result<ChainInput, String> {
     if !call.tools.is_empty() && call.tool_choice != ToolChoice::None {
         return Err("a chain cannot call the client's tools: leave 'tools' out, or name a model".to_owned());
+    }
+    if !call.suffix.is_empty() {
+        return Err("a chain cannot write what stands before a 'suffix': leave it out, or name a model".to_owned());
     }
     let messages = call.messages.iter().enumerate().map(message).collect::<Result<_, String>>()?;
     let sampling = &call.sampling;
@@ -114,6 +117,8 @@ mod tests {
         }
         let with_tools = ChatCall { tools: vec![tool()], ..call(hi()) };
         assert!(of(&with_tools, false).unwrap_err().contains("'tools'"));
+        let with_suffix = ChatCall { suffix: "}".to_owned(), ..call(hi()) };
+        assert!(of(&with_suffix, false).unwrap_err().contains("'suffix'"));
     }
 
     #[test]

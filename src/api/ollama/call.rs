@@ -6,11 +6,7 @@ use bytes::Bytes;
 
 use super::OllamaRoute;
 use crate::{
-    api::{
-        Api, failure,
-        model_catalog::{self, CallableModel},
-        scope::Scope,
-    },
+    api::{Api, aside::aside, failure, incapable, scope::Scope},
     dialect::{
         head,
         ollama_front::{self, ReadError, Wish},
@@ -22,7 +18,7 @@ use crate::{
         provider::ProviderKind,
         route::ModelRoute,
     },
-    error::Error,
+    error::{Error, ErrorCode},
     runtime::dispatch::{
         DispatchError,
         exchange::{Answer, Asked, Exchange, Original},
@@ -70,14 +66,17 @@ impl ClientCall {
     /// Reads the head of a request.
     ///
     /// # Errors
-    /// 400 for a body that is none, and without a model.
+    /// 400 for a body that is none; without a model 400, or 404, as Ollama has it on this route.
     pub(super) fn new(route: OllamaRoute, body: Bytes) -> Result<Self, Error> {
         if body.trim_ascii().is_empty() {
             return Err(Error::invalid("missing request body"));
         }
         let head = head::scan(&body).map_err(|error| Error::invalid(error.to_string()))?;
         let model = head.model.clone().filter(|name| !name.trim().is_empty());
-        let model = model.ok_or_else(|| Error::invalid("model is required"))?;
+        let model = model.ok_or_else(|| match route {
+            OllamaRoute::Chat | OllamaRoute::Embeddings => Error::invalid("model is required"),
+            OllamaRoute::Generate | OllamaRoute::Embed => Error::new(ErrorCode::ModelNotFound, "model '' not found"),
+        })?;
         // A stream is what clients of this dialect get unless they say no.
         let wants_stream = route.shape().is_some() && head.stream.unwrap_or(true);
         let original = Original { route: route.relayed(), body, head };
@@ -103,7 +102,12 @@ impl ClientCall {
     }
 
     fn translated(&self) -> Result<Asked, Unasked> {
-        let body = ollama_front::decode(&self.original.body).map_err(Unasked::Wrong)?;
+        let body = &self.original.body;
+        aside(body.len(), || self.read_from(body))
+    }
+
+    fn read_from(&self, body: &[u8]) -> Result<Asked, Unasked> {
+        let body = ollama_front::decode(body).map_err(Unasked::Wrong)?;
         match self.route.read(&body) {
             Ok(Wish::Ask(asked)) => Ok(asked),
             Ok(Wish::Load) => Err(Unasked::Loads { unloads: false }),
@@ -157,14 +161,9 @@ impl ClientCall {
 
     /// The client's error. That nobody serves the model may be so because none of its kind could.
     async fn failed(&self, api: &Api, scope: &Scope, failed: DispatchError) -> Error {
-        if failed.failure.refusal != Some(RefusalReason::NoBackend) {
-            return failure::of_call(failed);
-        }
-        match model_catalog::find(api, scope, &self.model).await {
-            Ok(CallableModel { capabilities, .. }) if !self.route.capability().served_by(capabilities) => {
-                Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb()))
-            }
-            _ => failure::of_call(failed),
+        match incapable::capabilities(api, scope, &self.model, self.route.capability(), &failed).await {
+            Some(_) => Error::invalid(format!("\"{}\" does not support {}", self.model, self.route.verb())),
+            None => failure::of_call(failed),
         }
     }
 }

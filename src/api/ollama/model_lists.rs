@@ -1,11 +1,14 @@
 //! What is told about models, and about this server: from the views that backends publish, asking none of them.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use crate::{
     api::{
         Api, Reply,
+        aside::aside,
         model_catalog::{self, CallableModel, Origin},
         scope::Scope,
         stream::{ByteStream, NDJSON},
@@ -36,12 +39,14 @@ pub fn version() -> Result<Reply, Error> {
     Reply::json(&json!({"version": SPOKEN_VERSION, "penstock": env!("CARGO_PKG_VERSION")}))
 }
 
-/// `GET /api/tags`: every model that may be asked for.
+/// `GET /api/tags`: every model that may be asked for, the newest first.
 ///
 /// # Errors
 /// Of the store only.
 pub async fn tags(api: &Api, scope: &Scope) -> Result<Reply, Error> {
-    let known: Vec<Known> = model_catalog::list(api, scope).await?.into_iter().map(known).collect();
+    let mut known: Vec<Known> = model_catalog::list(api, scope).await?.into_iter().map(known).collect();
+    // As Ollama has them; those whose times nobody knows come last, by their names.
+    known.sort_by_key(|model| Reverse(model.modified_at));
     Reply::json(&models::tags(&known))
 }
 
@@ -61,7 +66,7 @@ pub async fn running(api: &Api, scope: &Scope) -> Result<Reply, Error> {
 /// # Errors
 /// 400 for a body that names no model, 404 for one that is not known.
 pub async fn show(api: &Api, scope: &Scope, body: &Bytes) -> Result<Reply, Error> {
-    let (name, _) = named(body)?;
+    let name = named(&decoded(body)?, "model is required")?;
     let model = model_catalog::find(api, scope, &name).await?;
     Reply::json(&models::shown(&known(model)))
 }
@@ -71,7 +76,8 @@ pub async fn show(api: &Api, scope: &Scope, body: &Bytes) -> Result<Reply, Error
 /// # Errors
 /// 400 for a body that names no model, 403 with words on what to do for one that is not here.
 pub async fn pull(api: &Api, scope: &Scope, body: &Bytes) -> Result<Reply, Error> {
-    let (name, body) = named(body)?;
+    let body = decoded(body)?;
+    let name = named(&body, "invalid model name")?;
     match model_catalog::find(api, scope, &name).await {
         Err(unknown) if unknown.code() == ErrorCode::ModelNotFound => {
             let message = format!(
@@ -109,10 +115,16 @@ pub fn manage(what: &str) -> Result<Reply, Error> {
     Err(Error::new(ErrorCode::Immutable, message))
 }
 
-/// The model that a body names, and the body.
-fn named(body: &Bytes) -> Result<(String, Json), Error> {
-    let body = ollama_front::decode(body).map_err(Error::invalid)?;
-    Ok((ollama_front::model(&body).map_err(Error::invalid)?, body))
+fn decoded(body: &Bytes) -> Result<Json, Error> {
+    aside(body.len(), || ollama_front::decode(body)).map_err(Error::invalid)
+}
+
+/// The model that a body names; `missing` is what Ollama says of one that names none.
+fn named(body: &Json, missing: &'static str) -> Result<String, Error> {
+    match ollama_front::model(body).map_err(Error::invalid)? {
+        "" => Err(Error::invalid(missing)),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// A model of the catalog as clients are told of it.

@@ -51,7 +51,7 @@ impl<'a> Writer<'a> {
                 let failed = |failure: &_, out: &mut _| chunks::write_error(failure, openai_error, out);
                 Ok(stream::relayed(EVENT_STREAM, relayed, failed))
             }
-            Answer::Whole(reply) => self.whole(&reply),
+            Answer::Whole(reply) => Ok(self.whole(&reply)?.warning(self.fewer(&reply))),
             Answer::Pieces(held) => Ok(self.pieces(held)),
             Answer::Embedded(embedded) => self.embedded(&embedded),
         }
@@ -60,18 +60,19 @@ impl<'a> Writer<'a> {
     /// All of a reply.
     pub(super) fn whole(&self, reply: &ChatReply) -> Result<Reply, Error> {
         let written = match self.call.route {
-            OpenaiRoute::Completions => text_completion(reply, &self.stamp),
+            OpenaiRoute::Completions => text_completion(reply, &self.stamp, &self.echo()),
             OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &self.stamp),
         };
-        Ok(Reply::json(&written)?.warning(self.fewer(reply)).warning(self.unused()))
+        Ok(Reply::json(&written)?.warning(self.unused()))
     }
 
     /// A reply while it arrives.
     pub(super) fn pieces(self, events: impl EventSource) -> Reply {
         let unused = self.unused();
-        let include_usage = self.call.translated().is_some_and(|translated| translated.include_usage);
+        let include_usage = self.call.include_usage();
         let bytes = if self.call.route == OpenaiRoute::Completions {
-            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error))
+            let echo = self.echo();
+            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error, echo))
         } else {
             translated(EVENT_STREAM, events, ChatChunks::new(self.stamp, include_usage, openai_error))
         };
@@ -81,6 +82,10 @@ impl<'a> Writer<'a> {
     fn embedded(&self, embedded: &Embedded) -> Result<Reply, Error> {
         let encoding = self.call.translated().map(|translated| translated.encoding).unwrap_or_default();
         Ok(Reply::json(&Vectors::of(embedded, &self.stamp.model, encoding))?.warning(self.unused()))
+    }
+
+    fn echo(&self) -> String {
+        self.call.translated().map(|translated| translated.echo.clone()).unwrap_or_default()
     }
 
     fn unused(&self) -> Option<String> {

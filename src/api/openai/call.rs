@@ -3,22 +3,24 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::route::{OpenaiRoute, Translated};
+use super::{
+    of_model,
+    route::{OpenaiRoute, Translated},
+};
 use crate::{
-    api::{Api, failure},
+    api::{Api, aside::aside, failure, incapable, scope::Scope},
     dialect::{
         head::{self, HeadError},
         openai_front::{self, ReadError},
     },
-    domain::{message::Served, route::ModelRoute},
+    domain::{message::Served, model::Capability, route::ModelRoute},
     error::Error,
-    runtime::dispatch::exchange::{Answer, Exchange, Original},
+    runtime::dispatch::{
+        DispatchError,
+        exchange::{Answer, Exchange, Original},
+    },
 };
-
-/// Larger bodies are decoded aside.
-const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct ClientCall {
@@ -68,31 +70,50 @@ impl ClientCall {
         self.read.get().and_then(|read| read.as_ref().ok())
     }
 
+    /// Whether a stream is to end with the tokens it took.
+    pub(super) fn include_usage(&self) -> bool {
+        match self.translated() {
+            Some(translated) => translated.include_usage,
+            None => self.original.head.include_usage == Some(true),
+        }
+    }
+
     /// Sends it to a backend.
     ///
     /// # Errors
-    /// 400 for what the backend's dialect has no words for, the failure of the call, 503.
-    pub(super) async fn send(&self, api: &Api, models: &ModelRoute) -> Result<(Answer, Served), Error> {
+    /// 400 for what the backend's dialect has no words for, or the model cannot do; the failure of the call, 503.
+    pub(super) async fn send(&self, api: &Api, scope: &Scope, models: &ModelRoute) -> Result<(Answer, Served), Error> {
         let translate = || match self.translation() {
             Ok(translated) => Ok(translated.asked.clone()),
             Err(error) => Err(error.message.clone()),
         };
         let exchange =
             Exchange { original: Some(&self.original), translate: &translate, wants_stream: self.wants_stream };
-        api.runtime.dispatcher.exchange(models, &exchange).await.map_err(|failed| match self.read.get() {
-            // Nobody was asked: the words are ours, and the field is known.
-            Some(Err(error)) if failed.failure.status.is_none() && failed.failure.message == error.message => {
-                Error::from(error.clone()).with_served(failed.served)
-            }
-            _ => failure::of_call(failed),
-        })
+        match api.runtime.dispatcher.exchange(models, &exchange).await {
+            Ok(answered) => Ok(answered),
+            Err(failed) => match self.read.get() {
+                // Nobody was asked: the words are ours, and the field is known.
+                Some(Err(error)) if failed.failure.status.is_none() && failed.failure.message == error.message => {
+                    Err(Error::from(error.clone()).with_served(failed.served))
+                }
+                _ => Err(of_failed(api, scope, &self.model, self.route.capability(), failed).await),
+            },
+        }
     }
 }
 
-/// Decodes where no other request waits: reading megabytes takes longer than others on this thread should wait.
-pub(super) fn aside<T>(bytes: usize, decode: impl FnOnce() -> T) -> T {
-    let has_threads = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes > DECODED_IN_PLACE_BYTES && has_threads { tokio::task::block_in_place(decode) } else { decode() }
+/// The error of a client whose call of a model failed.
+pub(super) async fn of_failed(
+    api: &Api,
+    scope: &Scope,
+    model: &str,
+    wanted: Capability,
+    failed: DispatchError,
+) -> Error {
+    match incapable::capabilities(api, scope, model, wanted, &failed).await {
+        Some(have) => of_model(incapable::error(api, scope, model, wanted, have).await),
+        None => failure::of_call(failed),
+    }
 }
 
 fn of_head(error: HeadError) -> Error {

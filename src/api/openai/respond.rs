@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::{
     answer::{not_used, stamp},
     by_chain,
-    call::aside,
+    call::of_failed,
     of_model,
 };
 use crate::{
     api::{
         Api, Reply,
-        failure::{self, openai_error},
+        aside::aside,
+        failure::openai_error,
         reply::EVENT_STREAM,
         scope::{Scope, Wanted, wanted},
         stream::{EventSource, translated},
@@ -37,15 +38,18 @@ pub async fn respond(api: &Api, scope: &Scope, body: Bytes, request_id: &Request
     drop(body);
     match wanted(api, scope, &request.model, Capability::Chat).await.map_err(of_model)? {
         Wanted::Chain(id) => by_chain::respond(api, scope, &id, request, request_id).await,
-        Wanted::Model(models) => by_model(api, &models, request).await,
+        Wanted::Model(models) => by_model(api, scope, &models, request).await,
     }
 }
 
-async fn by_model(api: &Api, models: &ModelRoute, request: ResponseRequest) -> Result<Reply, Error> {
-    let ResponseRequest { stream, call, repeated, ignored, .. } = request;
+async fn by_model(api: &Api, scope: &Scope, models: &ModelRoute, request: ResponseRequest) -> Result<Reply, Error> {
+    let ResponseRequest { model, stream, call, repeated, ignored, .. } = request;
     let asked = Asked::Chat(Arc::new(call));
     let exchange = Exchange { original: None, translate: &|| Ok(asked.clone()), wants_stream: stream };
-    let (answer, served) = api.runtime.dispatcher.exchange(models, &exchange).await.map_err(failure::of_call)?;
+    let (answer, served) = match api.runtime.dispatcher.exchange(models, &exchange).await {
+        Ok(answered) => answered,
+        Err(failed) => return Err(of_failed(api, scope, &model, models.capability, failed).await),
+    };
     let frame = Frame { stamp: stamp(&served.model), repeated };
     let reply = match answer {
         Answer::Whole(reply) => whole(&reply, &frame)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::{
-    dialect::openai_front::{self, Encoding, ReadError},
+    dialect::openai_front::{self, CompletionRequest, Encoding, ReadError},
     domain::model::Capability,
     runtime::dispatch::exchange::{Asked, RelayRoute},
 };
@@ -27,6 +27,8 @@ pub(super) struct Translated {
     pub(super) asked: Asked,
     pub(super) include_usage: bool,
     pub(super) encoding: Encoding,
+    /// What each text of a completion begins with.
+    pub(super) echo: String,
     pub(super) ignored: Vec<String>,
 }
 
@@ -51,22 +53,21 @@ impl OpenaiRoute {
 
     /// Reads a request.
     pub(super) fn read(self, body: &Json) -> Result<Translated, ReadError> {
-        let encoding = Encoding::default();
+        let (encoding, echo) = (Encoding::default(), String::new());
         Ok(match self {
             Self::Chat => {
                 let request = openai_front::read_chat(body)?;
                 let asked = Asked::Chat(Arc::new(request.call));
-                Translated { asked, include_usage: request.include_usage, encoding, ignored: request.ignored }
+                Translated { asked, include_usage: request.include_usage, encoding, echo, ignored: request.ignored }
             }
             Self::Completions => {
-                let request = openai_front::read_completion(body)?;
-                let asked = Asked::Chat(Arc::new(request.call));
-                Translated { asked, include_usage: request.include_usage, encoding, ignored: request.ignored }
+                let CompletionRequest { call, include_usage, echo, ignored } = openai_front::read_completion(body)?;
+                Translated { asked: Asked::Chat(Arc::new(call)), include_usage, encoding, echo, ignored }
             }
             Self::Embeddings => {
                 let request = openai_front::read_embedding(body)?;
                 let asked = Asked::Embed(Arc::new(request.call));
-                Translated { asked, include_usage: false, encoding: request.encoding, ignored: request.ignored }
+                Translated { asked, include_usage: false, encoding: request.encoding, echo, ignored: request.ignored }
             }
         })
     }

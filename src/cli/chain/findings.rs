@@ -15,22 +15,23 @@ const LONGEST_LINE: usize = 16 * 1024;
 /// The findings as text for a terminal, one below the other. Colours are escape sequences, to be removed by the stream
 /// that does not want them.
 pub(super) fn shown<'a>(file: &TextFile, findings: impl IntoIterator<Item = &'a Finding>) -> String {
-    let mut text = String::new();
+    // Once: whether it is UTF-8 is looked up each time it is asked for.
+    let (written, mut text) = (file.source.text(), String::new());
     for finding in findings {
-        text.push_str(&one(file, finding));
+        text.push_str(&one(file, written, finding));
         text.push_str("\n\n");
     }
     text
 }
 
-fn one(file: &TextFile, finding: &Finding) -> String {
+fn one(file: &TextFile, written: &str, finding: &Finding) -> String {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let code = serde_json::to_value(finding.code).ok().and_then(|code| code.as_str().map(str::to_owned));
     let title = level.primary_title(printable(&finding.to_string())).id(code.unwrap_or_default());
-    let snippet = excerpt(file, finding).map(|excerpt| {
+    let snippet = excerpt(file, written, finding).map(|excerpt| {
         Snippet::source(excerpt.text)
             .path(file.name.as_str())
             .line_start(excerpt.line)
@@ -59,18 +60,29 @@ struct Excerpt {
 }
 
 /// The line a finding is in. Of a thing of several lines, the first.
-fn excerpt(file: &TextFile, finding: &Finding) -> Option<Excerpt> {
-    let text = file.source.text();
+fn excerpt(file: &TextFile, text: &str, finding: &Finding) -> Option<Excerpt> {
     let span = file.source.span(finding)?;
-    let (before, from) = (text.get(..span.start)?, text.get(span.start..)?);
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let end = span.start + from.find('\n').unwrap_or(from.len());
+    // No further than the longest line that is shown.
+    let earliest = text.floor_char_boundary(span.start.saturating_sub(LONGEST_LINE));
+    let latest = text.floor_char_boundary(span.start.saturating_add(LONGEST_LINE));
+    let (before, from) = (text.get(earliest..span.start)?, text.get(span.start..latest)?);
+    let start = match before.rfind('\n') {
+        Some(at) => earliest + at + 1,
+        None if earliest == 0 => 0,
+        None => return None,
+    };
+    let end = match from.find('\n') {
+        Some(at) => span.start + at,
+        None if latest == text.len() => latest,
+        None => return None,
+    };
     if end - start > LONGEST_LINE {
         return None;
     }
     let line = text.get(start..end)?.trim_end();
     let marked = span.start - start..span.end.min(start + line.len()).saturating_sub(start).max(span.start - start);
-    Some(Excerpt { text: line.chars().map(drawn).collect(), line: before.matches('\n').count() + 1, span: marked })
+    let number = finding.line.unwrap_or_else(|| text[..start].matches('\n').count() + 1);
+    Some(Excerpt { text: line.chars().map(drawn).collect(), line: number, span: marked })
 }
 
 /// Text of a chain in a message, without what a terminal would obey.

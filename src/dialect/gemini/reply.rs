@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::logprobs::in_openais_form;
 use crate::{
-    dialect::{call_id, error_body::parse_error, json, reply::ReplyError, tool_arguments::text_of},
+    dialect::{call_id, error_body::parse_error, json, lenient, reply::ReplyError, tool_arguments::text_of},
     domain::chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
 };
 
@@ -18,7 +18,7 @@ struct Body {
     candidates: Option<Vec<Candidate>>,
     #[serde(default)]
     prompt_feedback: Option<PromptFeedback>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     usage_metadata: Option<UsageMetadata>,
     #[serde(default)]
     response_id: Option<String>,
@@ -29,8 +29,9 @@ struct Body {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate {
+    /// Left out by some versions where it is 0.
     #[serde(default)]
-    index: u32,
+    index: Option<u32>,
     #[serde(default)]
     content: Option<Content>,
     #[serde(default)]
@@ -52,7 +53,7 @@ struct PartReply {
     text: Option<String>,
     /// A thought, which is not for the user.
     #[serde(default)]
-    thought: bool,
+    thought: Option<bool>,
     #[serde(default)]
     function_call: Option<FunctionCall>,
     #[serde(default)]
@@ -118,6 +119,8 @@ struct Reply<'a> {
 struct CandidateState {
     /// Calls of tools so far.
     calls: u32,
+    /// Whether it has said anything, thoughts aside.
+    has_spoken: bool,
     /// Why it ended. Told at the end only: some versions of the service tell it with every piece.
     finish: Option<Finish>,
 }
@@ -149,12 +152,14 @@ impl PieceReader {
         reply: &Reply<'_>,
         events: &mut Vec<ReplyEvent>,
     ) -> Result<(), ReplyError> {
-        let choice = candidate.index;
+        let choice = candidate.index.unwrap_or(0);
         let state = self.candidates.entry(choice).or_default();
         let parts = candidate.content.and_then(|content| content.parts).unwrap_or_default();
         for part in parts {
             if let Some(text) = part.text.filter(|text| !text.is_empty()) {
-                events.push(match part.thought {
+                let is_thought = part.thought == Some(true);
+                state.has_spoken |= !is_thought;
+                events.push(match is_thought {
                     true => ReplyEvent::Reasoning { choice, text },
                     false => ReplyEvent::Text { choice, text },
                 });
@@ -162,6 +167,7 @@ impl PieceReader {
             if let Some(call) = part.function_call {
                 let index = state.calls;
                 state.calls += 1;
+                state.has_spoken = true;
                 let made = || call_id::made(reply.id.as_deref(), reply.piece, choice, index);
                 let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(made);
                 let signature = part.thought_signature.unwrap_or_default();
@@ -173,7 +179,7 @@ impl PieceReader {
             events.push(ReplyEvent::Logprobs { choice, logprobs: json!({"content": logprobs}) });
         }
         if let Some(reason) = candidate.finish_reason {
-            state.finish = Some(finish(&reason)?);
+            state.finish = Some(finish(&reason, state.has_spoken)?);
         }
         Ok(())
     }
@@ -192,18 +198,22 @@ impl PieceReader {
     }
 }
 
-/// Why a reply ended, or that there is none.
-fn finish(reason: &str) -> Result<Finish, ReplyError> {
+/// Why a reply ended, or that there is none. A reason that nobody knows yet is no reason to lose what was said before it.
+fn finish(reason: &str, has_spoken: bool) -> Result<Finish, ReplyError> {
     match reason {
         "STOP" | "FINISH_REASON_UNSPECIFIED" => Ok(Finish::Stop),
         "MAX_TOKENS" => Ok(Finish::Length),
         "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE" => Ok(Finish::ContentFilter),
         reason if reason.starts_with("IMAGE_") => Ok(Finish::ContentFilter),
-        reason => {
-            let reason: String = reason.chars().take(40).collect();
-            Err(ReplyError::Reported(format!("the model stopped without an answer ({reason})")))
-        }
+        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" => Err(stopped(reason)),
+        reason if !has_spoken => Err(stopped(reason)),
+        _ => Ok(Finish::Stop),
     }
+}
+
+fn stopped(reason: &str) -> ReplyError {
+    let reason: String = reason.chars().take(40).collect();
+    ReplyError::Reported(format!("the model stopped without an answer ({reason})"))
 }
 
 /// Reads the answer of `:generateContent`.
@@ -217,4 +227,16 @@ pub fn parse_generate(body: &[u8]) -> Result<ChatReply, ReplyError> {
     reader.end(&mut events);
     let reply = ChatReply::collect(events);
     if reply.choices.is_empty() { Err(ReplyError::Empty) } else { Ok(reply) }
+}
+
+/// Reads the answer of `:streamGenerateContent` from a server that looks away from `alt=sse`: the pieces as one array.
+///
+/// # Errors
+/// A reply that does not say why it ended, and all that [`parse_generate`] has.
+pub fn parse_pieces(body: &[u8]) -> Result<ChatReply, ReplyError> {
+    let Ok(pieces) = json::decode::<Vec<Box<RawValue>>>(body) else { return parse_generate(body) };
+    let mut events = Vec::new();
+    let mut reader = PieceReader::default();
+    pieces.iter().try_for_each(|piece| reader.read(piece.get().as_bytes(), &mut events))?;
+    if reader.end(&mut events) { Ok(ChatReply::collect(events)) } else { Err(ReplyError::Cut) }
 }

@@ -39,7 +39,7 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop_sequences: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<i64>,
+    seed: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ struct GenerationConfig<'a> {
 /// # Errors
 /// Pictures that the server would have to fetch from somewhere, and answers to calls that nobody made.
 pub fn generate_body(model: &str, call: &ChatCall) -> Result<Vec<u8>, Unsayable> {
-    let (system_instruction, contents) = contents(&call.messages, generation(model).is_some_and(|number| number >= 3))?;
+    let (system_instruction, contents) = contents(&call.messages, wants_signatures(model))?;
     let sampling = &call.sampling;
     let mut config = GenerationConfig {
         temperature: sampling.temperature,
@@ -73,7 +73,7 @@ pub fn generate_body(model: &str, call: &ChatCall) -> Result<Vec<u8>, Unsayable>
         top_k: sampling.top_k,
         max_output_tokens: sampling.max_tokens,
         stop_sequences: &sampling.stop,
-        seed: sampling.seed,
+        seed: sampling.seed.map(small_seed),
         presence_penalty: sampling.presence_penalty,
         frequency_penalty: sampling.frequency_penalty,
         candidate_count: (call.choices > 1).then_some(call.choices),
@@ -95,10 +95,20 @@ pub fn generate_body(model: &str, call: &ChatCall) -> Result<Vec<u8>, Unsayable>
     Ok(serde_json::to_vec(&body).unwrap_or_default())
 }
 
-/// Which of Google's generations a model is of, as its name tells: `gemini-3-pro` is of the third.
-fn generation(model: &str) -> Option<u32> {
-    let number = model.strip_prefix("models/").unwrap_or(model).strip_prefix("gemini-")?;
-    number.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+/// Whether a model refuses calls of tools without their signatures, as its name tells: those of Google's third generation
+/// (`gemini-3-pro`) and later do, and a name without a number (`gemini-flash-latest`) is that of the newest.
+fn wants_signatures(model: &str) -> bool {
+    let Some(name) = model.strip_prefix("models/").unwrap_or(model).strip_prefix("gemini-") else { return false };
+    let number = name.split(|character: char| !character.is_ascii_digit()).next().unwrap_or_default();
+    number.parse().map_or(true, |generation: u32| generation >= 3)
+}
+
+/// The service's seeds have 32 bits and other servers' 64: a larger one becomes one of its own, the same each time.
+fn small_seed(seed: i64) -> i32 {
+    i32::try_from(seed).unwrap_or_else(|_| {
+        let [a, b, c, d, e, f, g, h] = seed.to_le_bytes();
+        i32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
+    })
 }
 
 /// A form as Gemini's own kind of schema, whose types are upper case.

@@ -100,10 +100,10 @@ fn models_that_want_signatures_get_a_word_in_place_of_a_lost_one() {
         [parts(1), parts(2)].concat().iter().map(|part| part["thoughtSignature"].clone()).collect()
     };
     let lost = json!("skip_thought_signature_validator");
-    for model in ["gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-10"] {
+    for model in ["gemini-3-pro-preview", "models/gemini-3.1-flash", "gemini-10", "gemini-flash-latest"] {
         assert_eq!(signatures(model), [lost.clone(), Value::Null, json!("own"), Value::Null], "{model}");
     }
-    for model in ["gemini-2.5-pro", "gemini-flash-latest", "gemma-3-27b-it", "gemini-"] {
+    for model in ["gemini-2.5-pro", "gemma-3-27b-it", "own-gemini-3"] {
         assert_eq!(signatures(model), [Value::Null, Value::Null, json!("own"), Value::Null], "{model}");
     }
 }
@@ -164,8 +164,15 @@ fn blocked_and_broken_replies_are_told() {
             format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"{reason}"}}]}}"#);
         assert_eq!(finish(&reply), Ok(Some(Finish::ContentFilter)), "{reason}");
     }
-    let odd = finish(r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#).unwrap_err();
-    assert!(odd.to_string().contains("MALFORMED_FUNCTION_CALL"), "{odd}");
+    for reason in ["MALFORMED_FUNCTION_CALL", "OTHER", "NEVER_HEARD_OF"] {
+        let odd = finish(&format!(r#"{{"candidates":[{{"finishReason":"{reason}"}}]}}"#)).unwrap_err();
+        assert!(odd.to_string().contains(reason), "{odd}");
+    }
+    for reason in ["OTHER", "NEVER_HEARD_OF"] {
+        let said =
+            format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"{reason}"}}]}}"#);
+        assert_eq!(finish(&said), Ok(Some(Finish::Stop)), "{reason} behind an answer");
+    }
     assert!(matches!(finish("<html>"), Err(ReplyError::Malformed(_))));
     assert_eq!(finish(r#"{"error":{"code":503,"message":"busy"}}"#).unwrap_err().to_string(), "busy");
 }
@@ -238,5 +245,46 @@ fn vectors_and_counts_are_read() {
         json!({"contents": [{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]})
     );
     assert_eq!(parse_count(br#"{"totalTokens":7}"#).unwrap(), 7);
-    assert!(parse_count(b"{}").is_err());
+    assert_eq!(parse_count(b"{}").unwrap(), 0, "a zero is left out");
+    assert!(parse_count(b"<html>").is_err());
+}
+
+#[test]
+fn a_seed_is_one_the_service_takes_and_the_same_each_time() {
+    let sent = |seed: i64| {
+        let mut asked = call(&[("user", "Hi")]);
+        asked.sampling.seed = Some(seed);
+        body(&asked)["generationConfig"]["seed"].as_i64().unwrap()
+    };
+    for seed in [0, 7, -1, i64::from(i32::MAX), i64::from(i32::MIN)] {
+        assert_eq!(sent(seed), seed);
+    }
+    for seed in [i64::from(i32::MAX) + 1, 1 << 40, i64::MAX, i64::MIN] {
+        assert!(i32::try_from(sent(seed)).is_ok(), "{seed}");
+        assert_eq!(sent(seed), sent(seed));
+    }
+    assert_ne!(sent(1 << 40), sent(1 << 41));
+}
+
+#[test]
+fn a_reply_of_which_everything_that_may_be_left_out_is_left_out_is_read() {
+    let bare =
+        br#"{"candidates":[{"index":null,"content":{"parts":[{"text":"a","thought":null}]},"finishReason":"STOP"}],
+        "usageMetadata":"none"}"#;
+    let reply = parse_generate(bare).unwrap();
+    assert_eq!((reply.choices[0].text.as_str(), reply.usage), ("a", Usage::default()));
+}
+
+#[test]
+fn pieces_that_come_as_one_array_make_a_reply_too() {
+    let piece =
+        |text: &str, rest: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}{rest}}}]}}"#);
+    let (first, last) = (piece("Par", ""), piece("is", r#","finishReason":"STOP""#));
+    let read = |body: &str| parse_pieces(body.as_bytes()).map(|reply| reply.choices[0].text.clone());
+    assert_eq!(read(&format!("[{first}\n,\r\n{last}]")), Ok("Paris".to_owned()));
+    assert_eq!(read(&last), Ok("is".to_owned()), "a whole reply");
+    assert_eq!(read(&format!("[{first}]")), Err(ReplyError::Cut));
+    assert_eq!(read("[]"), Err(ReplyError::Cut));
+    let failed = read(r#"[{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}]"#).unwrap_err();
+    assert_eq!(failed.to_string(), "busy");
 }

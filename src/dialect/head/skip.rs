@@ -28,10 +28,10 @@ pub enum SkipError {
 }
 
 /// The places of a key, quotes included, and of its value.
-pub(super) type Member = (Range<usize>, Range<usize>);
+pub(in crate::dialect) type Member = (Range<usize>, Range<usize>);
 
 /// The members of one object, one after the other.
-pub(super) struct Members<'a> {
+pub(in crate::dialect) struct Members<'a> {
     bytes: &'a [u8],
     at: usize,
     is_first: bool,
@@ -39,7 +39,7 @@ pub(super) struct Members<'a> {
 
 impl<'a> Members<'a> {
     /// The object that a text is, from `start` on; `None` when it is a value of another kind.
-    pub(super) fn of_document(bytes: &'a [u8], start: usize) -> Result<Option<Self>, SkipError> {
+    pub(in crate::dialect) fn of_document(bytes: &'a [u8], start: usize) -> Result<Option<Self>, SkipError> {
         let at = skip_blanks(bytes, start);
         match bytes.get(at) {
             Some(b'{') => Ok(Some(Self { bytes, at: at + 1, is_first: true })),
@@ -50,12 +50,12 @@ impl<'a> Members<'a> {
     }
 
     /// Where the walk is: before the first member, behind the opening bracket.
-    pub(super) const fn at(&self) -> usize {
+    pub(in crate::dialect) const fn at(&self) -> usize {
         self.at
     }
 
     /// The next one; `None` behind the last.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, SkipError> {
+    pub(in crate::dialect) fn next(&mut self) -> Result<Option<Member>, SkipError> {
         let mut at = skip_blanks(self.bytes, self.at);
         match self.bytes.get(at) {
             Some(b'}') => {
@@ -86,7 +86,7 @@ impl<'a> Members<'a> {
     }
 
     /// Nothing but blanks may follow the object.
-    pub(super) fn end_of_document(&self) -> Result<(), SkipError> {
+    pub(in crate::dialect) fn end_of_document(&self) -> Result<(), SkipError> {
         match skip_blanks(self.bytes, self.at) {
             at if at == self.bytes.len() => Ok(()),
             at => Err(SkipError::Trailing(at)),

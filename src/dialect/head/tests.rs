@@ -41,6 +41,20 @@ fn names_and_keys_are_read_through_their_escapes() {
 }
 
 #[test]
+fn the_number_of_replies_is_known_or_not() {
+    for (body, replies) in [
+        ("{}", None),
+        (r#"{"n":null}"#, None),
+        (r#"{"n":3}"#, Some(Replies::Known(3))),
+        (r#"{"n":-1}"#, Some(Replies::Unknown)),
+        (r#"{"n":1.5}"#, Some(Replies::Unknown)),
+        (r#"{"n":"2"}"#, Some(Replies::Unknown)),
+    ] {
+        assert_eq!(read(body).unwrap().replies, replies, "{body}");
+    }
+}
+
+#[test]
 fn a_body_without_a_model_gets_one() {
     for (body, with) in [
         ("{}", r#"{"model":"m"}"#),
@@ -63,7 +77,7 @@ fn a_name_that_stays_costs_no_new_piece() {
 
 #[test]
 fn what_two_readers_would_read_differently_is_refused() {
-    for field in ["model", "stream", "stream_options", "messages", "prompt", "input"] {
+    for field in ["model", "stream", "stream_options", "messages", "prompt", "input", "n"] {
         let escaped = format!("\\u{:04x}{}", u32::from(field.as_bytes()[0]), &field[1..]);
         for twice in [field.to_owned(), escaped] {
             let body = format!(r#"{{"{field}":null,"x":{{"{field}":1}},"{twice}":null}}"#);

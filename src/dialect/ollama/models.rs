@@ -30,7 +30,10 @@ struct Tag {
     #[serde(default)]
     digest: String,
     #[serde(default)]
-    details: TagDetails,
+    details: Option<TagDetails>,
+    /// Left out by servers of before 2026.
+    #[serde(default)]
+    capabilities: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -42,21 +45,34 @@ struct TagDetails {
     families: Option<Vec<String>>,
     parameter_size: String,
     quantization_level: String,
+    /// Left out like the capabilities.
+    context_length: Option<i64>,
 }
 
-/// Reads the answer of `GET /api/tags`. Capabilities and context are guesses until `show` tells.
+/// One model of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its capabilities and context are guesses until it is `shown`.
+    pub model: ObservedModel,
+    /// What the list itself tells beyond them; `None` on servers that must be asked with `show`.
+    pub shown: Option<Shown>,
+}
+
+/// Reads the answer of `GET /api/tags`.
 ///
 /// # Errors
 /// A body that is no such list.
-pub fn parse_tags(body: &[u8]) -> Result<Vec<ObservedModel>, ReplyError> {
+pub fn parse_tags(body: &[u8]) -> Result<Vec<Listed>, ReplyError> {
     let reply: TagsReply = json::decode(body)?;
     let models = reply.models.ok_or_else(|| ReplyError::Malformed("it has no list 'models'".to_owned()))?;
-    Ok(models.into_iter().map(observed).collect())
+    Ok(models.into_iter().map(listed).collect())
 }
 
-fn observed(tag: Tag) -> ObservedModel {
-    let details = tag.details;
-    ObservedModel {
+fn listed(tag: Tag) -> Listed {
+    let details = tag.details.unwrap_or_default();
+    let told = Shown::of(tag.capabilities, details.context_length);
+    let shown = (told.capabilities.is_some() && told.context_length.is_some()).then_some(told);
+    let model = ObservedModel {
         modified_at: tag.modified_at.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::ZERO),
         size: tag.size,
         digest: tag.digest,
@@ -69,7 +85,8 @@ fn observed(tag: Tag) -> ObservedModel {
             quantization_level: details.quantization_level,
         },
         ..ObservedModel::named(if tag.model.is_empty() { tag.name } else { tag.model })
-    }
+    };
+    Listed { model, shown }
 }
 
 /// Reads the answer of `GET /api/ps`: names of the models in memory.
@@ -77,10 +94,10 @@ fn observed(tag: Tag) -> ObservedModel {
 /// # Errors
 /// A body that is no such list.
 pub fn parse_running(body: &[u8]) -> Result<Vec<String>, ReplyError> {
-    Ok(parse_tags(body)?.into_iter().map(|model| model.name).collect())
+    Ok(parse_tags(body)?.into_iter().map(|listed| listed.model.name).collect())
 }
 
-/// What `POST /api/show` tells beyond the tags.
+/// What a model can do and how much it reads, as `POST /api/show` tells it, and newer servers in their list too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shown {
     /// `None` on servers that do not tell.
@@ -94,6 +111,21 @@ pub struct Shown {
 /// Words for what a model can do that are kept, and the characters of each.
 const MAX_ABILITIES: usize = 20;
 const MAX_ABILITY_CHARS: usize = 40;
+
+impl Shown {
+    fn of(told: Option<Vec<String>>, context_length: Option<i64>) -> Self {
+        let told = told.filter(|names| !names.is_empty());
+        let further = told.iter().flatten().filter(|name| !matches!(name.as_str(), "completion" | "embedding"));
+        let further = further.filter(|name| name.chars().count() <= MAX_ABILITY_CHARS);
+        let abilities = further.take(MAX_ABILITIES).cloned().collect();
+        let capabilities = told.map(|names| {
+            let has = |name: &str| names.iter().any(|have| have == name);
+            let generates = if has("completion") { Capabilities::GENERATE } else { Capabilities::NONE };
+            generates.union(if has("embedding") { Capabilities::EMBED } else { Capabilities::NONE })
+        });
+        Self { capabilities, context_length: context_length.filter(|tokens| *tokens > 0), abilities }
+    }
+}
 
 #[derive(Deserialize)]
 struct ShowReply {
@@ -114,18 +146,9 @@ pub fn model_body(model: &str) -> Vec<u8> {
 /// A body that is no such answer.
 pub fn parse_show(body: &[u8]) -> Result<Shown, ReplyError> {
     let reply: ShowReply = json::decode(body)?;
-    let told = reply.capabilities.filter(|names| !names.is_empty());
-    let further = told.iter().flatten().filter(|name| !matches!(name.as_str(), "completion" | "embedding"));
-    let further = further.filter(|name| name.chars().count() <= MAX_ABILITY_CHARS);
-    let abilities = further.take(MAX_ABILITIES).cloned().collect();
-    let capabilities = told.map(|names| {
-        let has = |name: &str| names.iter().any(|have| have == name);
-        let generates = if has("completion") { Capabilities::GENERATE } else { Capabilities::NONE };
-        generates.union(if has("embedding") { Capabilities::EMBED } else { Capabilities::NONE })
-    });
     let context_length = reply.model_info.and_then(|info| {
         let architecture = info.get("general.architecture")?.as_str()?;
-        info.get(&format!("{architecture}.context_length"))?.as_i64().filter(|tokens| *tokens > 0)
+        info.get(&format!("{architecture}.context_length"))?.as_i64()
     });
-    Ok(Shown { capabilities, context_length, abilities })
+    Ok(Shown::of(reply.capabilities, context_length))
 }

@@ -26,6 +26,8 @@ pub struct Asked {
 struct GenerateBody<'a> {
     model: &'a str,
     prompt: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    suffix: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -157,7 +159,8 @@ pub fn ask(model: &str, call: &ChatCall, stream: bool, thinks: Option<bool>) -> 
     };
     let (route, body) = match single {
         Some((system, user)) => {
-            let body = GenerateBody { model, prompt: user.joined_text(), system, images: images(user)?, common };
+            let (prompt, suffix) = (user.joined_text(), call.suffix.as_str());
+            let body = GenerateBody { model, prompt, suffix, system, images: images(user)?, common };
             ("/api/generate", serde_json::to_vec(&body))
         }
         None => {

@@ -183,8 +183,17 @@ fn tags_are_read_with_and_without_details() {
     let body = br#"{"models":[{"name":"smollm2:135m","model":"smollm2:135m",
         "modified_at":"2026-01-02T03:04:05.678901234+01:00","size":98362432,"digest":"ab","details":{"parent_model":"",
         "format":"gguf","family":"llama","families":["llama"],"parameter_size":"134.52M","quantization_level":"Q4_1",
-        "context_length":8192}},{"name":"old","details":{"families":null}}]}"#;
-    let models = parse_tags(body).unwrap();
+        "context_length":8192},"capabilities":["completion","tools"]},{"name":"old","details":{"families":null}},
+        {"name":"bare","details":null,"capabilities":["embedding"]}]}"#;
+    let listed = parse_tags(body).unwrap();
+    let told = Shown {
+        capabilities: Some(Capabilities::GENERATE),
+        context_length: Some(8192),
+        abilities: vec!["tools".to_owned()],
+    };
+    let shown: Vec<_> = listed.iter().map(|listed| listed.shown.clone()).collect();
+    assert_eq!(shown, [Some(told), None, None], "half of it is not enough");
+    let models: Vec<_> = listed.into_iter().map(|listed| listed.model).collect();
     assert_eq!(models[0].modified_at.to_string(), "2026-01-02T02:04:05.678901Z");
     assert_eq!((models[0].size, models[0].details.family.as_str()), (98_362_432, "llama"));
     assert_eq!((models[1].name.as_str(), models[1].modified_at), ("old", Timestamp::ZERO));

@@ -58,8 +58,12 @@ impl Known {
     }
 
     fn entry(&self) -> Json {
+        let mut details = self.details();
+        if self.context_length > 0 {
+            details["context_length"] = json!(self.context_length);
+        }
         json!({"name": self.name, "model": self.name, "modified_at": self.modified_at, "size": self.size,
-            "digest": self.digest(), "details": self.details(), "capabilities": self.abilities()})
+            "digest": self.digest(), "details": details, "capabilities": self.abilities()})
     }
 }
 

@@ -4,12 +4,32 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dialect::{json, reply::ReplyError},
+    dialect::{json, lenient, reply::ReplyError},
     domain::embedding::Embedded,
 };
 
-/// Texts that OpenAI takes in one request.
-pub const MAX_EMBED_INPUTS: usize = 2048;
+/// Texts of one request. OpenAI takes four times as many, but writes the numbers of their vectors a line each: the answer
+/// would be longer than one that is collected in memory.
+const MAX_TEXTS: usize = 512;
+/// Bytes of the texts of one request: OpenAI takes 300,000 tokens in all, and a token has seldom fewer than two.
+const MAX_BYTES: usize = 600_000;
+
+/// The texts in as many lists as they need requests, in their order.
+pub fn batches(inputs: &[String]) -> impl Iterator<Item = &[String]> {
+    let mut rest = inputs;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |text: &&String| {
+            bytes += text.len();
+            bytes <= MAX_BYTES
+        };
+        // One that is too long by itself is sent by itself: the server knows what it takes.
+        let many = rest.iter().take(MAX_TEXTS).take_while(fits).count().max(1);
+        let (batch, after) = rest.split_at_checked(many)?;
+        rest = after;
+        Some(batch)
+    })
+}
 
 #[derive(Serialize)]
 struct EmbedBody<'a> {
@@ -28,7 +48,7 @@ enum Input<'a> {
     Several(&'a [String]),
 }
 
-/// The body of `POST /embeddings` for these texts, [`MAX_EMBED_INPUTS`] at most.
+/// The body of `POST /embeddings` for the texts of a batch.
 pub fn embed_body(model: &str, inputs: &[String], dimensions: Option<u32>) -> Vec<u8> {
     let input = match inputs {
         [only] => Input::One(only),
@@ -43,7 +63,7 @@ pub fn embed_body(model: &str, inputs: &[String], dimensions: Option<u32>) -> Ve
 struct EmbedReply {
     #[serde(default)]
     data: Vec<EmbedEntry>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     usage: Option<EmbedUsage>,
 }
 
@@ -119,6 +139,17 @@ mod tests {
             body(&["a", "b"], Some(4)),
             r#"{"model":"m","input":["a","b"],"encoding_format":"float","dimensions":4}"#
         );
+    }
+
+    #[test]
+    fn texts_go_into_as_few_requests_as_they_fit() {
+        let sizes = |texts: &[String]| batches(texts).map(<[String]>::len).collect::<Vec<_>>();
+        assert!(sizes(&[]).is_empty());
+        assert_eq!(sizes(&vec!["a".to_owned(); 1025]), [512, 512, 1]);
+        let long = |bytes: usize| "x".repeat(bytes);
+        assert_eq!(sizes(&[long(300_000), long(300_000), long(1), long(900_000), long(1)]), [2, 1, 1, 1]);
+        let texts: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+        assert_eq!(batches(&texts).collect::<Vec<_>>().concat(), texts);
     }
 
     #[test]

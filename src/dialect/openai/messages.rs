@@ -1,13 +1,13 @@
 //! The turns of a conversation as OpenAI's `messages`.
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::borrow::Cow;
 
 use serde::Serialize;
 
 use super::server::Server;
 use crate::{
-    dialect::media_type::media_type_of,
-    domain::chat::{ChatTurn, Image, Part},
+    dialect::{media_type::media_type_of, open_calls::OpenCalls},
+    domain::chat::{AnsweredCall, ChatTurn, Image, Part, ToolCall},
 };
 
 #[derive(Serialize)]
@@ -75,7 +75,7 @@ fn message<'a>(turn: &'a ChatTurn, server: Server, ids: &mut CallIds<'a>) -> Mes
         role => role,
     };
     let calls = turn.tool_calls.iter().map(|call| CallBody {
-        id: ids.called(&call.id, &call.name),
+        id: ids.called(call),
         kind: "function",
         function: FunctionBody {
             name: &call.name,
@@ -94,7 +94,7 @@ fn message<'a>(turn: &'a ChatTurn, server: Server, ids: &mut CallIds<'a>) -> Mes
         reasoning_content: reasoning.filter(|_| matches!(server, Server::LlamaCpp | Server::Local)),
         reasoning: reasoning.filter(|_| server == Server::Vllm),
         tool_calls,
-        tool_call_id: turn.answers.as_ref().map(|call| ids.answered(&call.id, &call.name)),
+        tool_call_id: turn.answers.as_ref().map(|call| ids.answered(call)),
     }
 }
 
@@ -116,32 +116,28 @@ fn content<'a>(turn: &'a ChatTurn) -> Option<Content<'a>> {
     Some(Content::Parts(turn.parts.iter().map(part).collect()))
 }
 
-/// Gives ids to calls of tools whose sender gave none, and finds the call that an answer without an id belongs to: the
-/// oldest open one of its name.
+/// Gives ids to calls of tools whose sender gave none, and to their answers.
 #[derive(Default)]
 struct CallIds<'a> {
     made: usize,
-    /// Calls without an answer yet: id and name.
-    open: VecDeque<(String, &'a str)>,
+    calls: OpenCalls<'a>,
+    /// That of each call, in their order.
+    ids: Vec<String>,
 }
 
 impl<'a> CallIds<'a> {
-    fn called(&mut self, id: &str, name: &'a str) -> String {
-        let id = if id.is_empty() { self.make() } else { id.to_owned() };
-        self.open.push_back((id.clone(), name));
+    fn called(&mut self, call: &'a ToolCall) -> String {
+        let id = if call.id.is_empty() { self.make() } else { call.id.clone() };
+        self.calls.called(call);
+        self.ids.push(id.clone());
         id
     }
 
-    fn answered(&mut self, id: &str, name: &str) -> String {
-        let is_it = |(open, called): &(String, &str)| match (id.is_empty(), name.is_empty()) {
-            (false, _) => open == id,
-            (true, false) => *called == name,
-            (true, true) => true,
-        };
-        match self.open.iter().position(is_it).and_then(|at| self.open.remove(at)) {
-            Some((open, _)) => open,
-            None if id.is_empty() => self.make(),
-            None => id.to_owned(),
+    fn answered(&mut self, answer: &AnsweredCall) -> String {
+        match self.calls.place_of_answered(answer) {
+            Some(at) => self.ids[at].clone(),
+            None if answer.id.is_empty() => self.make(),
+            None => answer.id.clone(),
         }
     }
 

@@ -7,14 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    calls::{CallBody, Calls, Origin},
     response_format::is_wrapped,
     server::Server,
     unwrap::{Unwrapper, unwrapped},
 };
 use crate::{
-    dialect::{call_id, error_body::parse_error, json, reply::ReplyError},
+    dialect::{error_body::parse_error, json, lenient, reply::ReplyError},
     domain::{
-        chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
+        chat::{ChatReply, Finish, ReplyEvent, Usage},
         message::Constraint,
     },
 };
@@ -22,14 +23,14 @@ use crate::{
 #[derive(Deserialize)]
 struct Body {
     /// Which reply it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     id: Option<String>,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     usage: Option<UsageBody>,
     /// llama.cpp's account of the time.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     timings: Option<Timings>,
     #[serde(default)]
     error: Option<Value>,
@@ -96,33 +97,14 @@ struct ThoughtBody {
 }
 
 #[derive(Deserialize)]
-struct CallBody {
-    #[serde(default)]
-    index: Option<u32>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    function: Option<FunctionBody>,
-}
-
-#[derive(Deserialize)]
-struct FunctionBody {
-    #[serde(default)]
-    name: Option<String>,
-    /// JSON text; some servers send the JSON itself.
-    #[serde(default)]
-    arguments: Option<Value>,
-}
-
-#[derive(Deserialize)]
 struct UsageBody {
     #[serde(default)]
     prompt_tokens: Option<u64>,
     #[serde(default)]
     completion_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::member")]
     completion_tokens_details: Option<CompletionDetails>,
 }
 
@@ -148,6 +130,8 @@ struct Timings {
 #[derive(Default)]
 pub(super) struct Pieces {
     choices: BTreeMap<u32, Progress>,
+    /// Whether these are the pieces of a stream, and not a whole answer.
+    is_stream: bool,
     /// Whether the texts come in a wrapping that must be taken off while they pass.
     is_wrapped: bool,
 }
@@ -156,8 +140,7 @@ pub(super) struct Pieces {
 #[derive(Default)]
 struct Progress {
     unwrapper: Unwrapper,
-    /// Calls of tools that have begun.
-    calls: u32,
+    calls: Calls,
     is_finished: bool,
 }
 
@@ -168,7 +151,7 @@ impl Pieces {
     /// Of a stream of replies to a call with this constraint.
     pub(super) fn of_stream(constraint: Option<&Constraint>, server: Server) -> Self {
         let is_wrapped = constraint.is_some_and(|constraint| is_wrapped(constraint, server));
-        Self { choices: BTreeMap::new(), is_wrapped }
+        Self { choices: BTreeMap::new(), is_stream: true, is_wrapped }
     }
 
     /// How many replies have told why they ended.
@@ -189,8 +172,9 @@ impl Pieces {
             return Err(ReplyError::Explained(Box::new(parse_error(bytes))));
         }
         for (place, choice) in (0u32..).zip(body.choices.unwrap_or_default()) {
-            let reply = body.id.as_deref().unwrap_or_default();
-            self.choice(reply, choice.index.unwrap_or(place), choice, events)?;
+            let number = choice.index.unwrap_or(place);
+            let from = Origin { reply: body.id.as_deref().unwrap_or_default(), body: bytes, choice: number };
+            self.choice(from, choice, events)?;
         }
         events.extend(body.usage.map(|usage| {
             let cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens);
@@ -213,20 +197,18 @@ impl Pieces {
         }
     }
 
-    fn choice(
-        &mut self,
-        reply: &str,
-        number: u32,
-        body: Choice,
-        events: &mut Vec<ReplyEvent>,
-    ) -> Result<(), ReplyError> {
+    fn choice(&mut self, from: Origin<'_>, body: Choice, events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
+        let number = from.choice;
         if self.choices.len() >= MAX_CHOICES && !self.choices.contains_key(&number) {
             return Ok(());
         }
         let progress = self.choices.entry(number).or_default();
         let (mut reasoning, mut text) = (String::new(), body.text.unwrap_or_default());
         let mut calls = Vec::new();
-        if let Some(message) = body.message.or(body.delta) {
+        // Some servers send both in both (Perplexity): in a stream the message is all that was said so far, in a whole
+        // answer the delta is nothing.
+        let message = if self.is_stream { body.delta.or(body.message) } else { body.message.or(body.delta) };
+        if let Some(message) = message {
             let thoughts = [message.reasoning_content, message.reasoning].into_iter().flatten().map(Content::words);
             reasoning = thoughts.map(|(text, _)| text).find(|text| !text.is_empty()).unwrap_or_default();
             if let Some((words, thoughts)) = message.content.map(Content::words) {
@@ -239,11 +221,12 @@ impl Pieces {
         if !reasoning.is_empty() {
             events.push(ReplyEvent::Reasoning { choice: number, text: reasoning });
         }
-        let is_over = body.finish_reason.is_some();
+        // Servers written in Go say nothing with an empty text.
+        let reason = body.finish_reason.filter(|reason| !reason.is_empty());
         if self.is_wrapped {
             let mut out = String::new();
             progress.unwrapper.push(&text, &mut out);
-            if is_over {
+            if reason.is_some() {
                 progress.unwrapper.end(&mut out);
             }
             text = out;
@@ -251,38 +234,15 @@ impl Pieces {
         if !text.is_empty() {
             events.push(ReplyEvent::Text { choice: number, text });
         }
-        events.extend(calls.into_iter().map(|call| progress.call(reply, number, call)));
+        events.extend(calls.into_iter().map(|call| progress.calls.read(from, call)));
         if let Some(logprobs) = body.logprobs.filter(|logprobs| logprobs.get("content").is_some_and(Value::is_array)) {
             events.push(ReplyEvent::Logprobs { choice: number, logprobs });
         }
-        if let Some(reason) = body.finish_reason {
+        if let Some(reason) = reason {
             progress.is_finished = true;
             events.push(ReplyEvent::Finish { choice: number, reason: finish(&reason)? });
         }
         Ok(())
-    }
-}
-
-impl Progress {
-    fn call(&mut self, reply: &str, choice: u32, body: CallBody) -> ReplyEvent {
-        let function = body.function.unwrap_or(FunctionBody { name: None, arguments: None });
-        let (mut id, name) = (body.id.unwrap_or_default(), function.name.unwrap_or_default());
-        // A server that does not number its calls begins each with its name.
-        let index = body.index.unwrap_or_else(|| match name.is_empty() {
-            true => self.calls.saturating_sub(1),
-            false => self.calls,
-        });
-        // Clients answer a call by its id.
-        if id.is_empty() && index >= self.calls {
-            id = call_id::made(Some(reply), name.as_bytes(), choice, index);
-        }
-        self.calls = self.calls.max(index.saturating_add(1));
-        let arguments = match function.arguments {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(json) => json.to_string(),
-        };
-        ReplyEvent::ToolCall { choice, index, piece: ToolCall { id, name, arguments, signature: String::new() } }
     }
 }
 
@@ -315,11 +275,15 @@ fn finish(reason: &str) -> Result<Finish, ReplyError> {
         "length" | "max_tokens" | "model_length" => Ok(Finish::Length),
         "tool_calls" | "function_call" => Ok(Finish::ToolCalls),
         "content_filter" => Ok(Finish::ContentFilter),
-        // vLLM's and others' word for a reply that they gave up.
-        "abort" | "error" | "insufficient_system_resource" => Err(ReplyError::Cut),
+        given_up if is_given_up(given_up) => Err(ReplyError::Cut),
         // `stop`, and what servers call it that tell how: `eos`, `stop_sequence`.
         _ => Ok(Finish::Stop),
     }
+}
+
+/// Whether a reason is vLLM's or others' word for a reply that they gave up.
+pub(in crate::dialect) fn is_given_up(reason: &str) -> bool {
+    matches!(reason, "abort" | "error" | "insufficient_system_resource")
 }
 
 /// Reads the answer of `POST /chat/completions` to a call with this constraint, and of `POST /completions`.

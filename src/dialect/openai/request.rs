@@ -195,7 +195,11 @@ impl<'a> Thoughts<'a> {
             // "As it does" is what it does unasked.
             Thinking::On => None,
             Thinking::Off => Some("none"),
-            Thinking::Effort(effort) => Some(effort.as_str()),
+            Thinking::Effort(effort) => Some(match effort.as_str() {
+                // Ollama's word for as hard as it can; this is the highest that all of these know.
+                "max" => "high",
+                effort => effort,
+            }),
         };
         let is_on = effort != Some("none");
         let switches = json!({"enable_thinking": is_on, "thinking": is_on});

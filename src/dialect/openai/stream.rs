@@ -38,7 +38,8 @@ impl ChatDecoder {
     fn read(&mut self, event: &Event, events: &mut Vec<ReplyEvent>) -> Result<(), ReplyError> {
         match event.data.trim_ascii() {
             b"" => Ok(()),
-            b"[DONE]" => {
+            // No JSON begins so.
+            data if data.starts_with(b"[DONE]") => {
                 self.is_done = true;
                 Ok(())
             }

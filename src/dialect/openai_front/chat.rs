@@ -82,6 +82,7 @@ pub(super) fn read(at: &Fields<'_>) -> Read<ChatRequest> {
         logprobs: logprobs(at)?,
         choices: choices(at)?,
         single_prompt: false,
+        suffix: String::new(),
     };
     Ok(ChatRequest { call, include_usage: include_usage(at)?, ignored: at.beside(&[&READ, &HARMLESS]) })
 }

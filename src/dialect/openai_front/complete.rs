@@ -1,5 +1,5 @@
-//! `POST /v1/completions` as a call in no dialect: one prompt. What only a server of this API can do goes there as it
-//! came, and is refused elsewhere.
+//! `POST /v1/completions` as a call in no dialect: one prompt, and what stands behind the reply. What only a server of this
+//! API can do goes there as it came, and is refused elsewhere.
 
 use serde_json::Value as Json;
 
@@ -17,6 +17,8 @@ pub struct CompletionRequest {
     pub call: ChatCall,
     /// Whether the last event of a stream tells the tokens.
     pub include_usage: bool,
+    /// What each reply begins with: the prompt, where it is wanted again.
+    pub echo: String,
     /// What was sent and has no effect on a backend of another dialect, for a warning.
     pub ignored: Vec<String>,
 }
@@ -52,19 +54,10 @@ const ELSEWHERE: &str =
 pub(super) fn read(at: &Fields<'_>) -> Read<CompletionRequest> {
     let prompt = prompt(at)?;
     let choices = choices(at)?;
-    let asks_for = |name| match at.get(name) {
-        None | Some(Json::Bool(false)) => false,
-        Some(Json::String(text)) => !text.is_empty(),
-        Some(_) => true,
-    };
     // The best of as many as are wanted are all of them.
     let draws_more = at.count("best_of")?.is_some_and(|best_of| best_of != choices);
-    for (name, asked) in [
-        ("echo", asks_for("echo")),
-        ("suffix", asks_for("suffix")),
-        ("best_of", draws_more),
-        ("logprobs", asks_for("logprobs")),
-    ] {
+    let wants_logprobs = !matches!(at.get("logprobs"), None | Some(Json::Bool(false)));
+    for (name, asked) in [("best_of", draws_more), ("logprobs", wants_logprobs)] {
         if asked {
             return Err(at.fault(name, ELSEWHERE));
         }
@@ -74,9 +67,11 @@ pub(super) fn read(at: &Fields<'_>) -> Read<CompletionRequest> {
         sampling: sampling(at)?,
         choices,
         single_prompt: true,
+        suffix: at.text("suffix")?.to_owned(),
         ..ChatCall::default()
     };
-    Ok(CompletionRequest { call, include_usage: include_usage(at)?, ignored: at.beside(&[&READ, &HARMLESS]) })
+    let echo = if at.flag("echo")? == Some(true) { prompt.to_owned() } else { String::new() };
+    Ok(CompletionRequest { call, include_usage: include_usage(at)?, echo, ignored: at.beside(&[&READ, &HARMLESS]) })
 }
 
 /// The only prompt.

@@ -104,7 +104,10 @@ impl<'a> Fields<'a> {
     pub(super) fn count(&self, name: &str) -> Read<Option<u32>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
-        count.map_or_else(|| self.wrong(name, "a whole number from 0 on"), |count| Ok(Some(count)))
+        count.map_or_else(
+            || self.wrong(name, &format!("a whole number from 0 to {}", u32::MAX)),
+            |count| Ok(Some(count)),
+        )
     }
 
     /// A bound of tokens: at least 1. `-1` is no bound, as servers on the own network read it.

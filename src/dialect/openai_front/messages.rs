@@ -1,5 +1,7 @@
 //! The messages of a chat request.
 
+use std::collections::HashMap;
+
 use serde_json::Value as Json;
 
 use super::{Read, fields::Fields};
@@ -133,16 +135,25 @@ fn tool_call(call: &Fields<'_>) -> Read<ToolCall> {
     })
 }
 
-/// An answer of a tool names its call only; some backends want the tool's name.
+/// An answer of a tool names its call only; some backends want the tool's name. It is a call of the last turn that made any.
 pub(super) fn name_answered_tools(turns: &mut [ChatTurn]) {
-    for at in 0..turns.len() {
-        let (before, rest) = turns.split_at_mut(at);
-        let Some(AnsweredCall { id, name }) = rest.first_mut().and_then(|turn| turn.answers.as_mut()) else { continue };
-        // Calls and their answers stand close together: the search is short, and bounded by what an assistant may call.
-        let asked = before.iter().rev().find(|turn| !turn.tool_calls.is_empty());
-        let calls = asked.map_or(&[][..], |turn| &turn.tool_calls);
-        if let Some(call) = calls.iter().find(|call| name.is_empty() && call.id == *id) {
-            name.clone_from(&call.name);
+    let mut asked: HashMap<&str, &str> = HashMap::new();
+    let mut found = Vec::new();
+    for (at, turn) in turns.iter().enumerate() {
+        if let Some(AnsweredCall { id, name }) = &turn.answers
+            && name.is_empty()
+            && let Some(name) = asked.get(id.as_str())
+        {
+            found.push((at, (*name).to_owned()));
+        }
+        if !turn.tool_calls.is_empty() {
+            // Of calls with the same id the first is meant.
+            asked = turn.tool_calls.iter().rev().map(|call| (call.id.as_str(), call.name.as_str())).collect();
+        }
+    }
+    for (at, name) in found {
+        if let Some(answer) = &mut turns[at].answers {
+            answer.name = name;
         }
     }
 }

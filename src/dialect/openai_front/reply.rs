@@ -118,11 +118,11 @@ fn tool_call(call: &ToolCall, stamp: &Stamp, choice: u32, index: u32) -> Json {
     written
 }
 
-/// The answer of `POST /v1/completions`.
-pub fn text_completion(reply: &ChatReply, stamp: &Stamp) -> Json {
+/// The answer of `POST /v1/completions`. `echo`: what each text begins with.
+pub fn text_completion(reply: &ChatReply, stamp: &Stamp, echo: &str) -> Json {
     let choices = (0u32..).zip(&reply.choices).map(|(choice, said)| {
         let finish = text_finish_reason(said.finish);
-        json!({"index": choice, "text": said.text, "logprobs": null, "finish_reason": finish})
+        json!({"index": choice, "text": format!("{echo}{}", said.text), "logprobs": null, "finish_reason": finish})
     });
     json!({
         "id": format!("cmpl-{}", stamp.id),

@@ -90,6 +90,7 @@ pub(super) fn read(at: &Fields<'_>) -> Read<ResponseRequest> {
         logprobs: if wants_logprobs { Some(top_logprobs(at, others)?) } else { None },
         choices: 1,
         single_prompt: false,
+        suffix: String::new(),
     };
     let truncation = at.text("truncation")?;
     let mut ignored = at.beside(&[&READ, &HARMLESS]);

@@ -2,6 +2,7 @@
 //! that a stream tells the same as the whole answer. With `WRITE_GOLDENS` set the files are written anew; look at the diff.
 
 mod goldens;
+mod large;
 mod property;
 mod refusals;
 
@@ -26,11 +27,11 @@ fn words(failure: &Failure) -> Json {
     json!({"message": failure.message, "type": "server_error", "param": null, "code": "upstream_failed"})
 }
 
-/// The streams of all three kinds, each from the same events.
-fn encoders(include_usage: bool) -> [(&'static str, Box<dyn ReplyEncoder>); 3] {
+/// The streams of all three kinds, each from the same events. `echo`: what texts of completions begin with.
+fn encoders(include_usage: bool, echo: &str) -> [(&'static str, Box<dyn ReplyEncoder>); 3] {
     [
         ("chat", Box::new(ChatChunks::new(stamp(), include_usage, words))),
-        ("text", Box::new(TextChunks::new(stamp(), include_usage, words))),
+        ("text", Box::new(TextChunks::new(stamp(), include_usage, words, echo.to_owned()))),
         ("response", Box::new(ResponseEvents::new(frame(), words))),
     ]
 }

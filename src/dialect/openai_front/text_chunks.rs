@@ -1,7 +1,7 @@
 //! A reply to a prompt as `text_completion` events: the pieces as they come, why it ended; then the tokens where they are
 //! wanted; then `[DONE]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub struct TextChunks {
     stamp: Stamp,
     include_usage: bool,
     error_words: ErrorWords,
+    /// What each choice begins with.
+    echo: String,
     /// Choices that have begun, and whether they are over.
     choices: BTreeMap<u32, bool>,
     usage: Usage,
@@ -50,10 +52,11 @@ struct Choice<'a> {
 }
 
 impl TextChunks {
-    /// `include_usage`: with a last chunk that tells the tokens, and `null` for them in the others.
-    pub fn new(stamp: Stamp, include_usage: bool, error_words: ErrorWords) -> Self {
+    /// `include_usage`: with a last chunk that tells the tokens, and `null` for them in the others. `echo`: what each choice
+    /// begins with.
+    pub fn new(stamp: Stamp, include_usage: bool, error_words: ErrorWords, echo: String) -> Self {
         let id = format!("cmpl-{}", stamp.id);
-        Self { id, stamp, include_usage, error_words, choices: BTreeMap::new(), usage: Usage::default() }
+        Self { id, stamp, include_usage, error_words, echo, choices: BTreeMap::new(), usage: Usage::default() }
     }
 
     fn write(&self, choices: &[Choice<'_>], usage: Option<UsageBody>, out: &mut Vec<u8>) {
@@ -68,6 +71,19 @@ impl TextChunks {
         sse::write(&chunk, out);
     }
 
+    fn piece(&self, index: u32, text: &str, out: &mut Vec<u8>) {
+        self.write(&[Choice { index, text, logprobs: None, finish_reason: None }], None, out);
+    }
+
+    fn begin(&mut self, index: u32, out: &mut Vec<u8>) {
+        if let Entry::Vacant(place) = self.choices.entry(index) {
+            place.insert(false);
+            if !self.echo.is_empty() {
+                self.piece(index, &self.echo, out);
+            }
+        }
+    }
+
     fn finish(&mut self, index: u32, finish: Option<Finish>, out: &mut Vec<u8>) {
         if self.choices.insert(index, true) != Some(true) {
             let finish_reason = Some(text_finish_reason(finish));
@@ -80,17 +96,20 @@ impl ReplyEncoder for TextChunks {
     fn event(&mut self, event: ReplyEvent, out: &mut Vec<u8>) {
         match event {
             ReplyEvent::Text { choice, text } => {
-                self.choices.entry(choice).or_default();
-                self.write(&[Choice { index: choice, text: &text, logprobs: None, finish_reason: None }], None, out);
+                self.begin(choice, out);
+                self.piece(choice, &text, out);
             }
-            ReplyEvent::Finish { choice, reason } => self.finish(choice, Some(reason), out),
+            ReplyEvent::Finish { choice, reason } => {
+                self.begin(choice, out);
+                self.finish(choice, Some(reason), out);
+            }
             ReplyEvent::Usage(usage) => self.usage = usage,
             ReplyEvent::Reasoning { .. } | ReplyEvent::ToolCall { .. } | ReplyEvent::Logprobs { .. } => {}
         }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        self.choices.entry(0).or_default();
+        self.begin(0, out);
         let unfinished: Vec<u32> = self.choices.iter().filter(|(_, is_over)| !**is_over).map(|(at, _)| *at).collect();
         for choice in unfinished {
             self.finish(choice, None, out);

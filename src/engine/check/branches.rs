@@ -50,8 +50,7 @@ pub(super) enum Yields {
 
 impl Yields {
     pub(super) fn of(node: &Node<'_>) -> Self {
-        let is_few =
-            |words: usize| words <= MOST_SAMPLES && words.saturating_mul(node.operators.len()) <= MOST_COMPARED;
+        let is_few = |words: usize| are_few(node, words);
         let words = |word: &str| Self::Words(vec![Evaluation::of(word)]);
         if !node.task.transition.variable.trim().is_empty() {
             return Self::Text;
@@ -72,6 +71,21 @@ impl Yields {
             Some(Handler::ParseRange) => Self::Range,
             Some(Handler::ParseJson) => Self::of_json(node.task.output_schema.as_ref(), is_few),
             _ => Self::Text,
+        }
+    }
+
+    /// Whether a task may yield so many words that it counts as yielding any, or has bounds of which so many follow.
+    fn are_too_many(node: &Node<'_>) -> bool {
+        let task = node.task;
+        if !task.transition.variable.trim().is_empty() {
+            return false;
+        }
+        let listed = || task.output_schema.as_ref()?.get("enum")?.as_array().map(Vec::len);
+        match node.handler {
+            Some(Handler::ConditionKey) => !are_few(node, task.valid_conditions.len()),
+            Some(Handler::ParseJson) => listed().is_some_and(|words| !are_few(node, words)),
+            Some(Handler::ParseNumber | Handler::ParseScore) => Self::of(node).samples(&node.operators).is_none(),
+            _ => false,
         }
     }
 
@@ -133,10 +147,32 @@ impl Yields {
     }
 }
 
+/// Whether so many words can be compared with the task's branches.
+fn are_few(node: &Node<'_>, words: usize) -> bool {
+    words <= MOST_SAMPLES && words.saturating_mul(node.operators.len()) <= MOST_COMPARED
+}
+
 /// All of them; the second value tells of each task which of its exits are ever taken.
 pub(super) fn lint(outline: &Outline<'_>) -> (Vec<Finding>, Vec<Vec<bool>>) {
-    let (mut found, mut left) = (Vec::new(), MOST_COMPARISONS);
-    let alive = (0..outline.nodes.len()).map(|at| lint_task(outline, at, &mut left, &mut found)).collect();
+    let (mut found, mut left, mut skipped) = (Vec::new(), MOST_COMPARISONS, Vec::new());
+    let mut task = |at: usize| {
+        let node = &outline.nodes[at];
+        let is_affordable = left.checked_sub(comparisons(node)).map(|rest| left = rest).is_some();
+        if !is_affordable || Yields::are_too_many(node) {
+            skipped.push(node.task.id.as_str());
+        }
+        lint_task(outline, at, is_affordable, &mut found)
+    };
+    let alive = (0..outline.nodes.len()).map(&mut task).collect();
+    if let Some(first) = skipped.first() {
+        let message = format!(
+            "there is too much to compare: the branches of {} tasks, the first of them {}, were not all compared with \
+             each other and with what the tasks may yield",
+            skipped.len(),
+            reply::excerpt(first)
+        );
+        found.push(Outline::incomplete(&message));
+    }
     (found, alive)
 }
 
@@ -152,10 +188,9 @@ fn comparisons(node: &Node<'_>) -> usize {
     branches.saturating_add(yielded).saturating_mul(branches.saturating_add(yielded))
 }
 
-fn lint_task(outline: &Outline<'_>, at: usize, left: &mut usize, found: &mut Vec<Finding>) -> Vec<bool> {
+fn lint_task(outline: &Outline<'_>, at: usize, is_affordable: bool, found: &mut Vec<Finding>) -> Vec<bool> {
     let node = &outline.nodes[at];
     let mut dead = vec![false; node.operators.len()];
-    let is_affordable = left.checked_sub(comparisons(node)).map(|rest| *left = rest).is_some();
     if is_affordable && node.handler.is_some() && node.handler != Some(Handler::RaiseError) {
         let yields = Yields::of(node);
         dead_branches(outline, at, &yields, &mut dead, found);

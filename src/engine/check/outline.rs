@@ -126,6 +126,22 @@ impl<'a> Node<'a> {
     }
 }
 
+impl Outline<'_> {
+    /// A warning that something was not looked at, because it would take too long.
+    pub(super) fn incomplete(message: &str) -> Finding {
+        Finding {
+            severity: Severity::Warning,
+            code: Code::CheckIncomplete,
+            message: message.to_owned(),
+            path: "/tasks".to_owned(),
+            line: None,
+            column: None,
+            hint: Some("take it apart into smaller chains".to_owned()),
+            task: None,
+        }
+    }
+}
+
 /// A warning with what to do about it.
 pub(super) fn hinted(finding: Finding, hint: impl Into<String>) -> Finding {
     Finding { hint: Some(hint.into()), ..finding }

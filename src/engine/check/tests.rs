@@ -1,5 +1,6 @@
 //! What a check tells of documents as people write them.
 
+mod hostile;
 mod lints;
 
 use serde_json::json;

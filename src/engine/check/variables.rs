@@ -14,14 +14,13 @@ use crate::{
     engine::{
         suggest::did_you_mean,
         template,
+        validate::allowance::Allowance,
         variables::{INPUT, LAST_ERROR, PREVIOUS_OUTPUT},
     },
 };
 
-/// Bits that are kept for a chain; a larger one is not followed.
-const MOST_BITS: usize = 1 << 25;
-/// Words of them that are handled before giving up.
-const MOST_WORK: usize = 1 << 26;
+/// Words of bits that are handled before giving up on following the ways of a chain.
+const MOST_WORK: usize = 1 << 21;
 
 /// When in a task's life a variable is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,31 +48,29 @@ impl Use {
 /// All of them.
 pub(super) fn lint(outline: &Outline<'_>) -> Vec<Finding> {
     let names = Names::of(outline);
-    let (reached, uses) = (outline.reached(), uses(outline, &names));
-    let mut found = Vec::new();
-    let known: Vec<&Use> = uses
-        .iter()
-        .filter(|used| {
-            let is_known = names.meant(used).is_some();
-            if !is_known {
-                let is_told = found.len() < MOST_FINDINGS;
-                found.push(unknown(outline, used, &names, is_told));
-            }
-            is_known && reached[used.at] && !used.is_asked_for
-        })
-        .collect();
-    let wanted: BTreeSet<&str> = known.iter().filter_map(|used| names.meant(used)).collect();
-    if let Some(flow) = Flow::of(outline, &wanted) {
-        for used in known {
-            let Some(name) = names.meant(used) else { continue };
-            if !flow.is_set(outline, used.at, name, used.when) {
-                found.push(maybe_unset(outline, used, name));
-            }
+    let reached = outline.reached();
+    let (uses, mut found) = uses(outline, &names);
+    let mut known = Vec::new();
+    for used in &uses {
+        match names.meant(used) {
+            Some(name) if reached[used.at] && !used.is_asked_for => known.push((used, name)),
+            Some(_) => {}
+            None => found.push(unknown(outline, used, &names, found.len() < MOST_FINDINGS)),
         }
-        found.extend(output_variable(outline, &names, Some(&flow)));
-    } else {
-        found.extend(output_variable(outline, &names, None));
     }
+    let wanted: BTreeSet<&str> = known.iter().map(|(_, name)| *name).collect();
+    let flow = Flow::of(outline, wanted);
+    match &flow {
+        Some(flow) => {
+            let unset = known.iter().filter(|(used, name)| !flow.is_set(used.at, name, used.when));
+            found.extend(unset.map(|(used, name)| maybe_unset(outline, used, name)));
+        }
+        None => found.push(Outline::incomplete(
+            "there are too many ways to follow: whether each variable is set on all ways to where it is read was not \
+             looked at",
+        )),
+    }
+    found.extend(output_variable(outline, &names, flow.as_ref()));
     found
 }
 
@@ -119,8 +116,9 @@ impl Names {
     }
 }
 
-fn uses(outline: &Outline<'_>, names: &Names) -> Vec<Use> {
-    let mut uses = Vec::new();
+/// Everything that reads a variable, and that some of it was not looked for.
+fn uses(outline: &Outline<'_>, names: &Names) -> (Vec<Use>, Vec<Finding>) {
+    let (mut uses, mut allowance, mut is_left_out) = (Vec::new(), Allowance::of(outline.chain), false);
     for (at, node) in outline.nodes.iter().enumerate() {
         let task = node.task;
         let mut add = |field, name: &str, when, is_asked_for| {
@@ -129,6 +127,10 @@ fn uses(outline: &Outline<'_>, names: &Names) -> Vec<Use> {
         for (field, source, when) in
             [("prompt_template", &task.prompt_template, When::Before), ("print", &task.print, When::After)]
         {
+            if allowance.template(source).is_err() {
+                is_left_out = true;
+                continue;
+            }
             let mut seen = BTreeSet::new();
             for read in template::names::variables(source) {
                 if seen.insert((read.name.clone(), read.is_asked_for)) {
@@ -149,7 +151,8 @@ fn uses(outline: &Outline<'_>, names: &Names) -> Vec<Use> {
             add("transition/variable", name, When::After, false);
         }
     }
-    uses
+    let message = "the templates hold too much: what some of them read was not looked at";
+    (uses, Vec::from_iter(is_left_out.then(|| Outline::incomplete(message))))
 }
 
 fn unknown(outline: &Outline<'_>, used: &Use, names: &Names, is_told: bool) -> Finding {
@@ -180,7 +183,7 @@ fn maybe_unset(outline: &Outline<'_>, used: &Use, name: &str) -> Finding {
     }
 }
 
-fn output_variable(outline: &Outline<'_>, names: &Names, flow: Option<&Flow<'_>>) -> Option<Finding> {
+fn output_variable(outline: &Outline<'_>, names: &Names, flow: Option<&Flow>) -> Option<Finding> {
     let wanted = outline.chain.output_var.trim();
     if wanted.is_empty() || outline.nodes.is_empty() {
         return None;
@@ -203,7 +206,7 @@ fn output_variable(outline: &Outline<'_>, names: &Names, flow: Option<&Flow<'_>>
     let reached = outline.reached();
     let unset = (0..outline.nodes.len()).filter(|at| reached[*at]).find(|at| {
         let ends = outline.nodes[*at].exits.iter().any(|exit| exit.to.is_none() && exit.by != By::Failure);
-        ends && !flow.is_set(outline, *at, name, When::After)
+        ends && !flow.is_set(*at, name, When::After)
     })?;
     let message =
         format!("a run that ends after task {} may not have set '{name}', its result", outline.nodes[unset].task.id);
@@ -211,47 +214,58 @@ fn output_variable(outline: &Outline<'_>, names: &Names, flow: Option<&Flow<'_>>
 }
 
 /// What is set for certain when a task begins.
-struct Flow<'a> {
-    bits: HashMap<&'a str, usize>,
+struct Flow {
+    bits: HashMap<String, usize>,
+    sets: Vec<Sets>,
     before: Vec<Option<Vec<u64>>>,
 }
 
-impl<'a> Flow<'a> {
+/// What a task sets, of what anybody asks for.
+#[derive(Default)]
+struct Sets {
+    by_success: Vec<usize>,
+    by_failure: Vec<usize>,
+}
+
+impl Flow {
     /// Follows all ways. `None`: there is too much to follow.
-    fn of(outline: &Outline<'a>, wanted: &BTreeSet<&'a str>) -> Option<Self> {
-        let mut bits: HashMap<&str, usize> = wanted.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+    fn of<'a>(outline: &Outline<'a>, mut wanted: BTreeSet<&'a str>) -> Option<Self> {
         // The result of the run is asked for, too.
-        for node in &outline.nodes {
-            if node.task.id == outline.chain.output_var.trim() {
-                let next = bits.len();
-                bits.entry(node.task.id.as_str()).or_insert(next);
-            }
-        }
+        let output = outline.chain.output_var.trim();
+        wanted.extend(outline.places.contains_key(output).then_some(output));
+        let bits: HashMap<String, usize> =
+            wanted.into_iter().enumerate().map(|(at, name)| (name.to_owned(), at)).collect();
         let words = bits.len().div_ceil(64).max(1);
-        if words * 64 * outline.nodes.len() > MOST_BITS || outline.nodes.is_empty() {
-            return None;
-        }
-        let mut flow = Self { bits, before: vec![None; outline.nodes.len()] };
+        let sets = outline.nodes.iter().map(|node| Sets::of(&node.task.id, &bits)).collect();
+        let mut flow = Self { bits, sets, before: vec![None; outline.nodes.len()] };
         let mut entry = vec![0; words];
-        flow.set(&mut entry, INPUT);
-        flow.before[0] = Some(entry);
-        let (mut open, mut work) = (VecDeque::from([0]), 0);
+        flow.bits.get(INPUT).into_iter().for_each(|bit| set(&mut entry, *bit));
+        *flow.before.first_mut()? = Some(entry);
+        let (mut open, mut waits, mut work) = (VecDeque::from([0]), vec![false; outline.nodes.len()], 0);
         while let Some(at) = open.pop_front() {
+            waits[at] = false;
+            let Some(before) = flow.before[at].clone() else { continue };
+            let after = [By::Branch(0), By::Failure, By::Visits].map(|by| flow.sets[at].added(&before, by));
+            work += words * 4;
             for exit in &outline.nodes[at].exits {
                 work += words;
                 if work > MOST_WORK {
                     return None;
                 }
-                let (Some(to), Some(mut after)) = (exit.to, flow.before[at].clone()) else { continue };
-                flow.add(outline, at, exit.by, &mut after);
+                let Some(to) = exit.to else { continue };
+                let after = match exit.by {
+                    By::Branch(_) => &after[0],
+                    By::Failure => &after[1],
+                    By::Visits => &after[2],
+                };
                 let changed = match &mut flow.before[to] {
-                    Some(before) => meet(before, &after),
+                    Some(before) => meet(before, after),
                     unseen => {
-                        *unseen = Some(after);
+                        *unseen = Some(after.clone());
                         true
                     }
                 };
-                if changed {
+                if changed && !std::mem::replace(&mut waits[to], true) {
                     open.push_back(to);
                 }
             }
@@ -259,35 +273,38 @@ impl<'a> Flow<'a> {
         Some(flow)
     }
 
-    fn set(&self, state: &mut [u64], name: &str) {
-        if let Some(bit) = self.bits.get(name) {
-            state[bit / 64] |= 1 << (bit % 64);
+    /// Whether a name is set for certain at a task; a task that no way leads to is not complained about.
+    fn is_set(&self, at: usize, name: &str, when: When) -> bool {
+        let (Some(bit), Some(before)) = (self.bits.get(name), &self.before[at]) else { return true };
+        before[bit / 64] & (1 << (bit % 64)) != 0 || (when == When::After && self.sets[at].by_success.contains(bit))
+    }
+}
+
+impl Sets {
+    fn of(id: &str, bits: &HashMap<String, usize>) -> Self {
+        let bits = |names: &[&str]| names.iter().filter_map(|name| bits.get(*name).copied()).collect();
+        Self {
+            by_success: bits(&[PREVIOUS_OUTPUT, id, &format!("{id}_composed")]),
+            by_failure: bits(&[LAST_ERROR, &format!("{id}_error")]),
         }
     }
 
-    /// Adds what a task sets.
-    fn add(&self, outline: &Outline<'_>, at: usize, by: By, state: &mut [u64]) {
-        let id = &outline.nodes[at].task.id;
+    /// What is set behind the task.
+    fn added(&self, before: &[u64], by: By) -> Vec<u64> {
+        let mut after = before.to_vec();
         if !matches!(by, By::Branch(_)) {
-            self.set(state, LAST_ERROR);
-            self.set(state, &format!("{id}_error"));
+            self.by_failure.iter().for_each(|bit| set(&mut after, *bit));
         }
         // One that was come to too often was there before, as a rule with success.
         if by != By::Failure {
-            self.set(state, PREVIOUS_OUTPUT);
-            self.set(state, id);
-            self.set(state, &format!("{id}_composed"));
+            self.by_success.iter().for_each(|bit| set(&mut after, *bit));
         }
+        after
     }
+}
 
-    /// Whether a name is set for certain at a task; a task that no way leads to is not complained about.
-    fn is_set(&self, outline: &Outline<'_>, at: usize, name: &str, when: When) -> bool {
-        let (Some(bit), Some(mut state)) = (self.bits.get(name), self.before[at].clone()) else { return true };
-        if when == When::After {
-            self.add(outline, at, By::Branch(0), &mut state);
-        }
-        state[bit / 64] & (1 << (bit % 64)) != 0
-    }
+fn set(state: &mut [u64], bit: usize) {
+    state[bit / 64] |= 1 << (bit % 64);
 }
 
 /// Keeps what both have; whether that changed the first.

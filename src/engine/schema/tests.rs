@@ -4,8 +4,12 @@ use serde_json::json;
 
 use super::*;
 
+fn compile(schema: &Json) -> Result<Schema, String> {
+    Schema::compile(schema, 1 << 20)
+}
+
 fn compiled(schema: Json) -> Schema {
-    Schema::compile(&schema).expect("a schema")
+    compile(&schema).expect("a schema")
 }
 
 #[test]
@@ -37,7 +41,7 @@ fn what_is_no_schema_is_refused_with_the_reason() {
         (json!({"$dynamicRef": "#a"}), "$dynamicRef is not supported"),
         (json!({"properties": {"a": {"$id": "x"}}}), "may have an $id"),
     ] {
-        let refused = Schema::compile(&schema).expect_err(&schema.to_string());
+        let refused = compile(&schema).expect_err(&schema.to_string());
         assert!(refused.contains(part), "{schema}: {refused}");
     }
 }
@@ -64,7 +68,7 @@ fn no_schema_takes_time_without_end() {
         let next = json!({"$ref": format!("#/$defs/d{}", at + 1)});
         defs[format!("d{at}")] = json!({"allOf": [next, next]});
     }
-    let refused = Schema::compile(&json!({"$ref": "#/$defs/d0", "$defs": defs})).expect_err("too heavy");
+    let refused = compile(&json!({"$ref": "#/$defs/d0", "$defs": defs})).expect_err("too heavy");
     assert!(refused.contains("more than 100000 parts"), "{refused}");
     let round = compiled(json!({"$ref": "#"}));
     assert!(round.violations(&json!(1)).len() <= 1);
@@ -84,7 +88,7 @@ fn no_schema_is_nested_too_deeply_for_the_stack() {
         defs[format!("d{at}")] = json!({"$ref": format!("#/$defs/d{}", at + 1)});
     }
     defs["d5000"] = json!({});
-    let refused = Schema::compile(&json!({"$ref": "#/$defs/d0", "$defs": defs})).expect_err("too deep");
+    let refused = compile(&json!({"$ref": "#/$defs/d0", "$defs": defs})).expect_err("too deep");
     assert!(refused.contains("nested deeper than 200"), "{refused}");
     // The deepest that is allowed, in a thread as small as those of the server.
     let body = || {
@@ -120,17 +124,28 @@ fn root_types_are_those_that_are_written_at_the_root() {
 #[test]
 fn references_that_go_round_in_several_ways_are_not_followed_into_deep_values() {
     let nested = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
-    let doubling =
-        Schema::compile(&json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}))
-            .expect("a schema");
+    let doubling = compile(&json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}))
+        .expect("a schema");
     assert!(!doubling.accepts(&nested(60)));
     let told = doubling.violations(&nested(60));
     assert!(told[0].message.contains("nested too deeply"), "{told:?}");
-    let tree = Schema::compile(&json!({"$ref": "#/$defs/tree", "$defs": {"tree": {"anyOf": [
+    let tree = compile(&json!({"$ref": "#/$defs/tree", "$defs": {"tree": {"anyOf": [
         {"type": "integer"},
         {"type": "object", "properties": {"left": {"$ref": "#/$defs/tree"}, "right": {"$ref": "#/$defs/tree"}}}
     ]}}}))
     .expect("a schema");
     let deep = (0..60).fold(json!(1), |value, _| json!({"left": value, "right": 2}));
     assert!(tree.accepts(&deep), "one way round for each part");
+}
+
+#[test]
+fn patterns_are_counted_wherever_they_stand_and_each_is_bounded() {
+    let schema = json!({"properties": {"pattern": {"type": "string", "pattern": "^a"}, "b": {"anyOf": [{"pattern": "b"}]}},
+        "patternProperties": {"^x": {"pattern": "c"}, "^y": true}});
+    assert_eq!(patterns(&schema), 5);
+    let large = json!({"pattern": "^([a-z]{1,50}){1,50}$"});
+    assert!(Schema::compile(&large, 1 << 20).is_ok());
+    let refused = Schema::compile(&large, 16 << 10).expect_err("too large");
+    assert!(refused.contains("at /pattern") && refused.contains("at most 16 KiB"), "{refused}");
+    assert!(Schema::compile(&json!({"pattern": "^[A-Za-z0-9._-]{1,64}@example\\.com$"}), 16 << 10).is_ok());
 }

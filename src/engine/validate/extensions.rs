@@ -44,8 +44,9 @@ impl Check<'_> {
 
     /// A schema, where one is written.
     pub(super) fn schema(&mut self, field: &str, schema: Option<&Json>) -> Option<Schema> {
-        let compiled =
-            Schema::compile(schema?).map_err(|error| format!("{field} is no JSON Schema that can be used: {error}"));
+        let schema = schema?;
+        let compiled = self.allowance.pattern(schema).and_then(|largest| Schema::compile(schema, largest));
+        let compiled = compiled.map_err(|error| format!("{field} is no JSON Schema that can be used: {error}"));
         self.take(Code::SchemaInvalid, field, compiled)
     }
 

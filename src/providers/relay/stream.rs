@@ -5,22 +5,27 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memrchr;
+use serde::de::IgnoredAny;
 
 use crate::{
-    dialect::{
-        Dialect,
-        error_body::parse_error,
-        stream_watch::{StreamWatch, Told},
-    },
+    dialect::{Dialect, stream_watch::StreamWatch},
     domain::chat::Usage,
     providers::{ProviderError, ProviderErrorKind, transport::Pieces},
 };
 
-/// Bytes of a line that are held back while its end has not come. A stream that breaks off within a line must not leave the
-/// client with half of it; a longer line goes out in parts all the same.
-const HELD_BYTES: usize = 256 << 10;
+/// Bytes of a line that are held back while its end has not come: a stream that breaks off within a line must not leave the
+/// client with half of it. As long as in streams that are translated; Ollama's last line repeats a whole context as numbers.
+const MAX_LINE_BYTES: usize = 16 << 20;
 /// Bytes that are read before the reply is committed, while only comments come.
 const UNCOMMITTED_BYTES: usize = 64 << 10;
+/// The end mark of OpenAI's streams, behind whatever came before it.
+const END_MARK: &[u8] = b"\ndata: [DONE]\n\n";
+
+/// Whether a last line without its line end is all of an event: what is cut off must not go out as if it were.
+fn is_whole_event(line: &[u8]) -> bool {
+    let data = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii);
+    data.is_some_and(|data| serde_json::from_slice::<IgnoredAny>(data).is_ok())
+}
 
 /// See the module.
 pub struct RelayStream {
@@ -28,19 +33,25 @@ pub struct RelayStream {
     pieces: Option<Pieces>,
     /// Read before the reply was committed.
     ready: VecDeque<Bytes>,
+    /// A failure behind the lines that went out last.
+    failure: Option<ProviderError>,
     /// The beginning of a line.
     held: BytesMut,
     watch: StreamWatch,
 }
 
+type Next = Option<Result<Bytes, ProviderError>>;
+
 impl RelayStream {
-    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried.
-    pub(super) async fn begin(pieces: Pieces, dialect: Dialect) -> Result<Self, ProviderError> {
+    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried. `wanted`:
+    /// replies that the client asked for.
+    pub(super) async fn begin(pieces: Pieces, dialect: Dialect, wanted: usize) -> Result<Self, ProviderError> {
         let mut stream = Self {
             pieces: Some(pieces),
             ready: VecDeque::new(),
+            failure: None,
             held: BytesMut::new(),
-            watch: StreamWatch::new(dialect),
+            watch: StreamWatch::new(dialect, wanted),
         };
         let mut read = 0;
         while !stream.watch.has_spoken() && read < UNCOMMITTED_BYTES {
@@ -53,14 +64,15 @@ impl RelayStream {
                 None => break,
             }
         }
-        match stream.watch.failure() {
-            Some(told) if told.is_first => Err(reported(told)),
-            _ => Ok(stream),
+        let is_first = stream.watch.failure().is_some_and(|told| told.is_first);
+        match stream.failure.take_if(|_| is_first) {
+            Some(failure) => Err(failure),
+            None => Ok(stream),
         }
     }
 
     /// The next lines; `None` at the clean end. After an error there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<Bytes, ProviderError>> {
+    pub async fn next(&mut self) -> Next {
         match self.ready.pop_front() {
             Some(lines) => Some(Ok(lines)),
             None => self.read().await,
@@ -72,31 +84,28 @@ impl RelayStream {
         self.watch.usage()
     }
 
-    async fn read(&mut self) -> Option<Result<Bytes, ProviderError>> {
+    async fn read(&mut self) -> Next {
+        if let Some(failure) = self.failure.take() {
+            return Some(Err(failure));
+        }
         loop {
             let pieces = self.pieces.as_mut()?;
             let next = match pieces.next().await {
                 Ok(Some(piece)) => match self.whole_lines(piece) {
-                    Some(lines) => Some(Ok(lines)),
-                    None => continue,
+                    Some(lines) => self.looked_at(lines),
+                    None if self.held.len() <= MAX_LINE_BYTES => continue,
+                    None => self.failed(ProviderError::new(
+                        ProviderErrorKind::Reply,
+                        format!("a line of the stream is longer than {MAX_LINE_BYTES} bytes"),
+                    )),
                 },
-                Ok(None) => {
-                    let rest = self.held.split().freeze();
-                    self.watch.look(&rest);
+                Ok(None) => self.last(),
+                // Whoever has the end mark misses nothing.
+                Err(_) if self.watch.is_complete() => {
                     self.pieces = None;
-                    match self.has_ended() {
-                        true => (!rest.is_empty()).then_some(Ok(rest)),
-                        false => {
-                            let message = "the backend broke off in the middle of its answer";
-                            Some(Err(ProviderError::new(ProviderErrorKind::Cut, message)))
-                        }
-                    }
+                    None
                 }
-                Err(error) => {
-                    self.pieces = None;
-                    // Whoever has the end mark misses nothing.
-                    (!self.has_ended()).then_some(Err(error))
-                }
+                Err(error) => self.failed(error),
             };
             if self.watch.is_complete()
                 && let Some(pieces) = &mut self.pieces
@@ -107,16 +116,53 @@ impl RelayStream {
         }
     }
 
-    /// Whether the client knows how the stream ended.
-    const fn has_ended(&self) -> bool {
-        self.watch.is_complete() || self.watch.failure().is_some()
+    /// What can go out of whole lines: all that stands before a failure.
+    fn looked_at(&mut self, mut lines: Bytes) -> Next {
+        lines.truncate(self.watch.look(&lines));
+        if let Some(told) = self.watch.failure() {
+            let failure = ProviderError::from(told.error.clone());
+            if lines.is_empty() {
+                return self.failed(failure);
+            }
+            // Nothing behind it counts.
+            self.pieces = None;
+            self.failure = Some(failure);
+        }
+        Some(Ok(lines))
+    }
+
+    /// The bytes have ended.
+    fn last(&mut self) -> Next {
+        self.pieces = None;
+        let rest = self.held.split().freeze();
+        let is_blank = rest.trim_ascii().is_empty();
+        let looked = self.looked_at(rest);
+        match looked {
+            Some(Ok(_)) if self.failure.is_some() => looked,
+            Some(Ok(rest)) if self.watch.is_complete() => (!rest.is_empty()).then_some(Ok(rest)),
+            // It is whole all the same, and the client waits for the mark.
+            Some(Ok(_)) if is_blank && self.watch.is_finished() => Some(Ok(Bytes::from_static(END_MARK))),
+            Some(Ok(rest)) if is_whole_event(&rest) && self.watch.is_finished() => {
+                Some(Ok([&rest, &b"\n"[..], END_MARK].concat().into()))
+            }
+            Some(Ok(_)) => {
+                let message = "the backend broke off in the middle of its answer";
+                self.failed(ProviderError::new(ProviderErrorKind::Cut, message))
+            }
+            failed => failed,
+        }
+    }
+
+    fn failed(&mut self, error: ProviderError) -> Next {
+        self.pieces = None;
+        Some(Err(error))
     }
 
     /// What of the held bytes and this piece can go out.
     fn whole_lines(&mut self, mut piece: Bytes) -> Option<Bytes> {
         let Some(last) = memrchr(b'\n', &piece) else {
             self.held.extend_from_slice(&piece);
-            return (self.held.len() > HELD_BYTES).then(|| self.held.split().freeze());
+            return None;
         };
         let rest = piece.split_off(last + 1);
         let lines = if self.held.is_empty() {
@@ -126,12 +172,6 @@ impl RelayStream {
             self.held.split().freeze()
         };
         self.held.extend_from_slice(&rest);
-        self.watch.look(&lines);
         Some(lines)
     }
-}
-
-/// A failure that came instead of the reply, as if it had come with a status.
-fn reported(told: &Told) -> ProviderError {
-    ProviderError::reported(parse_error(&told.body))
 }

@@ -10,31 +10,59 @@ use futures_util::FutureExt;
 use reqwest::Response;
 use tokio::time::{Instant, Sleep};
 
-use super::{MAX_REPLY_BYTES, collect, content_type, cut, next_piece, silent};
+use super::{Gathered, MAX_REPLY_BYTES, content_type, cut, silent, too_long};
 use crate::providers::ProviderError;
 
 /// The body of an answer that has begun, piece by piece. Dropping it before its end closes the connection.
 pub(in crate::providers) struct Pieces {
     response: Response,
     /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
-    first: Option<Duration>,
+    first: Option<Patience>,
     idle: Patience,
+    end: Deadline,
+}
+
+/// When a call must be over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    at: Instant,
+    /// How long it is from the call's beginning.
+    limit: Duration,
+}
+
+impl Deadline {
+    /// For a call that begins now.
+    pub(super) fn within(limit: Duration) -> Self {
+        Self { at: Instant::now() + limit, limit }
+    }
+
+    /// Waits for the future; an error when the call must be over first.
+    pub(super) async fn hold<T>(
+        self,
+        future: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        tokio::time::timeout_at(self.at, future).await.unwrap_or_else(|_| Err(too_long(self.limit)))
+    }
 }
 
 /// How long the end of an answer is waited for whose end mark has come.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Pieces {
-    /// Of an answer that has begun. Its first piece may take this long, each further one as long as `idle`.
-    pub(super) const fn new(response: Response, first: Duration, idle: Duration) -> Self {
-        Self { response, first: Some(first), idle: Patience::new(idle) }
+    /// Of an answer that has begun. Its first piece may take this long, each further one as long as `idle`, and all of them
+    /// until `end`.
+    pub(super) const fn new(response: Response, first: Duration, idle: Duration, end: Deadline) -> Self {
+        Self { response, first: Some(Patience::new(first)), idle: Patience::new(idle), end }
     }
 
     /// The next piece, `None` at the end.
     pub(in crate::providers) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
-        match self.first.take() {
-            Some(limit) => next_piece(&mut self.response, limit).await,
-            None => self.idle.wait(self.response.chunk()).await.ok_or_else(|| silent(self.idle.limit))?.map_err(cut),
+        let mut first = self.first.take();
+        let patience = first.as_mut().unwrap_or(&mut self.idle);
+        match patience.wait(self.end.at, self.response.chunk()).await {
+            Some(piece) => piece.map_err(cut),
+            None if Instant::now() >= self.end.at => Err(too_long(self.end.limit)),
+            None => Err(silent(patience.limit)),
         }
     }
 
@@ -51,7 +79,11 @@ impl Pieces {
 
     /// All of it.
     pub(in crate::providers) async fn whole(mut self) -> Result<Bytes, ProviderError> {
-        collect(&mut self.response, self.idle.limit, MAX_REPLY_BYTES).await
+        let mut gathered = Gathered::up_to(MAX_REPLY_BYTES);
+        while let Some(piece) = self.next().await? {
+            gathered.add(piece)?;
+        }
+        Ok(gathered.whole.freeze())
     }
 }
 
@@ -67,14 +99,19 @@ impl Patience {
         Self { limit, timer: None }
     }
 
-    /// Waits for the future within the limit; `None` when it takes longer.
-    async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+    /// Waits for the future within the limit, and no longer than `end`; `None` when it takes longer.
+    async fn wait<T>(&mut self, end: Instant, future: impl Future<Output = T>) -> Option<T> {
+        let now = Instant::now();
+        // Pieces that are always there already never wait, and must come to an end, too.
+        if now >= end {
+            return None;
+        }
         let mut future = pin!(future);
-        // What is there already needs no clock.
+        // What is there already needs no timer.
         if let Some(ready) = future.as_mut().now_or_never() {
             return Some(ready);
         }
-        let deadline = Instant::now() + self.limit;
+        let deadline = (now + self.limit).min(end);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         loop {
             tokio::select! {
@@ -99,11 +136,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_timer_limits_each_of_many_waits() {
         let mut patience = Patience::new(Duration::from_secs(10));
+        let far = Instant::now() + Duration::from_secs(1000);
         for _ in 0..5 {
-            assert!(patience.wait(tokio::time::sleep(Duration::from_secs(9))).await.is_some());
+            assert!(patience.wait(far, tokio::time::sleep(Duration::from_secs(9))).await.is_some());
         }
         let began = Instant::now();
-        assert_eq!(patience.wait(std::future::pending::<()>()).await, None);
+        assert_eq!(patience.wait(far, std::future::pending::<()>()).await, None);
         assert_eq!(began.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_short_waits_end_when_the_call_must_be_over() {
+        let mut patience = Patience::new(Duration::from_secs(10));
+        let (began, end) = (Instant::now(), Instant::now() + Duration::from_secs(30));
+        while patience.wait(end, tokio::time::sleep(Duration::from_secs(7))).await.is_some() {}
+        assert_eq!(began.elapsed(), Duration::from_secs(30));
+        assert_eq!(patience.wait(end, std::future::ready(())).await, None, "what never waits ends, too");
     }
 }

@@ -1,6 +1,6 @@
 //! One look at a backend: what it serves now, and in mirror mode the removal of what nobody declared.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use super::BackendGoal;
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOUD_TIMEOUT: Duration = Duration::from_secs(10);
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Parts in which the time of a probe is counted.
+const SLICES: u32 = 50;
 
 /// What a look at a backend showed.
 #[derive(Debug, Default)]
@@ -37,9 +39,8 @@ pub(super) async fn probe(
 ) -> ProbeOutcome {
     let limit = if goal.backend.is_cloud() { CLOUD_TIMEOUT } else { LOCAL_TIMEOUT };
     let look = || async {
-        tokio::time::timeout(limit, provider.probe())
-            .await
-            .map_err(|_| format!("the backend did not answer within {limit:?}"))?
+        let seen = within(limit, provider.probe()).await;
+        seen.ok_or_else(|| format!("the backend did not answer within {limit:?}"))?
             .map_err(|error: ProviderError| error.to_string())
     };
     let mut models = look().await?;
@@ -53,6 +54,18 @@ pub(super) async fn probe(
         None => tokio::time::timeout(limit, provider.load()).await.ok().flatten(),
     };
     Ok(Sight { models, load })
+}
+
+/// Waits for a future for so long; `None` when it takes longer. Time in which nothing ran here, because the machine was busy
+/// with something else, is no time that the backend had: however long such a rest was, it counts as one slice.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..SLICES {
+        if let Ok(done) = tokio::time::timeout(limit / SLICES, &mut future).await {
+            return Some(done);
+        }
+    }
+    None
 }
 
 /// What mirror mode removes. An empty declaration removes nothing: it is more likely a mistake than a wish.
@@ -109,6 +122,17 @@ mod tests {
 
     fn seen(names: &[&str]) -> Vec<ObservedModel> {
         names.iter().map(|name| ObservedModel::named(*name)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_we_did_not_run_does_not_count_against_a_backend() {
+        let limit = Duration::from_secs(5);
+        let slow = async |rest: u64, wait: u64| {
+            tokio::time::advance(Duration::from_secs(rest)).await;
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+        };
+        assert!(within(limit, slow(60, 4)).await.is_some());
+        assert!(within(limit, slow(0, 6)).await.is_none());
     }
 
     #[test]

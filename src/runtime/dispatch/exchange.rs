@@ -14,7 +14,7 @@ use crate::{
     domain::{
         chat::{ChatCall, ChatReply, ReplyEvent},
         embedding::{EmbedCall, Embedded},
-        failure::Failure,
+        failure::{Failure, ToldFault},
         message::Served,
         model::Capability,
         route::ModelRoute,
@@ -69,7 +69,8 @@ pub(super) enum Begun {
     Whole(ChatReply),
     Pieces(Box<ReplyStream>),
     Embedded(Embedded),
-    Relayed(Relayed),
+    RelayedWhole(RelayedBody),
+    RelayedStream(Box<RelayStream>),
 }
 
 /// A stream that is relayed, and the slot it is made in. Dropping it aborts the call and frees the slot.
@@ -141,13 +142,21 @@ impl Dispatcher {
             Begun::Whole(reply) => Answer::Whole(reply),
             Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
             Begun::Embedded(embedded) => Answer::Embedded(embedded),
-            Begun::Relayed(Relayed::Whole(body)) => Answer::Relayed(RelayedReply::Whole(body)),
-            Begun::Relayed(Relayed::Stream(stream)) => {
+            Begun::RelayedWhole(body) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::RelayedStream(stream) => {
                 Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
             }
         };
         Ok((answer, served))
     }
+}
+
+/// The error of a backend that cannot be told what stands behind the reply.
+fn no_place_behind() -> ProviderError {
+    let message = "field 'suffix' is served by backends of the types ollama, openai and vllm only, and not by the one of this \
+                   model; to have one of them chosen, send X-Penstock-Provider: ollama";
+    let told = ToldFault { param: "suffix".to_owned(), code: String::new() };
+    ProviderError { told: Some(Box::new(told)), ..ProviderError::new(ProviderErrorKind::Caller, message) }
 }
 
 impl Call for &Exchange<'_> {
@@ -170,10 +179,15 @@ impl Call for &Exchange<'_> {
         if let Some(original) = self.original.filter(|original| original.route.dialect() == provider.dialect())
             && let Some(relayed) = provider.relay(model, original, self.wants_stream).await?
         {
-            return Ok(Begun::Relayed(relayed));
+            return Ok(match relayed {
+                Relayed::Whole(body) => Begun::RelayedWhole(body),
+                Relayed::Stream(stream) => Begun::RelayedStream(stream),
+                Relayed::Pieces(reply) => Begun::Pieces(reply),
+            });
         }
         let asked = (self.translate)().map_err(|message| ProviderError::new(ProviderErrorKind::Caller, message))?;
         match asked {
+            Asked::Chat(call) if !call.suffix.is_empty() && !provider.takes_suffix() => Err(no_place_behind()),
             Asked::Chat(call) if self.wants_stream => {
                 let mut reply = provider.stream(model, &call).await?;
                 reply.begin().await?;

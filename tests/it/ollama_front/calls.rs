@@ -3,8 +3,12 @@
 use loadtest::sim::{Route, Routes, Rule, embedding};
 use serde_json::{Value, json};
 
-use super::{Behind, KINDS, OTHERS, lines, sim, user};
-use crate::support::{TASKS, shape::assert_time};
+use super::{OTHERS, lines, user};
+use crate::support::{
+    TASKS,
+    one_backend::{KINDS, OneBackend, sim_of},
+    shape::assert_time,
+};
 
 fn text_of(lines: &[Value], pointer: &str) -> String {
     lines.iter().map(|line| line.pointer(pointer).unwrap().as_str().unwrap()).collect()
@@ -13,7 +17,7 @@ fn text_of(lines: &[Value], pointer: &str) -> String {
 #[tokio::test]
 async fn a_chat_streams_in_lines_unless_it_says_no_over_every_kind_of_backend() {
     for kind in KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         behind.sim.script(Rule::on(Routes::CALLS).reply("Paris it is"));
         let asked = json!({"model": "chat:1b", "messages": user("Capital of France?")});
         let answer = behind.post("/api/chat", asked.clone()).await.expect(200);
@@ -51,7 +55,7 @@ async fn a_chat_streams_in_lines_unless_it_says_no_over_every_kind_of_backend() 
 #[tokio::test]
 async fn a_prompt_is_generated_from_with_its_instruction_over_every_kind_of_backend() {
     for kind in KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         behind.sim.script(Rule::on(Routes::CALLS).containing("Be brief.").reply("Paris it is"));
         let asked = json!({"model": "chat:1b", "prompt": "Capital?", "system": "Be brief."});
         let answered = lines(&behind.post("/api/generate", asked.clone()).await.expect(200));
@@ -66,7 +70,7 @@ async fn a_prompt_is_generated_from_with_its_instruction_over_every_kind_of_back
 
 #[tokio::test]
 async fn an_ollama_gets_the_clients_own_bytes() {
-    let behind = Behind::start("ollama").await;
+    let behind = OneBackend::of("ollama").await;
     let body = r#"{ "unheard" : {"of":[1, 2.50]}, "model":"chat:1b","messages":[{"role":"user","content":"Hi"}],"options":{"mirostat":2},"stream":false}"#;
     behind.server.post_as("/api/chat", "application/json", body).await.expect(200);
     assert_eq!(behind.sim.record().of(Route::Chat)[0].body, body.as_bytes());
@@ -74,7 +78,7 @@ async fn an_ollama_gets_the_clients_own_bytes() {
 
 #[tokio::test]
 async fn options_and_forms_reach_the_backend_in_its_words() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let asked = json!({"model": "chat:1b", "messages": user("Hi"), "stream": false,
         "options": {"temperature": 0.5, "num_predict": 7, "stop": ["x"], "num_ctx": 4096},
         "format": {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}});
@@ -88,7 +92,7 @@ async fn options_and_forms_reach_the_backend_in_its_words() {
 #[tokio::test]
 async fn a_request_that_says_nothing_loads_the_model_or_lets_it_go() {
     for kind in KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         for (path, body, reason) in [
             ("/api/chat", json!({"model": "chat:1b"}), "load"),
             ("/api/chat", json!({"model": "chat:1b", "messages": [], "keep_alive": 0}), "unload"),
@@ -114,7 +118,7 @@ async fn a_request_that_says_nothing_loads_the_model_or_lets_it_go() {
 
 #[tokio::test]
 async fn what_only_ollama_can_do_is_refused_by_others_and_goes_to_an_ollama_where_there_is_one() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let raw = json!({"model": "chat:1b", "prompt": "<s>Hi", "raw": true, "stream": false});
     for (field, value) in
         [("raw", json!(true)), ("template", json!("{{ .Prompt }}")), ("suffix", json!("}")), ("context", json!([1]))]
@@ -124,7 +128,7 @@ async fn what_only_ollama_can_do_is_refused_by_others_and_goes_to_an_ollama_wher
     }
     assert!(behind.sim.record().of(Route::Chat).is_empty());
 
-    let ollama = sim("ollama").await;
+    let ollama = sim_of("ollama").await;
     let id = behind.server.register("second", "ollama", &ollama, &[TASKS]).await;
     behind.server.wait_for_model(&id, "chat:1b").await;
     for _ in 0..6 {
@@ -137,7 +141,7 @@ async fn what_only_ollama_can_do_is_refused_by_others_and_goes_to_an_ollama_wher
 #[tokio::test]
 async fn texts_become_vectors_over_every_kind_of_backend() {
     for kind in KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         let near = |vector: &Value, text: &str| {
             let wanted = embedding(text, 8);
             let length = wanted.iter().map(|number| number * number).sum::<f32>().sqrt();
@@ -170,7 +174,7 @@ async fn texts_become_vectors_over_every_kind_of_backend() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_and_is_never_done() {
     for kind in OTHERS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         behind.sim.script(Rule::on(Routes::CALLS).reply("one two three four").cut_after(1));
         let asked = json!({"model": "chat:1b", "messages": user("Count")});
         let answer = behind.post("/api/chat", asked).await;
@@ -183,7 +187,7 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_is_never_done() {
             assert!(!answer.error().is_empty(), "{kind}");
         }
     }
-    let behind = Behind::start("ollama").await;
+    let behind = OneBackend::of("ollama").await;
     behind.sim.script(Rule::on(Route::Chat).reply("one two three four").cut_after(2));
     let answer = behind.post("/api/chat", json!({"model": "chat:1b", "messages": user("Count")})).await.expect(200);
     let lines = lines(&answer);
@@ -193,7 +197,7 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_is_never_done() {
 
 #[tokio::test]
 async fn the_headers_of_a_request_choose_where_it_goes() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let request = |name: &str, value: &str| {
         let body = json!({"model": "chat:1b", "prompt": "Hi", "stream": false}).to_string();
         behind.server.request(reqwest::Method::POST, "/api/generate").header(name, value).body(body)

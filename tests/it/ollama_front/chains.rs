@@ -3,10 +3,11 @@
 use loadtest::sim::{Route, Routes, Rule};
 use serde_json::json;
 
-use super::{Behind, lines, user};
+use super::{lines, user};
+use crate::support::one_backend::OneBackend;
 
-async fn stored() -> Behind {
-    let behind = Behind::start("vllm").await;
+async fn stored() -> OneBackend {
+    let behind = OneBackend::of("vllm").await;
     let chain = json!({"id": "desk", "tasks": [{"id": "ask", "handler": "model_execution",
         "execute_config": {"model": "chat:1b"}, "transition": {"branches": [{"operator": "default", "goto": "end"}]}}]});
     behind.server.post("/taskchains", chain).await.expect(201);

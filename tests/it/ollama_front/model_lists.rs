@@ -4,8 +4,12 @@ use loadtest::sim::Route;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Behind, KINDS, lines};
-use crate::support::TestServer;
+use super::lines;
+use crate::support::{
+    TestServer,
+    one_backend::{KINDS, OneBackend},
+    shape::column,
+};
 
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let models = list["models"].as_array().unwrap();
@@ -20,7 +24,7 @@ fn listed(kind: &str, model: &str) -> String {
 #[tokio::test]
 async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
     for kind in KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         let tags = behind.ask(Method::GET, "/api/tags", &Value::Null).await.expect(200).json();
         let name = listed(kind, "chat:1b");
         let entry = named(&tags, &name);
@@ -28,12 +32,14 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
         assert_eq!(entry["size"].as_u64().unwrap() > 0, kind == "ollama", "{kind}: {entry}");
         assert!(entry["details"]["families"].is_array() && entry["modified_at"].is_string());
         named(&tags, &listed(kind, "embed:1b"));
+        assert_eq!(entry["details"]["context_length"], 8192, "{kind}: {entry}");
 
         let shown = behind.post("/api/show", json!({"model": name})).await.expect(200).json();
-        let told = if kind == "ollama" {
-            json!(["completion", "tools", "thinking", "vision"])
-        } else {
-            json!(["completion", "tools"])
+        let told = match kind {
+            "ollama" => json!(["completion", "tools", "thinking", "vision"]),
+            // llama.cpp's server.
+            "openai" => json!(["completion", "vision", "tools"]),
+            _ => json!(["completion", "tools"]),
         };
         assert_eq!((&shown["capabilities"], &entry["capabilities"]), (&told, &told), "{kind}: {shown}");
         let info = &shown["model_info"];
@@ -47,8 +53,21 @@ async fn every_model_that_can_be_asked_for_is_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn the_newest_models_are_listed_first() {
+    let behind = OneBackend::of("vllm").await;
+    let chain =
+        |id: &str| json!({"id": id, "tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [{}]}}]});
+    for id in ["a", "c", "b"] {
+        behind.server.post("/taskchains", chain(id)).await.expect(201);
+    }
+    let tags = behind.server.get("/api/tags").await.expect(200).json();
+    let wanted = ["chain/b", "chain/c", "chain/a", "chat:1b", "embed:1b"];
+    assert_eq!(column(&tags["models"], "name"), wanted, "nobody tells the time of the others");
+}
+
+#[tokio::test]
 async fn models_in_memory_are_those_that_a_backend_has_there() {
-    let behind = Behind::start("ollama").await;
+    let behind = OneBackend::of("ollama").await;
     let running = behind.server.get("/api/ps").await.expect(200).json();
     assert_eq!(running, json!({"models": []}));
     behind.post("/api/generate", json!({"model": "chat:1b"})).await.expect(200);
@@ -63,7 +82,7 @@ async fn models_in_memory_are_those_that_a_backend_has_there() {
     assert_eq!(running["models"].as_array().unwrap().len(), 1);
     assert_eq!(named(&running, "chat:1b")["context_length"], 8192);
 
-    let behind = Behind::start("gemini").await;
+    let behind = OneBackend::of("gemini").await;
     assert_eq!(behind.server.get("/api/ps").await.expect(200).json(), json!({"models": []}), "a cloud has no memory");
 }
 
@@ -82,7 +101,7 @@ async fn the_server_is_there_and_says_which_api_it_speaks() {
 
 #[tokio::test]
 async fn models_are_not_managed_here_and_the_error_says_where() {
-    let behind = Behind::start("ollama").await;
+    let behind = OneBackend::of("ollama").await;
     let pulled = behind.post("/api/pull", json!({"model": "chat:1b"})).await.expect(200);
     assert_eq!(lines(&pulled), [json!({"status": "success"})]);
     let pulled = behind.post("/api/pull", json!({"name": "chat:1b", "stream": false})).await.expect(200);

@@ -4,8 +4,8 @@
 use loadtest::sim::{Route, Rule};
 use serde_json::{Value, json};
 
-use super::{Behind, lines, user};
-use crate::support::soon;
+use super::{lines, user};
+use crate::support::{one_backend::OneBackend, soon};
 
 /// Backends whose streams are OpenAI's.
 const EVENT_KINDS: [&str; 2] = ["vllm", "openai"];
@@ -47,7 +47,7 @@ fn asked() -> Value {
 #[tokio::test]
 async fn calls_of_tools_come_in_one_line_with_their_arguments_as_objects() {
     for kind in EVENT_KINDS {
-        let behind = Behind::start(kind).await;
+        let behind = OneBackend::of(kind).await;
         let deltas = [
             json!({"role": "assistant", "content": "Let me see."}),
             piece(0, "call_a", "weather", ""),
@@ -83,7 +83,7 @@ async fn calls_of_tools_come_in_one_line_with_their_arguments_as_objects() {
 
 #[tokio::test]
 async fn answers_of_tools_reach_a_backend_under_the_ids_of_their_calls() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let messages = json!([
         {"role": "user", "content": "Weather?"},
         {"role": "assistant", "content": "", "tool_calls": [
@@ -102,7 +102,7 @@ async fn answers_of_tools_reach_a_backend_under_the_ids_of_their_calls() {
 
 #[tokio::test]
 async fn arguments_that_are_no_object_end_the_stream_with_an_error_and_fail_a_whole_answer() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let deltas = [piece(0, "call_a", "weather", "{\"city\":")];
     behind.sim.script(Rule::on(Route::Chat).times(1).raw_frames(events(&deltas, "tool_calls")));
     let answered = lines(&behind.post("/api/chat", asked()).await.expect(200));
@@ -123,7 +123,7 @@ async fn arguments_that_are_no_object_end_the_stream_with_an_error_and_fail_a_wh
 
 #[tokio::test]
 async fn thoughts_and_log_probabilities_stand_in_their_own_places() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let deltas = [json!({"reasoning_content": "hm"}), json!({"content": "42"})];
     behind.sim.script(Rule::on(Route::Chat).raw_frames(events(&deltas, "length")));
     let asked = json!({"model": "chat:1b", "messages": user("?"), "think": true, "logprobs": true, "top_logprobs": 2});
@@ -139,7 +139,7 @@ async fn thoughts_and_log_probabilities_stand_in_their_own_places() {
 
 #[tokio::test]
 async fn pictures_reach_a_backend_with_their_type() {
-    let behind = Behind::start("openai").await;
+    let behind = OneBackend::of("openai").await;
     let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     let asked = json!({"model": "chat:1b", "prompt": "What is it?", "images": [png], "stream": false});
     behind.post("/api/generate", asked).await.expect(200);
@@ -150,7 +150,7 @@ async fn pictures_reach_a_backend_with_their_type() {
 
 #[tokio::test]
 async fn pieces_are_passed_on_before_the_reply_is_over() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     let rule = behind.sim.script(Rule::on(Route::Chat).reply("one two three").stall_after(1));
     let body = json!({"model": "chat:1b", "messages": user("Count")}).to_string();
     let mut response = behind.server.request(reqwest::Method::POST, "/api/chat").body(body).send().await.unwrap();
@@ -165,7 +165,7 @@ async fn pieces_are_passed_on_before_the_reply_is_over() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_call() {
-    let behind = Behind::start("vllm").await;
+    let behind = OneBackend::of("vllm").await;
     behind.sim.script(Rule::on(Route::Chat).reply("one two three").stall_after(1));
     let body = json!({"model": "chat:1b", "messages": user("Count")}).to_string();
     let mut response = behind.server.request(reqwest::Method::POST, "/api/chat").body(body).send().await.unwrap();

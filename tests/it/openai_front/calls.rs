@@ -4,13 +4,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use loadtest::sim::{Route, Routes, Rule};
 use serde_json::{Value, json};
 
-use super::{CHAT, Front, KINDS, OTHERS, chat, data};
-use crate::support::{Scene, shape::assert_keys};
+use super::{CHAT, OTHERS, chat, data};
+use crate::support::{
+    Scene,
+    one_backend::{KINDS, OneBackend},
+    shape::assert_keys,
+};
 
 #[tokio::test]
 async fn a_chat_is_answered_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let answer = front.chat(json!({})).await.expect(200);
         assert_eq!(
@@ -35,7 +39,7 @@ async fn a_chat_is_answered_over_every_kind_of_backend() {
 #[tokio::test]
 async fn a_chat_is_streamed_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let answer = front.chat(json!({"stream": true, "stream_options": {"include_usage": true}})).await.expect(200);
         assert_eq!(answer.header("x-penstock-backend"), front.id);
@@ -61,13 +65,13 @@ async fn a_chat_is_streamed_over_every_kind_of_backend() {
 
 #[tokio::test]
 async fn a_server_of_the_dialect_gets_the_clients_own_bytes_and_others_what_they_know() {
-    let front = Front::of("vllm").await;
+    let front = OneBackend::of("vllm").await;
     let body = chat(json!({"logit_bias": {"1": 5}, "guided_regex": "a+"}));
     let answer = front.post(CHAT, body.clone()).await.expect(200);
     assert_eq!(answer.header("x-penstock-warning"), "");
     assert_eq!(front.sim.record().of(Route::Chat)[0].json(), body);
 
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     let fields = json!({"logit_bias": {"1": 5}, "guided_regex": "a+", "user": "me", "temperature": 0.5, "seed": 7,
         "max_completion_tokens": 9, "stop": "END", "store": false});
     let answer = front.chat(fields).await.expect(200);
@@ -83,7 +87,7 @@ async fn a_server_of_the_dialect_gets_the_clients_own_bytes_and_others_what_they
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_conversation_is_translated_as_a_small_one_is() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     // Above what is decoded in place; of words, so that it fits the model.
     let padding = " ".repeat(200 << 10);
     let body = format!("{padding}{}", chat(json!({})));
@@ -94,7 +98,7 @@ async fn a_large_conversation_is_translated_as_a_small_one_is() {
 #[tokio::test]
 async fn a_prompt_is_completed_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let body = json!({"model": "chat:1b", "prompt": "Say hello", "max_tokens": 20});
         let reply = front.post("/v1/completions", body.clone()).await.expect(200).json();
@@ -116,14 +120,14 @@ async fn a_prompt_is_completed_over_every_kind_of_backend() {
 async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsewhere() {
     for (path, fields, param) in [
         ("/v1/completions", json!({"model": "chat:1b", "prompt": ["a", "b"]}), "prompt"),
-        ("/v1/completions", json!({"model": "chat:1b", "prompt": "a", "echo": true}), "echo"),
+        ("/v1/completions", json!({"model": "chat:1b", "prompt": "a", "logprobs": 1}), "logprobs"),
         ("/v1/embeddings", json!({"model": "embed:1b", "input": [[1, 2]]}), "input"),
     ] {
         for kind in OTHERS {
-            let refused = Front::of(kind).await.post(path, fields.clone()).await.expect(400);
+            let refused = OneBackend::of(kind).await.post(path, fields.clone()).await.expect(400);
             assert_eq!(super::fault(&refused)["param"], param, "{kind}");
         }
-        let front = Front::of("vllm").await;
+        let front = OneBackend::of("vllm").await;
         front.post(path, fields.clone()).await;
         let record = front.sim.record();
         let got = record.requests.iter().find(|call| call.path == path).map(|call| call.json());
@@ -132,9 +136,61 @@ async fn what_only_servers_of_the_dialect_can_do_is_done_there_and_refused_elsew
 }
 
 #[tokio::test]
+async fn a_prompt_is_told_again_where_it_is_wanted() {
+    for kind in OTHERS {
+        let front = OneBackend::of(kind).await;
+        front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
+        let body = json!({"model": "chat:1b", "prompt": "Say: ", "echo": true});
+        let reply = front.post("/v1/completions", body.clone()).await.expect(200).json();
+        assert_eq!(reply["choices"][0]["text"], "Say: Hello", "{kind}");
+        let mut streamed = body;
+        streamed["stream"] = json!(true);
+        let chunks = data(&front.post("/v1/completions", streamed).await.expect(200));
+        let text = |chunk: &Value| chunk["choices"][0]["text"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(chunks.iter().map(text).collect::<Vec<_>>()[..3], ["Say: ", "Hel", "lo"], "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_reply_is_told_to_those_who_can_take_it() {
+    let body = json!({"model": "chat:1b", "prompt": "fn main() {", "suffix": "}"});
+    for kind in ["vllm", "openai", "ollama"] {
+        let front = OneBackend::of(kind).await;
+        front.post("/v1/completions", body.clone()).await.expect(200);
+        let record = front.sim.record();
+        let sent = record.of(Route::Generate)[0].json();
+        assert_eq!((&sent["prompt"], &sent["suffix"]), (&body["prompt"], &body["suffix"]), "{kind}");
+    }
+    for stream in [false, true] {
+        let front = OneBackend::of("gemini").await;
+        let mut body = body.clone();
+        body["stream"] = json!(stream);
+        let refused = front.post("/v1/completions", body).await.expect(400);
+        let error = super::fault(&refused);
+        assert_eq!((&error["param"], &error["type"]), (&json!("suffix"), &json!("invalid_request_error")));
+        assert!(error["message"].as_str().unwrap().contains("X-Penstock-Provider: ollama"), "{error}");
+        assert!(front.sim.record().of(Route::Chat).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn only_the_tools_that_are_allowed_are_offered() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    for kind in OTHERS {
+        let front = OneBackend::of(kind).await;
+        let allowed = json!({"mode": "required", "tools": [tool("get_time")]});
+        let choice = json!({"type": "allowed_tools", "allowed_tools": allowed});
+        let fields = json!({"tools": [tool("wipe_disk"), tool("get_time")], "tool_choice": choice});
+        front.chat(fields).await.expect(200);
+        let sent = String::from_utf8(front.sim.record().of(Route::Chat)[0].body.to_vec()).unwrap();
+        assert!(sent.contains("get_time") && !sent.contains("wipe_disk"), "{kind}: {sent}");
+    }
+}
+
+#[tokio::test]
 async fn vectors_come_as_numbers_or_as_their_bytes_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         let ask = async |encoding: &str| {
             let body = json!({"model": "embed:1b", "input": ["a cat", "a dog"], "encoding_format": encoding});
             front.post("/v1/embeddings", body).await.expect(200).json()

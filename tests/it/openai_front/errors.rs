@@ -4,8 +4,11 @@ use loadtest::sim::{Routes, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{CHAT, Front, KINDS, data, fault};
-use crate::support::TestServer;
+use super::{CHAT, data, fault};
+use crate::support::{
+    TestServer,
+    one_backend::{KINDS, OneBackend},
+};
 
 #[tokio::test]
 async fn every_route_below_v1_answers_errors_in_openais_shape() {
@@ -39,7 +42,7 @@ async fn every_route_below_v1_answers_errors_in_openais_shape() {
 #[tokio::test]
 async fn a_field_at_fault_is_named() {
     for kind in ["ollama", "gemini"] {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         let error = fault(&front.chat(json!({"temperature": "warm"})).await.expect(400));
         assert_eq!(
             (&error["param"], &error["type"]),
@@ -47,7 +50,7 @@ async fn a_field_at_fault_is_named() {
             "{kind}"
         );
     }
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     for (body, param) in [
         ("{\"model\":7}", "model"),
         ("{\"Model\":\"m\"}", "model"),
@@ -62,7 +65,7 @@ async fn a_field_at_fault_is_named() {
 #[tokio::test]
 async fn a_backends_failure_has_the_status_by_which_clients_decide() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         for (status, answered, code) in
             [(429, 429, "rate_limit_exceeded"), (500, 502, "upstream_failed"), (401, 502, "upstream_failed")]
         {
@@ -88,7 +91,7 @@ async fn a_backends_failure_has_the_status_by_which_clients_decide() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_and_no_end_mark() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo", "!"]).cut_after(2));
         for (path, body) in [
             (CHAT, super::chat(json!({"stream": true}))),
@@ -105,8 +108,35 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_no_end_mark() {
 }
 
 #[tokio::test]
+async fn a_model_that_cannot_do_it_is_the_requests_fault_and_others_that_can_are_named() {
+    for kind in KINDS {
+        let front = OneBackend::of(kind).await;
+        for (path, model, words) in [
+            (CHAT, "embed:1b", "cannot chat, it can embed texts: name one that does, such as chat:1b"),
+            ("/v1/completions", "embed:1b", "cannot complete texts, it can embed texts"),
+            ("/v1/responses", "embed:1b", "cannot chat, it can embed texts"),
+            ("/v1/embeddings", "chat:1b", "cannot embed texts, it can chat: name one that does, such as embed:1b"),
+        ] {
+            let mut body = json!({"model": model, "input": "x", "messages": [{"role": "user", "content": "x"}]});
+            if path == "/v1/completions" {
+                body["prompt"] = json!("x");
+            }
+            let answer = front.post(path, body).await.expect(400);
+            assert_eq!((answer.header("retry-after"), answer.header("x-penstock-reason")), ("", ""), "{kind} {path}");
+            let error = fault(&answer);
+            assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!("model")));
+            let message = error["message"].as_str().unwrap();
+            // A cloud's model is named with its kind.
+            let words = if kind == "gemini" { words.replace("such as ", "such as gemini/") } else { words.to_owned() };
+            assert!(message.contains(&format!("model '{model}' {words}")), "{kind} {path}: {message}");
+        }
+        assert_eq!(front.sim.record().of(Routes::CALLS).len(), 0);
+    }
+}
+
+#[tokio::test]
 async fn nobody_who_can_serve_it_is_told_with_the_reason() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     let body = super::chat(json!({}));
     let refused = front.server.send(
         front.server.request(Method::POST, CHAT).header("x-penstock-require", "zone=moon").body(body.to_string()),

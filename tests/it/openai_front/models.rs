@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Front, fault};
+use super::fault;
+use crate::support::one_backend::OneBackend;
 
 #[tokio::test]
 async fn models_are_listed_by_the_names_to_ask_for_them() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     front
         .server
         .post(
@@ -28,7 +29,7 @@ async fn models_are_listed_by_the_names_to_ask_for_them() {
 
 #[tokio::test]
 async fn a_name_with_slashes_is_found_whether_they_are_encoded_or_not() {
-    let front = Front::of("vllm").await;
+    let front = OneBackend::of("vllm").await;
     front.sim.add_model("org/name-7b");
     // A changed backend is looked at again at once.
     let body = json!({"name": "vllm", "baseUrl": front.sim.v1_url(), "type": "vllm"});
@@ -52,7 +53,7 @@ async fn a_name_with_slashes_is_found_whether_they_are_encoded_or_not() {
 
 #[tokio::test]
 async fn an_unknown_model_is_not_found_wherever_it_is_named() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     let chat = json!({"model": "nobody:7b", "messages": [{"role": "user", "content": "Hi"}]});
     for answer in [
         front.server.get("/v1/models/nobody:7b").await,

@@ -3,14 +3,15 @@
 use loadtest::sim::{Routes, Rule};
 use serde_json::{Value, json};
 
-use super::{Front, KINDS, data, fault};
+use super::{data, fault};
+use crate::support::one_backend::{KINDS, OneBackend};
 
 const RESPONSES: &str = "/v1/responses";
 
 #[tokio::test]
 async fn a_response_is_given_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let body = json!({"model": "chat:1b", "instructions": "Be nice.", "input": "Hi", "metadata": {"a": "b"}, "store": true});
         let answer = front.post(RESPONSES, body).await.expect(200);
@@ -26,7 +27,7 @@ async fn a_response_is_given_over_every_kind_of_backend() {
 #[tokio::test]
 async fn a_response_is_streamed_in_numbered_events_over_every_kind_of_backend() {
     for kind in KINDS {
-        let front = Front::of(kind).await;
+        let front = OneBackend::of(kind).await;
         front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo"]));
         let body = json!({"model": "chat:1b", "input": [{"role": "user", "content": "Hi"}], "stream": true});
         let events = data(&front.post(RESPONSES, body).await.expect(200));
@@ -53,7 +54,7 @@ async fn a_response_is_streamed_in_numbered_events_over_every_kind_of_backend() 
 
 #[tokio::test]
 async fn a_response_that_breaks_off_is_told_as_failed() {
-    let front = Front::of("vllm").await;
+    let front = OneBackend::of("vllm").await;
     front.sim.script(Rule::on(Routes::CALLS).reply_chunks(["Hel", "lo", "!"]).cut_after(2));
     let events =
         data(&front.post(RESPONSES, json!({"model": "chat:1b", "input": "Hi", "stream": true})).await.expect(200));
@@ -67,7 +68,7 @@ async fn a_response_that_breaks_off_is_told_as_failed() {
 
 #[tokio::test]
 async fn what_needs_something_stored_is_refused_with_its_field() {
-    let front = Front::of("ollama").await;
+    let front = OneBackend::of("ollama").await;
     for (name, value) in
         [("previous_response_id", json!("resp_1")), ("conversation", json!("conv_1")), ("background", json!(true))]
     {

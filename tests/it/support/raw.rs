@@ -47,6 +47,15 @@ impl RawClient {
         self.send_whole(format!("{head}content-length: {length}\r\n\r\n{body}")).await;
     }
 
+    /// The same with a body whose length is not told before, in two pieces.
+    pub async fn post_in_chunks(&mut self, path: &str, body: &str) {
+        let (one, two) = body.split_at(body.len() / 2);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let (one, two) = (chunk(one), chunk(two));
+        self.send_whole(format!("{head}transfer-encoding: chunked\r\n\r\n{one}{two}0\r\n\r\n")).await;
+    }
+
     /// What the server says, until this text is part of it.
     pub async fn until(&mut self, text: &str) -> String {
         let mut all = Vec::new();

@@ -162,6 +162,11 @@ fn content(content: &Value) -> Result<(), String> {
 
 fn config(config: &Value) -> Result<(), String> {
     let fields = names(config, CONFIG, "generation_config")?;
+    if let Some(seed) = fields.get("seed")
+        && seed.as_i64().and_then(|seed| i32::try_from(seed).ok()).is_none()
+    {
+        return Err(format!("Invalid value at 'generation_config.seed' (TYPE_INT32), {seed}"));
+    }
     let (own, json) = (fields.get("responseSchema"), fields.get("responseJsonSchema"));
     let mime = fields.get("responseMimeType").and_then(Value::as_str).unwrap_or("text/plain");
     match (own, json, mime) {

@@ -116,8 +116,11 @@ impl Talk<'_> {
 
     fn body(&self, candidates: Vec<Value>, answer: usize) -> Value {
         let (prompt, thoughts) = (self.speech.prompt_tokens, token_count(&self.speech.thinking));
-        let mut usage = value!({ "promptTokenCount": prompt, "candidatesTokenCount": answer,
-            "totalTokenCount": prompt + answer + thoughts });
+        let mut usage = value!({ "promptTokenCount": prompt, "totalTokenCount": prompt + answer + thoughts });
+        // A zero is left out.
+        if answer > 0 {
+            usage["candidatesTokenCount"] = answer.into();
+        }
         if thoughts > 0 {
             usage["thoughtsTokenCount"] = thoughts.into();
         }

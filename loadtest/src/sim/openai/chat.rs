@@ -1,6 +1,9 @@
 //! OpenAI's chat and text completions: one object, or events.
 
-use std::time::SystemTime;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
 
 use serde_json::{Value, json};
 
@@ -13,7 +16,10 @@ use crate::sim::{
         EVENT_STREAM, event,
         flavour::Flavour,
         format::form,
-        shape::{Choice, Completion, CompletionDetails, Delta, Message, PromptDetails, Timings, Usage},
+        shape::{
+            Choice, Completion, CompletionDetails, Delta, Message, PromptDetails, Timings, Usage, VllmChoiceKeys,
+            VllmKeys,
+        },
     },
     script::Effect,
     speech::{Calling, Speech, ToolCall},
@@ -21,6 +27,8 @@ use crate::sim::{
 
 /// Everything the answer is made of.
 struct Talk<'a> {
+    /// Its own, the same in all its chunks.
+    id: String,
     name: &'a str,
     speech: Speech,
     flavour: Flavour,
@@ -30,7 +38,12 @@ struct Talk<'a> {
     logprobs: Option<usize>,
     replies: u32,
     created: u64,
+    /// Whether the chunks of a stream are filled up.
+    is_obfuscated: bool,
 }
+
+/// Answers so far: each has an id of its own.
+static ANSWERS: AtomicU64 = AtomicU64::new(1);
 
 /// `POST /v1/chat/completions`.
 pub(crate) fn chat(
@@ -75,12 +88,20 @@ fn answer(name: &str, model: &SimModel, fields: &Fields, effect: &Effect, flavou
     let chat = fields.messages.is_some();
     let logprobs = (chat && fields.logprobs == Some(Value::Bool(true))).then(|| fields.top_logprobs.unwrap_or(0));
     let created = unix_seconds(SystemTime::now());
-    let replies = u32::try_from(fields.n.unwrap_or(1).clamp(1, 128)).unwrap_or(1);
-    let talk = Talk { name, speech, flavour, chat, logprobs, replies, created };
+    // Ollama looks away from the wish for several.
+    let wanted = fields.n.filter(|_| flavour != Flavour::Ollama).unwrap_or(1);
+    let replies = u32::try_from(wanted.clamp(1, 128)).unwrap_or(1);
+    let options = fields.stream_options.as_ref();
+    let is_obfuscated =
+        chat && flavour == Flavour::OpenAi && options.and_then(|options| options.include_obfuscation) != Some(false);
+    // llama.cpp uses the chat prefix for both.
+    let prefix = if chat || flavour == Flavour::LlamaCpp { "chatcmpl" } else { "cmpl" };
+    let id = format!("{prefix}-{}", ANSWERS.fetch_add(1, Ordering::Relaxed));
+    let talk = Talk { id, name, speech, flavour, chat, logprobs, replies, created, is_obfuscated };
     if fields.stream != Some(true) {
         return Ok(Answer::json(200, &talk.whole(&talk.speech.text())));
     }
-    let usage = fields.stream_options.as_ref().and_then(|options| options.include_usage) == Some(true);
+    let usage = options.and_then(|options| options.include_usage) == Some(true);
     Ok(Answer::new(200, EVENT_STREAM, Payload::Frames(talk.events(usage))))
 }
 
@@ -111,8 +132,8 @@ impl<'a> Talk<'a> {
                 role: "assistant",
                 content: (!text.is_empty() || self.speech.calls.is_empty()).then_some(text),
                 reasoning_content,
-                reasoning,
-                tool_calls: self.speech.calls.iter().enumerate().map(|(at, call)| whole_call(at, call)).collect(),
+                reasoning: (self.flavour == Flavour::Vllm || reasoning.is_some()).then_some(reasoning),
+                tool_calls: self.speech.calls.iter().enumerate().map(|(at, call)| self.whole_call(at, call)).collect(),
                 refusal: None,
                 annotations: [],
             };
@@ -122,6 +143,7 @@ impl<'a> Talk<'a> {
                 text: (!self.chat).then_some(text),
                 logprobs: self.probabilities(&self.speech.chunks),
                 finish_reason: self.speech.finish.as_deref(),
+                vllm: self.is_vllm().then(VllmChoiceKeys::default),
                 ..Choice::default()
             }
         };
@@ -129,7 +151,8 @@ impl<'a> Talk<'a> {
         let service_tier = (self.flavour == Flavour::OpenAi).then_some("default");
         let usage = Some(Some(self.usage()));
         let choices = (0..self.replies).map(choice).collect();
-        Completion { usage, service_tier, timings: self.timings(), ..self.blank(object, choices) }
+        let vllm = self.is_vllm().then(VllmKeys::default);
+        Completion { usage, service_tier, timings: self.timings(), vllm, ..self.blank(object, choices) }
     }
 
     /// The stream: for each reply its role, thoughts, text, calls and finish; usage where asked for; `[DONE]`.
@@ -157,9 +180,10 @@ impl<'a> Talk<'a> {
             let logprobs = if text.is_empty() { None } else { self.probabilities(&[text.to_owned()]) };
             let text = (!self.chat).then_some(text);
             let delta = self.chat.then_some(delta);
-            let choice = Choice { index, text, delta, logprobs, finish_reason, message: None };
+            let choice = Choice { index, text, delta, logprobs, finish_reason, ..Choice::default() };
             let timings = if last { timings() } else { None };
-            event(&Completion { usage, timings, ..self.blank(self.chunk_object(), vec![choice]) })
+            let obfuscation = self.is_obfuscated.then_some("x7Qf0Z");
+            event(&Completion { usage, timings, obfuscation, ..self.blank(self.chunk_object(), vec![choice]) })
         };
 
         if self.chat && self.flavour != Flavour::Ollama {
@@ -180,8 +204,9 @@ impl<'a> Talk<'a> {
             let delta = Delta { role, content: Some(Some(text)), ..Delta::default() };
             frames.push(Frame::chunk(chunk(delta, finish, false)));
         }
-        for piece in calls.iter().enumerate().flat_map(|(at, call)| pieces(at, call)) {
-            let delta = Delta { tool_calls: vec![piece], ..Delta::default() };
+        for piece in calls.iter().enumerate().flat_map(|(at, call)| self.pieces(at, call)) {
+            let content = self.is_vllm().then_some(None);
+            let delta = Delta { content, tool_calls: vec![piece], ..Delta::default() };
             frames.push(Frame::chunk(chunk(delta, None, false)));
         }
         if finish.is_some() && (self.flavour != Flavour::Vllm || chunks.is_empty() || !calls.is_empty()) {
@@ -218,8 +243,7 @@ impl<'a> Talk<'a> {
 
     fn blank(&'a self, object: &'static str, choices: Vec<Choice<'a>>) -> Completion<'a> {
         Completion {
-            // llama.cpp uses the chat prefix for both.
-            id: if self.chat || self.flavour == Flavour::LlamaCpp { "chatcmpl-1" } else { "cmpl-1" },
+            id: &self.id,
             object,
             created: self.created,
             model: self.name,
@@ -228,7 +252,13 @@ impl<'a> Talk<'a> {
             service_tier: None,
             system_fingerprint: self.flavour.fingerprint(),
             timings: None,
+            obfuscation: None,
+            vllm: None,
         }
+    }
+
+    fn is_vllm(&self) -> bool {
+        self.flavour == Flavour::Vllm
     }
 
     fn chunk_object(&self) -> &'static str {
@@ -239,7 +269,11 @@ impl<'a> Talk<'a> {
         let prompt_tokens = self.speech.prompt_tokens;
         let completion_tokens = self.speech.answer_tokens() * self.replies as usize;
         let detailed = self.flavour == Flavour::OpenAi;
-        let prompt = PromptDetails { cached_tokens: 0, audio_tokens: 0 };
+        let prompt = match self.flavour {
+            Flavour::OpenAi => Some(PromptDetails { cached_tokens: 0, audio_tokens: Some(0) }),
+            Flavour::LlamaCpp => Some(PromptDetails { cached_tokens: 0, audio_tokens: None }),
+            Flavour::Vllm | Flavour::Ollama => None,
+        };
         let completion = CompletionDetails {
             reasoning_tokens: token_count(&self.speech.thinking),
             audio_tokens: 0,
@@ -250,7 +284,7 @@ impl<'a> Talk<'a> {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
-            prompt_tokens_details: detailed.then_some(prompt),
+            prompt_tokens_details: prompt,
             completion_tokens_details: detailed.then_some(completion),
         }
     }
@@ -268,20 +302,26 @@ impl<'a> Talk<'a> {
             predicted_per_second: 1_000.0,
         })
     }
-}
 
-fn call_id(at: usize) -> String {
-    format!("call_{}", at + 1)
-}
+    fn call_id(&self, at: usize) -> String {
+        let prefix = if self.is_vllm() { "chatcmpl-tool-" } else { "call_" };
+        format!("{prefix}{}_{}", self.id.rsplit('-').next().unwrap_or_default(), at + 1)
+    }
 
-fn whole_call(at: usize, call: &ToolCall) -> Value {
-    json!({"id": call_id(at), "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
-}
+    fn whole_call(&self, at: usize, call: &ToolCall) -> Value {
+        let function = json!({"name": call.name, "arguments": call.arguments});
+        json!({"id": self.call_id(at), "type": "function", "function": function})
+    }
 
-/// A call as a stream has it: its name first, its arguments in two pieces behind it.
-fn pieces(at: usize, call: &ToolCall) -> [Value; 3] {
-    let (first, second) = call.arguments.split_at(call.arguments.floor_char_boundary(call.arguments.len() / 2));
-    let more = |piece: &str| json!({"index": at, "function": {"arguments": piece}});
-    let function = json!({"name": call.name, "arguments": ""});
-    [json!({"index": at, "id": call_id(at), "type": "function", "function": function}), more(first), more(second)]
+    /// A call as a stream has it: its name first, its arguments in two pieces behind it.
+    fn pieces(&self, at: usize, call: &ToolCall) -> [Value; 3] {
+        let (first, second) = call.arguments.split_at(call.arguments.floor_char_boundary(call.arguments.len() / 2));
+        let more = |piece: &str| json!({"index": at, "function": {"arguments": piece}});
+        let function = json!({"name": call.name, "arguments": ""});
+        [
+            json!({"index": at, "id": self.call_id(at), "type": "function", "function": function}),
+            more(first),
+            more(second),
+        ]
+    }
 }

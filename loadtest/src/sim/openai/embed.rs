@@ -13,6 +13,8 @@ use crate::sim::{
 
 /// Texts that OpenAI takes at once.
 const MAX_INPUTS: usize = 2048;
+/// Tokens of all of them.
+const MAX_TOKENS: usize = 300_000;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -40,6 +42,9 @@ enum Vector {
 struct Usage {
     prompt_tokens: usize,
     total_tokens: usize,
+    /// vLLM's, though nothing is completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens: Option<usize>,
 }
 
 /// `POST /v1/embeddings`.
@@ -60,6 +65,11 @@ pub(crate) fn embed(name: &str, model: &SimModel, fields: &Fields, flavour: Flav
     if let Some(longest) = tokens.clone().max().filter(|longest| *longest > model.context_length) {
         return Err(flavour.too_long_to_embed(longest, model.context_length));
     }
+    let total: usize = tokens.clone().sum();
+    if total > MAX_TOKENS && flavour == Flavour::OpenAi {
+        let message = format!("Requested {total} tokens, max {MAX_TOKENS} tokens per request");
+        return Err(flavour.faulty("input", Some("max_tokens_per_request"), &message));
+    }
     // llama.cpp ignores the wish for a shorter vector.
     let wanted = fields.dimensions.filter(|_| flavour != Flavour::LlamaCpp).unwrap_or(usize::MAX);
     let dimension = wanted.min(model.dimension);
@@ -72,7 +82,7 @@ pub(crate) fn embed(name: &str, model: &SimModel, fields: &Fields, flavour: Flav
     };
     let entry = |(index, text)| Entry { object: "embedding", index, embedding: vector(text) };
     let data = texts.iter().map(AsRef::as_ref).enumerate().map(entry).collect();
-    let total = tokens.sum();
-    let usage = Usage { prompt_tokens: total, total_tokens: total };
+    let completion_tokens = (flavour == Flavour::Vllm).then_some(0);
+    let usage = Usage { prompt_tokens: total, total_tokens: total, completion_tokens };
     Ok(Answer::json(200, &List { object: "list", model: name, data, usage }))
 }

@@ -82,7 +82,12 @@ impl Flavour {
         match self {
             Self::LlamaCpp => value!({ "error": { "code": status, "message": message, "type": kind } }),
             Self::Vllm => {
-                let kind = if status >= 500 { "InternalServerError" } else { "BadRequestError" };
+                let kind = match status {
+                    404 => "NotFoundError",
+                    500.. => "InternalServerError",
+                    _ if kind == UNREADABLE => "Bad Request",
+                    _ => "BadRequestError",
+                };
                 value!({ "error": { "message": message, "type": kind, "param": null, "code": status } })
             }
             Self::Ollama if status >= 500 => openai_error(message, "api_error", Value::Null, Value::Null),
@@ -91,6 +96,20 @@ impl Flavour {
             }
             Self::OpenAi | Self::Ollama => openai_error(message, kind, Value::Null, Value::Null),
         }
+    }
+
+    /// The answer to a body that is no JSON, or has values of other types.
+    pub(crate) fn unreadable(self, words: &str) -> Answer {
+        match self {
+            Self::Vllm => self.refused(400, UNREADABLE, words),
+            _ => self.refused(400, "invalid_request_error", words),
+        }
+    }
+
+    /// The answer to a call of a kind that the model is not for; nothing where the server has both kinds of routes. vLLM has
+    /// only those of its model.
+    pub(crate) fn wrong_kind(self) -> Option<Answer> {
+        (self == Self::Vllm).then(|| Answer::json(404, &value!({ "detail": "Not Found" })))
     }
 
     /// The answer to a model that is not there.
@@ -223,13 +242,23 @@ impl Flavour {
             Self::OpenAi => answer
                 .with("x-request-id", "req_1")
                 .with("openai-processing-ms", "1")
-                .with("openai-version", "2020-10-01"),
+                .with("openai-organization", "org-sim")
+                .with("openai-version", "2020-10-01")
+                .with("x-ratelimit-limit-requests", "10000")
+                .with("x-ratelimit-limit-tokens", "2000000")
+                .with("x-ratelimit-remaining-requests", "9999")
+                .with("x-ratelimit-remaining-tokens", "1999900")
+                .with("x-ratelimit-reset-requests", "6ms")
+                .with("x-ratelimit-reset-tokens", "3ms"),
             Self::LlamaCpp => answer.with("server", "llama.cpp"),
             Self::Vllm => answer.with("server", "uvicorn"),
             Self::Ollama => answer,
         }
     }
 }
+
+/// The type that only a body has which cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 /// OpenAI's error: all four fields, `code` a word or null.
 fn openai_error(message: &str, kind: &str, param: Value, code: Value) -> Value {

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// The whole answer, or one chunk of it.
 #[derive(Serialize)]
 pub(super) struct Completion<'a> {
-    pub(super) id: &'static str,
+    pub(super) id: &'a str,
     pub(super) object: &'static str,
     pub(super) created: u64,
     pub(super) model: &'a str,
@@ -19,6 +19,29 @@ pub(super) struct Completion<'a> {
     pub(super) system_fingerprint: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timings: Option<Timings>,
+    /// Filler of no meaning, as long as OpenAI likes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) obfuscation: Option<&'static str>,
+    #[serde(flatten)]
+    pub(super) vllm: Option<VllmKeys>,
+}
+
+/// What vLLM writes beside OpenAI's keys of a whole answer: all null unless somebody asks for them.
+#[derive(Serialize, Default, Clone, Copy)]
+pub(super) struct VllmKeys {
+    prompt_logprobs: (),
+    prompt_token_ids: (),
+    prompt_text: (),
+    kv_transfer_params: (),
+    metrics: (),
+}
+
+/// The same of a choice.
+#[derive(Serialize, Default, Clone, Copy)]
+pub(super) struct VllmChoiceKeys {
+    stop_reason: (),
+    token_ids: (),
+    routed_experts: (),
 }
 
 #[derive(Serialize, Default)]
@@ -32,6 +55,8 @@ pub(super) struct Choice<'a> {
     pub(super) text: Option<&'a str>,
     pub(super) logprobs: Option<Value>,
     pub(super) finish_reason: Option<&'a str>,
+    #[serde(flatten)]
+    pub(super) vllm: Option<VllmChoiceKeys>,
 }
 
 #[derive(Serialize)]
@@ -41,8 +66,9 @@ pub(super) struct Message<'a> {
     pub(super) content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
+    /// Inside out: left out, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reasoning: Option<&'a str>,
+    pub(super) reasoning: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) tool_calls: Vec<Value>,
     pub(super) refusal: Option<()>,
@@ -77,7 +103,8 @@ pub(super) struct Usage {
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct PromptDetails {
     pub(super) cached_tokens: usize,
-    pub(super) audio_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audio_tokens: Option<usize>,
 }
 
 #[derive(Clone, Copy, Serialize)]

@@ -50,7 +50,8 @@ fn requests_become_what_the_golden_files_say() {
                 json!({"call": show_call(&read.call), "include_usage": read.include_usage, "ignored": read.ignored})
             }),
             "completions" => openai_front::read_completion(&decoded).map(|read| {
-                json!({"call": show_call(&read.call), "include_usage": read.include_usage, "ignored": read.ignored})
+                json!({"call": show_call(&read.call), "include_usage": read.include_usage, "echo": read.echo,
+                    "ignored": read.ignored})
             }),
             "embeddings" => openai_front::read_embedding(&decoded).map(|read| {
                 let (call, encoding) = (read.call, format!("{:?}", read.encoding));
@@ -73,14 +74,14 @@ fn replies_are_written_as_the_golden_files_say() {
         let failure = case["failure"].as_str().map(|message| Failure::new(FailureClass::Connection, message));
         let include_usage = case["include_usage"] == true;
         let mut seen = json!({"events": case["events"], "include_usage": include_usage, "failure": case["failure"]});
-        for (kind, mut encoder) in encoders(include_usage) {
+        for (kind, mut encoder) in encoders(include_usage, "") {
             let stream = written(&mut *encoder, &events, failure.as_ref());
             seen[format!("{kind} stream")] = json!(data(&stream));
         }
         if failure.is_none() {
             let reply = ChatReply::collect(events);
             seen["chat"] = reply::chat_completion(&reply, &stamp());
-            seen["text"] = reply::text_completion(&reply, &stamp());
+            seen["text"] = reply::text_completion(&reply, &stamp(), "");
             seen["response"] = response::response(&reply, &frame());
         }
         seen
@@ -153,6 +154,7 @@ fn show_call(call: &ChatCall) -> Json {
         ("thinking", call.thinking.as_ref().map_or(Json::Null, |thinking| json!(format!("{thinking:?}")))),
         ("logprobs", json!(call.logprobs)),
         ("choices", if call.choices > 1 { json!(call.choices) } else { Json::Null }),
+        ("suffix", if call.suffix.is_empty() { Json::Null } else { json!(call.suffix) }),
         ("single_prompt", if call.single_prompt { json!(true) } else { Json::Null }),
     ] {
         if !value.is_null() && value != json!([]) {

@@ -11,6 +11,9 @@ use crate::{
     domain::chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
 };
 
+/// What texts of completions begin with.
+const ECHO: &str = "Once upon";
+
 #[derive(Debug, Default, PartialEq)]
 struct Choice {
     content: String,
@@ -173,7 +176,7 @@ proptest! {
     #[test]
     fn pieces_put_together_are_the_whole_answer(events in events(), include_usage in any::<bool>()) {
         let whole = ChatReply::collect(events.clone());
-        let [(_, mut chat), (_, mut text), (_, mut response_stream)] = encoders(include_usage);
+        let [(_, mut chat), (_, mut text), (_, mut response_stream)] = encoders(include_usage, ECHO);
 
         let mut chunks = data(&written(&mut *chat, &events, None));
         prop_assert_eq!(chunks.pop(), Some(json!("[DONE]")));
@@ -188,7 +191,7 @@ proptest! {
         prop_assert_eq!(collected(&chunks), of_whole(&expected));
 
         let chunks = data(&written(&mut *text, &events, None));
-        let expected = reply::text_completion(&whole, &stamp());
+        let expected = reply::text_completion(&whole, &stamp(), ECHO);
         let mut texts = [String::new(), String::new(), String::new()];
         for told in chunks.iter().filter_map(|chunk| chunk.get("choices")).flat_map(|told| told.as_array().unwrap()) {
             texts[usize::try_from(told["index"].as_u64().unwrap()).unwrap()] += text_of(&told["text"]);

@@ -19,6 +19,10 @@ fn refused<T: std::fmt::Debug>(read: Result<T, ReadError>, body: &Json) -> (Stri
 #[test]
 fn a_chat_that_is_none_is_refused_with_the_field_at_fault() {
     let message = |message: Json| json!({"messages": [{"role": "user", "content": "Hi"}, message]});
+    let allowing = |allowed: Json| {
+        let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+        chat(json!({"tools": tools, "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}))
+    };
     let user = |part: Json| message(json!({"role": "user", "content": [part]}));
     for (body, param) in [
         (json!({}), "messages"),
@@ -77,6 +81,17 @@ fn a_chat_that_is_none_is_refused_with_the_field_at_fault() {
         (chat(json!({"tool_choice": "required"})), "tool_choice"),
         (chat(json!({"tool_choice": "maybe"})), "tool_choice"),
         (chat(json!({"tool_choice": {"type": "function", "function": {"name": "g"}}})), "tool_choice"),
+        (chat(json!({"tool_choice": {"type": "custom", "custom": {"name": "g"}}})), "tool_choice.type"),
+        (chat(json!({"tool_choice": {"type": "allowed_tools"}})), "tool_choice.allowed_tools"),
+        (allowing(json!({"mode": "auto"})), "tool_choice.allowed_tools.tools"),
+        (allowing(json!({"mode": "auto", "tools": []})), "tool_choice.allowed_tools.tools"),
+        (
+            allowing(json!({"tools": [{"type": "function", "function": {"name": "f"}}]})),
+            "tool_choice.allowed_tools.mode",
+        ),
+        (allowing(json!({"mode": "none", "tools": []})), "tool_choice.allowed_tools.mode"),
+        (allowing(json!({"mode": "auto", "tools": [{"name": "f"}]})), "tool_choice.allowed_tools.tools[0].function"),
+        (allowing(json!({"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]})), "tool_choice"),
         (chat(json!({"functions": []})), "functions"),
         (chat(json!({"modalities": ["text", "audio"]})), "modalities"),
         (chat(json!({"audio": {}})), "audio"),
@@ -95,8 +110,6 @@ fn what_only_a_server_of_the_dialect_can_do_is_refused_with_the_way_there() {
         (json!({"prompt": ["a", "b"]}), "prompt"),
         (json!({"prompt": [1, 2]}), "prompt"),
         (json!({"prompt": [[1, 2]]}), "prompt"),
-        (json!({"prompt": "a", "echo": true}), "echo"),
-        (json!({"prompt": "a", "suffix": "z"}), "suffix"),
         (json!({"prompt": "a", "best_of": 2}), "best_of"),
         (json!({"prompt": "a", "logprobs": 0}), "logprobs"),
     ] {
@@ -119,6 +132,10 @@ fn what_only_a_server_of_the_dialect_can_do_is_refused_with_the_way_there() {
         let body = json!({"input": input});
         let (named, words) = refused(openai_front::read_embedding(&body), &body);
         assert_eq!((named.as_str(), words.contains("X-Penstock-Provider")), ("input", is_elsewhere), "{words}");
+    }
+    for (name, value) in [("echo", json!("yes")), ("suffix", json!(7))] {
+        let body = json!({"prompt": "a", name: value});
+        assert_eq!(refused(openai_front::read_completion(&body), &body).0, name);
     }
     for (name, value) in [("encoding_format", json!("binary")), ("dimensions", json!(0))] {
         let body = json!({"input": "a", name: value});
