@@ -98,15 +98,8 @@ enum Field {
 }
 
 impl Field {
-    const ALL: [Self; 7] = [
-        Self::Model,
-        Self::Stream,
-        Self::StreamOptions,
-        Self::Messages,
-        Self::Prompt,
-        Self::Input,
-        Self::Replies,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Model, Self::Stream, Self::StreamOptions, Self::Messages, Self::Prompt, Self::Input, Self::Replies];
     const COUNT: usize = Self::ALL.len();
 
     const fn name(self) -> &'static str {

@@ -16,10 +16,6 @@ mod server;
 mod stream;
 mod unwrap;
 
-pub(super) use self::{
-    reply::is_given_up,
-    request::{Drawn, Forced, Streamed},
-};
 pub use self::{
     embeddings::{MAX_EMBED_INPUTS, embed_body, parse_embeddings},
     models::{ModelList, parse_models},
@@ -27,6 +23,10 @@ pub use self::{
     request::chat_body,
     server::Server,
     stream::ChatDecoder,
+};
+pub(super) use self::{
+    reply::is_given_up,
+    request::{Drawn, Forced, Streamed},
 };
 
 use serde::Deserialize;

@@ -113,9 +113,7 @@ impl StreamWatch {
         } else if !(payload.starts_with(b"{") && payload.ends_with(b"}")) {
             // No client could read it either. What stands within the brackets is not looked at.
             self.fail(ReplyError::Malformed("a line of the stream is no JSON object".to_owned()), is_first);
-        } else if self.is_error_event
-            || ((is_first || payload.starts_with(b"{\"error\"")) && is_failure(payload))
-        {
+        } else if self.is_error_event || ((is_first || payload.starts_with(b"{\"error\"")) && is_failure(payload)) {
             self.fail(ReplyError::Explained(Box::new(parse_error(payload))), is_first);
         } else {
             if self.is_ending(payload) {

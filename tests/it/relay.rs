@@ -232,7 +232,8 @@ async fn a_request_that_two_readers_would_read_differently_goes_nowhere() {
 async fn a_server_that_does_not_stream_is_told_as_a_stream() {
     let (server, sim, id) = same_dialect(Front::Openai, &[]).await;
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2});
-    let choice = json!({"index": 0, "message": {"role": "assistant", "content": "all at once"}, "finish_reason": "stop"});
+    let choice =
+        json!({"index": 0, "message": {"role": "assistant", "content": "all at once"}, "finish_reason": "stop"});
     let whole = json!({"object": "chat.completion", "choices": [choice], "usage": usage});
     sim.script(Rule::on(Route::Chat).body(whole.to_string()));
     let mut question = Front::Openai.question("hi", true);
@@ -244,7 +245,8 @@ async fn a_server_that_does_not_stream_is_told_as_a_stream() {
     assert!(events.iter().any(|event| event.contains("all at once")), "{}", answer.text);
     assert!(events.iter().any(|event| event.contains("\"completion_tokens\":2")), "{}", answer.text);
     // A text completion has pieces of its own form.
-    let whole = json!({"object": "text_completion", "choices": [{"index": 0, "text": "once", "finish_reason": "stop"}]});
+    let whole =
+        json!({"object": "text_completion", "choices": [{"index": 0, "text": "once", "finish_reason": "stop"}]});
     sim.clear_script();
     sim.script(Rule::on(Route::Generate).body(whole.to_string()));
     let question = json!({"model": "chat:1b", "prompt": "hi", "stream": true});

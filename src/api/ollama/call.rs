@@ -6,10 +6,7 @@ use bytes::Bytes;
 
 use super::OllamaRoute;
 use crate::{
-    api::{
-        Api, failure, incapable,
-        scope::Scope,
-    },
+    api::{Api, failure, incapable, scope::Scope},
     dialect::{
         head,
         ollama_front::{self, ReadError, Wish},

@@ -276,8 +276,7 @@ impl Flow {
     /// Whether a name is set for certain at a task; a task that no way leads to is not complained about.
     fn is_set(&self, at: usize, name: &str, when: When) -> bool {
         let (Some(bit), Some(before)) = (self.bits.get(name), &self.before[at]) else { return true };
-        before[bit / 64] & (1 << (bit % 64)) != 0
-            || (when == When::After && self.sets[at].by_success.contains(bit))
+        before[bit / 64] & (1 << (bit % 64)) != 0 || (when == When::After && self.sets[at].by_success.contains(bit))
     }
 }
 

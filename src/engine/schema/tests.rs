@@ -124,9 +124,8 @@ fn root_types_are_those_that_are_written_at_the_root() {
 #[test]
 fn references_that_go_round_in_several_ways_are_not_followed_into_deep_values() {
     let nested = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
-    let doubling =
-        compile(&json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}))
-            .expect("a schema");
+    let doubling = compile(&json!({"type": "array", "anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}))
+        .expect("a schema");
     assert!(!doubling.accepts(&nested(60)));
     let told = doubling.violations(&nested(60));
     assert!(told[0].message.contains("nested too deeply"), "{told:?}");

@@ -24,14 +24,13 @@ fn chains_made_to_take_long_do_not_and_what_was_left_out_is_told() {
     let line: Vec<Value> = (0..1_000)
         .map(|at| {
             let template: String = (0..40).map(|use_| format!("{{{{.t{}}}}}", (at * 37 + use_) % 1_000)).collect();
-            let mut back = (0..20).map(|step| format!("t{}", if step == 0 { (at + 1) % 1_000 } else { at - at % (step + 1) }));
+            let mut back =
+                (0..20).map(|step| format!("t{}", if step == 0 { (at + 1) % 1_000 } else { at - at % (step + 1) }));
             json!({"id": format!("t{at}"), "handler": "raw_string", "prompt_template": template,
                 "transition": {"branches": ways(&mut || back.next().unwrap_or_default(), 20)}})
         })
         .collect();
-    let one = |template: String| {
-        json!({"tasks": [{"id": "t", "handler": "noop", "prompt_template": template, "transition": {"branches": [{}]}}]})
-    };
+    let one = |template: String| json!({"tasks": [{"id": "t", "handler": "noop", "prompt_template": template, "transition": {"branches": [{}]}}]});
     let pattern = |at: usize| format!("^(a{{1,50}}){{1,50}}x{at}$");
     let schemas: Vec<Value> = (0..1_000)
         .map(|at| {
@@ -49,12 +48,19 @@ fn chains_made_to_take_long_do_not_and_what_was_left_out_is_told() {
         (json!({"tasks": uses}), "ways to follow"),
         (json!({"tasks": line}), ""),
         (one((0..200_000).map(|at| format!("{{{{.x{at}}}}}")).collect()), "/tasks the templates hold too much"),
-        (one(format!("{{{{print{}}}}}", " .x".repeat(1_000_000))), "/tasks/0/prompt_template the templates of the chain hold too much"),
+        (
+            one(format!("{{{{print{}}}}}", " .x".repeat(1_000_000))),
+            "/tasks/0/prompt_template the templates of the chain hold too much",
+        ),
         (json!({"tasks": schemas}), "at most 32 KiB when compiled"),
-        (wide, "/tasks/0/output_schema output_schema is no JSON Schema that can be used: the chain has 10000 patterns, the most is 2048"),
+        (
+            wide,
+            "/tasks/0/output_schema output_schema is no JSON Schema that can be used: the chain has 10000 patterns, the most is 2048",
+        ),
     ] {
         let checked = check(&chain);
-        let told: Vec<String> = checked.findings.iter().map(|found| format!("{} {}", found.path, found.message)).collect();
+        let told: Vec<String> =
+            checked.findings.iter().map(|found| format!("{} {}", found.path, found.message)).collect();
         assert!(told.iter().any(|line| line.contains(expected)), "{expected}: {:?}", &told[..told.len().min(3)]);
     }
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
