@@ -110,6 +110,9 @@ impl StreamWatch {
         let is_first = !std::mem::replace(&mut self.has_spoken, true);
         if payload.starts_with(b"[DONE]") && self.dialect != Dialect::Ollama {
             self.is_complete = true;
+        } else if !(payload.starts_with(b"{") && payload.ends_with(b"}")) {
+            // No client could read it either. What stands within the brackets is not looked at.
+            self.fail(ReplyError::Malformed("a line of the stream is no JSON object".to_owned()), is_first);
         } else if self.is_error_event || ((is_first || payload.starts_with(b"{\"error\"")) && is_failure(payload)) {
             self.fail(ReplyError::Explained(Box::new(parse_error(payload))), is_first);
         } else {
@@ -370,6 +373,20 @@ mod tests {
         assert!(matches!(&named.failure().unwrap().error, ReplyError::Explained(error) if error.message == "no"));
         let later = watched(Dialect::Openai, "event: error\n\ndata: {\"message\":\"no\"}\n\n");
         assert_eq!(later.failure(), None);
+    }
+
+    #[test]
+    fn a_line_that_is_no_object_is_a_failure() {
+        for (dialect, line) in [
+            (Dialect::Openai, "data: {\"choices\":[{\"del\n\n"),
+            (Dialect::Openai, "data: pong\n\n"),
+            (Dialect::Ollama, "<html>\n"),
+            (Dialect::Ollama, "[DONE]\n"),
+        ] {
+            let watch = watched(dialect, line);
+            assert!(matches!(&watch.failure().unwrap().error, ReplyError::Malformed(_)), "{line}");
+        }
+        assert_eq!(watched(Dialect::Openai, "data:\n\nid: 7\nretry: 5\nevent: x\n: pong\n").failure(), None);
     }
 
     #[test]

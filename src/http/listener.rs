@@ -165,6 +165,8 @@ fn connection(
         let service = Arc::clone(&service);
         async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
     });
+    // While a handler runs, hyper listens for the client's leaving and drops the handler then. It does not where bytes that
+    // the client has sent ahead are still unread: the one exception to `docs/api.md`, clients that leave.
     http1::Builder::new()
         .timer(TokioTimer::new())
         // Also the time a kept connection may be idle.

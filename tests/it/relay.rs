@@ -109,9 +109,13 @@ async fn a_stream_that_ends_without_its_end_mark_ends_in_an_error() {
     for front in Front::ALL {
         let (server, sim, _) = same_dialect(front, &[]).await;
         let one = front.piece("data: [DONE] \"done\":true");
-        sim.script(Rule::on(Route::Chat).raw_frames([one.clone()]));
-        let answer = stream(&server, front).await.expect(200);
-        assert!(front.error_behind(&answer.text, &one).contains("broke off"));
+        // In good order, though perhaps in the middle of a line.
+        for end in [0, 3, 20] {
+            sim.clear_script();
+            sim.script(Rule::on(Route::Chat).raw_frames([one.clone(), front.piece("two")[..end].to_owned()]));
+            let answer = stream(&server, front).await.expect(200);
+            assert!(front.error_behind(&answer.text, &one).contains("broke off"), "{end}: {}", answer.text);
+        }
     }
 }
 
@@ -339,6 +343,25 @@ async fn whatever_stands_behind_an_error_is_not_passed_on() {
     sim.script(Rule::on(Route::Chat).raw_frames([one.clone(), format!("data: {given_up}\n\n"), Front::Openai.end()]));
     let answer = stream(&server, Front::Openai).await.expect(200);
     assert!(Front::Openai.error_behind(&answer.text, &one).contains("broke off"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_line_that_nobody_could_read_ends_the_stream_in_an_error() {
+    for front in Front::ALL {
+        let (server, sim, id) = same_dialect(front, &[]).await;
+        let (one, broken) = match front {
+            Front::Openai => (front.piece("one"), "data: {\"choices\": [{\"ind\n\n"),
+            Front::Ollama => (front.piece("one"), "{\"message\": {\"con\n"),
+        };
+        sim.script(Rule::on(Route::Chat).raw_frames([one.clone(), broken.to_owned(), front.end()]));
+        let answer = stream(&server, front).await.expect(200);
+        assert!(front.error_behind(&answer.text, &one).contains("no JSON object"), "{}", answer.text);
+        // As the first word it is no stream at all.
+        sim.clear_script();
+        sim.script(Rule::on(Route::Chat).raw_frames([broken.to_owned(), front.end()]));
+        stream(&server, front).await.expect(502);
+        server.wait_until_idle(&id).await;
+    }
 }
 
 #[tokio::test]

@@ -136,20 +136,19 @@ impl RelayStream {
         self.pieces = None;
         let rest = self.held.split().freeze();
         let is_blank = rest.trim_ascii().is_empty();
-        let looked = self.looked_at(rest);
-        match looked {
-            Some(Ok(_)) if self.failure.is_some() => looked,
+        match self.looked_at(rest) {
             Some(Ok(rest)) if self.watch.is_complete() => (!rest.is_empty()).then_some(Ok(rest)),
             // It is whole all the same, and the client waits for the mark.
             Some(Ok(_)) if is_blank && self.watch.is_finished() => Some(Ok(Bytes::from_static(END_MARK))),
             Some(Ok(rest)) if is_whole_event(&rest) && self.watch.is_finished() => {
                 Some(Ok([&rest, &b"\n"[..], END_MARK].concat().into()))
             }
-            Some(Ok(_)) => {
+            Some(Err(told)) if told.kind != ProviderErrorKind::Reply => Some(Err(told)),
+            // A line that is no object is one of which the end is missing.
+            _ => {
                 let message = "the backend broke off in the middle of its answer";
                 self.failed(ProviderError::new(ProviderErrorKind::Cut, message))
             }
-            failed => failed,
         }
     }
 
