@@ -125,6 +125,16 @@ impl ProviderError {
         Self { kind, message, status: Some(status), retry_after, is_explained: error.is_protocol, told }
     }
 
+    /// The same of an answer of which nothing has come but its head: as good as none, so that another backend may be tried.
+    pub(super) fn before_the_first_word(self) -> Self {
+        let (kind, message) = match self.kind {
+            ProviderErrorKind::Cut => (ProviderErrorKind::Connect, "the backend broke off before it had said anything"),
+            ProviderErrorKind::Stalled => (ProviderErrorKind::Timeout, "the backend said nothing in time"),
+            _ => return self,
+        };
+        Self { kind, message: message.to_owned(), ..self }
+    }
+
     /// Whether the server does not have the route: a 404 or 405 that is not explained in its protocol.
     pub(super) const fn is_unknown_route(&self) -> bool {
         matches!(self.status, Some(404 | 405)) && !self.is_explained
@@ -378,6 +388,15 @@ mod tests {
         ] {
             let error = ProviderError::from(ReplyError::Explained(Box::new(parse_error(body.as_bytes()))));
             assert_eq!(error.kind, kind, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ends_before_its_first_word_may_be_had_from_another_backend() {
+        use ProviderErrorKind::{Connect, Cut, Reply, Stalled, Timeout};
+        for (kind, expected) in [(Cut, Connect), (Stalled, Timeout), (Reply, Reply)] {
+            let early = ProviderError::new(kind, "x").before_the_first_word();
+            assert_eq!((early.kind, early.may_fail_over()), (expected, expected != Reply));
         }
     }
 

@@ -207,7 +207,8 @@ fn cut(_error: reqwest::Error) -> ProviderError {
 }
 
 async fn collect(response: &mut Response, idle: Duration, limit: usize) -> Result<Bytes, ProviderError> {
-    let Some(first) = next_piece(response, idle).await? else { return Ok(Bytes::new()) };
+    let first = next_piece(response, idle).await.map_err(ProviderError::before_the_first_word)?;
+    let Some(first) = first else { return Ok(Bytes::new()) };
     let mut whole = BytesMut::from(first);
     while let Some(piece) = next_piece(response, idle).await? {
         whole.extend_from_slice(&piece);

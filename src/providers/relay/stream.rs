@@ -1,7 +1,7 @@
 //! A stream that is relayed: whole lines as they come, and the knowledge whether it was all of them. Dropping it aborts the
 //! call.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memrchr;
@@ -20,7 +20,7 @@ use crate::{
 /// client with half of it; a longer line goes out in parts all the same.
 const HELD_BYTES: usize = 256 << 10;
 /// Bytes that are read before the reply is committed, while only comments come.
-const UNCOMMITTED_BYTES: usize = 64 << 10;
+pub(in crate::providers) const UNCOMMITTED_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub struct RelayStream {
@@ -31,16 +31,26 @@ pub struct RelayStream {
     /// The beginning of a line.
     held: BytesMut,
     watch: StreamWatch,
+    /// The connection broke, where an end would have been an end.
+    has_broken: bool,
 }
 
 impl RelayStream {
-    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried.
+    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried. No longer than
+    /// the first byte may take, and for no more than [`UNCOMMITTED_BYTES`]: then what has come is passed on.
     pub(super) async fn begin(pieces: Pieces, dialect: Dialect) -> Result<Self, ProviderError> {
+        let limit = pieces.words_within();
+        let begun = tokio::time::timeout(limit, Self::first_words(pieces, dialect)).await;
+        begun.unwrap_or_else(|_| Err(speechless(limit)))
+    }
+
+    async fn first_words(pieces: Pieces, dialect: Dialect) -> Result<Self, ProviderError> {
         let mut stream = Self {
             pieces: Some(pieces),
             ready: VecDeque::new(),
             held: BytesMut::new(),
             watch: StreamWatch::new(dialect),
+            has_broken: false,
         };
         let mut read = 0;
         while !stream.watch.has_spoken() && read < UNCOMMITTED_BYTES {
@@ -49,6 +59,8 @@ impl RelayStream {
                     read += lines.len();
                     stream.ready.push_back(lines);
                 }
+                // What came and made no sense is no matter of the connection.
+                Some(Err(error)) if stream.has_broken || read == 0 => return Err(error.before_the_first_word()),
                 Some(Err(error)) => return Err(error),
                 None => break,
             }
@@ -93,7 +105,7 @@ impl RelayStream {
                     }
                 }
                 Err(error) => {
-                    self.pieces = None;
+                    (self.pieces, self.has_broken) = (None, true);
                     // Whoever has the end mark misses nothing.
                     (!self.has_ended()).then_some(Err(error))
                 }
@@ -129,6 +141,11 @@ impl RelayStream {
         self.watch.look(&lines);
         Some(lines)
     }
+}
+
+/// Something has come, but no word.
+pub(in crate::providers) fn speechless(limit: Duration) -> ProviderError {
+    ProviderError::new(ProviderErrorKind::Timeout, format!("the backend said nothing within {limit:?}"))
 }
 
 /// A failure that came instead of the reply, as if it had come with a status.

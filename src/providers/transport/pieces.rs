@@ -18,6 +18,8 @@ pub(in crate::providers) struct Pieces {
     response: Response,
     /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
     first: Option<Duration>,
+    /// For the first words, however many pieces without any come before.
+    words: Duration,
     idle: Patience,
 }
 
@@ -27,7 +29,7 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 impl Pieces {
     /// Of an answer that has begun. Its first piece may take this long, each further one as long as `idle`.
     pub(super) const fn new(response: Response, first: Duration, idle: Duration) -> Self {
-        Self { response, first: Some(first), idle: Patience::new(idle) }
+        Self { response, first: Some(first), words: first, idle: Patience::new(idle) }
     }
 
     /// The next piece, `None` at the end.
@@ -36,6 +38,11 @@ impl Pieces {
             Some(limit) => next_piece(&mut self.response, limit).await,
             None => self.idle.wait(self.response.chunk()).await.ok_or_else(|| silent(self.idle.limit))?.map_err(cut),
         }
+    }
+
+    /// How long the first words may take. Until then only comments, or nothing, may have come.
+    pub(in crate::providers) const fn words_within(&self) -> Duration {
+        self.words
     }
 
     /// All has been said: the end is not waited for long any more.
