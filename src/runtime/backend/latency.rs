@@ -70,7 +70,7 @@ impl LatencyState {
 
     /// An answer that nobody waited for: it would have taken at least this long.
     fn observe_at_least(self, millis: f32, tick: u32) -> Option<Self> {
-        true.then(|| self.observe(millis, tick))
+        (millis > self.millis).then(|| self.observe(millis, tick))
     }
 
     fn view(self, tick: u32) -> LatencyView {

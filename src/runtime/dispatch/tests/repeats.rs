@@ -253,3 +253,53 @@ async fn nothing_is_tried_again_after_the_deadline() {
     dispatcher.generate(&route, &short_call()).await.unwrap_err();
     assert!(world.asked().len() <= 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_open_breaker_is_broken_for_a_call_that_somebody_has_failed_already() {
+    let mut backends = that(&[BAD, Deed::Answer, Deed::Answer]);
+    (backends[1].rests, backends[2].is_broken) = (Some(600), true);
+    let (dispatcher, world) = scene(&backends, paid_by(EVERYTHING));
+    let failed = ask(&dispatcher).await.unwrap_err().failure;
+    assert_eq!((world.asked(), failed.refusal), (vec!["b0".to_owned()], None), "what it said is told");
+
+    let mut backends = that(&[BAD, Deed::Answer]);
+    (backends[0].models, backends[1].models) = (vec![0], vec![1]);
+    backends[1].is_broken = true;
+    let (dispatcher, world) = scene(&backends, paid_by(EVERYTHING));
+    let names = [MODELS[0].to_owned(), MODELS[1].to_owned()];
+    let route = ModelRoute { falls_back: true, ..ModelRoute::of(Capability::Chat, &names, &[]) };
+    let failed = dispatcher.generate(&route, &short_call()).await.unwrap_err().failure;
+    assert_eq!((world.asked(), failed.refusal), (vec!["b0".to_owned()], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_whose_client_leaves_makes_room_for_another() {
+    let mut backends = that(&[Deed::Answer, Deed::Answer]);
+    (backends[0].is_broken, backends[0].deeds) = (true, vec![Deed::Dawdle; 9]);
+    let (dispatcher, world) = scene(&backends, paid_by(EVERYTHING));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for _ in 0..9 {
+        tokio::time::timeout(Duration::from_millis(1), ask(&dispatcher)).await.unwrap_err();
+    }
+    assert_eq!(world.asked(), vec!["b0"; 9]);
+    assert_eq!(ask(&dispatcher).await.unwrap().1.backend.as_str(), "b0");
+    assert!(world.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_of_a_backend_that_has_lost_its_label_meanwhile_is_not_used() {
+    let mut backends = that(&[Deed::Answer]);
+    (backends[0].slots, backends[0].labels) = (2, vec![0]);
+    // Two calls run; two wait and are given both slots at once, and the first of them finds the label and loses it.
+    backends[0].deeds = vec![Deed::Answer, Deed::Disturb(0), Deed::Dawdle, Deed::Dawdle];
+    let (directory, world) = fleet(&backends, &[PoolPlan::of(1, paid_by(NOTHING))]);
+    let (actor, ended) = Actor::spawn(None, PoolActor, Arc::clone(&directory.pools()[0])).await.unwrap();
+    let (dispatcher, call) = (dispatcher(&directory, None), short_call());
+    let route = ModelRoute { require: labels(&[0]), ..route() };
+    let outcomes = futures_util::future::join_all((0..4).map(|_| dispatcher.generate(&route, &call))).await;
+    actor.stop(None);
+    ended.await.unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    let refused = outcomes[3].as_ref().unwrap_err();
+    assert_eq!((world.asked().len(), refused.failure.refusal), (3, Some(RefusalReason::NoBackend)));
+}
