@@ -27,6 +27,7 @@ pub(super) enum Route {
     BackendGet,
     BackendUpdate,
     BackendDelete,
+    BreakerReset,
     ModelCreate,
     ModelList,
     ModelListInternal,
@@ -117,6 +118,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["backends", _id] => {
             const { &[(Method::GET, BackendGet), (Method::PUT, BackendUpdate), (Method::DELETE, BackendDelete)] }
         }
+        ["backends", _id, "breaker", "reset"] => const { &[(Method::POST, BreakerReset)] },
 
         ["models"] => const { &[(Method::GET, ModelList), (Method::POST, ModelCreate)] },
         ["models", _id] => const { &[(Method::PUT, ModelUpdate), (Method::DELETE, ModelDelete)] },
@@ -233,6 +235,7 @@ where
             api::backends::update(api, request.segment(1), input).await
         }
         BackendDelete => api::backends::delete(api, request.segment(1)).await,
+        BreakerReset => api::backends::reset_breaker(api, request.segment(1)).await,
 
         ModelCreate => api::models::create(api, request.read().await?).await,
         ModelList => api::models::list(api, request.page()?).await,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::Url;
 
 pub use self::stream::RelayStream;
+pub(super) use self::stream::{UNCOMMITTED_BYTES, speechless};
 use super::{
     ProviderError, ReplyStream,
     transport::{Credential, Transport},

@@ -223,10 +223,11 @@ async fn collect(
     idle: Duration,
     limit: usize,
 ) -> Result<Bytes, ProviderError> {
-    let (mut gathered, mut patience) = (Gathered::up_to(limit), first);
-    while let Some(piece) = next_piece(response, patience).await? {
+    let mut gathered = Gathered::up_to(limit);
+    let mut next = next_piece(response, first).await.map_err(ProviderError::before_the_first_word)?;
+    while let Some(piece) = next {
         gathered.add(piece)?;
-        patience = idle;
+        next = next_piece(response, idle).await?;
     }
     Ok(gathered.whole.freeze())
 }

@@ -16,8 +16,11 @@ pub use self::{
     known::Known,
     pool_cell::{PoolCell, RouteTable},
 };
-pub use super::pool::ServedModel;
 use super::pool::served;
+pub use super::{
+    backend::{BreakerPosition, BreakerSnapshot},
+    pool::ServedModel,
+};
 use crate::domain::{
     alias::{Alias, alias_key},
     ids::{BackendId, PoolId},

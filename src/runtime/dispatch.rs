@@ -1,53 +1,51 @@
 //! The road of one call: pick a pool and its candidates from published tables, take a lease, call, fail over.
 //!
 //! Runs in the request's own task and asks no actor anything unless every slot is taken; then the pool's queue holds the
-//! request until a freed slot is granted to it. Dropping the future anywhere gives back whatever it held.
+//! request until a freed slot is granted to it. A call is made again only before the first byte of an answer, on another
+//! backend, in another slot, and if the pool's budget pays for it. Dropping the future anywhere gives back whatever it held.
 
 mod admission;
+mod attempt;
 mod batch;
 mod call;
 pub mod exchange;
+mod hedge;
 mod plan;
 mod prefix;
+mod repeat;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::{
     admission::{Choice, Plan},
+    attempt::{Attempt, Held, HeldCall},
     batch::Batches,
     call::{Call, Embed, Generate},
+    repeat::{Onward, Spent},
 };
 use super::{
     directory::Directory,
-    lease::Lease,
     pool::{Candidate, Grant},
 };
 use crate::{
     domain::{
-        chat::{ChatCall, Usage},
+        chat::ChatCall,
         embedding::{EmbedCall, Embedded},
         failure::{Failure, RefusalReason},
         ids::PoolId,
         message::{Completion, Served},
         model::Capability,
-        pool::{EMBED_POOL, TASKS_POOL},
+        pool::{CallSettings, EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
         route::ModelRoute,
     },
-    providers::{Provider, ProviderError, ProviderErrorKind},
+    providers::Provider,
 };
-
-/// Backends one call may be tried on, of each target.
-const MAX_ATTEMPTS: usize = 3;
-/// The same on all targets of a route that falls back.
-const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 
 /// Models of requests that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,27 +140,27 @@ impl Dispatcher {
     /// goes on to its next target where one has failed; each has its own attempts, bounded in all.
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(Held<C::Answer>, Served), DispatchError> {
         let mut spent = Spent::default();
-        let mut from = 0;
-        let mut last: Option<DispatchError> = None;
+        let mut plan = self.plan(route, 0)?;
+        plan.pool.budget.deposit(plan.pool.calls().retry_budget);
+        let mut told: Option<DispatchError> = None;
         loop {
-            let plan = match self.plan(route, from) {
-                Ok(plan) => plan,
-                // Nobody else can take over: why the last one did not says more.
-                Err(nobody) => return Err(last.unwrap_or(nobody)),
-            };
-            from = plan.target + 1;
-            match self.on_target(plan, route, &call, &mut spent).await {
+            let (target, pool) = (plan.target, Arc::clone(&plan.pool));
+            let (failed, onward) = match self.on_target(plan, route, &call, &mut spent).await {
                 Ok(answered) => return Ok(answered),
-                Err((failed, may_go_on)) => {
-                    // A failed call says more than a full queue behind it.
-                    let says_more = failed.served.is_some() || last.is_none();
-                    let told = if says_more { failed } else { last.take().unwrap_or(failed) };
-                    if !(route.falls_back && may_go_on && spent.attempts < MAX_ATTEMPTS_IN_ALL) {
-                        return Err(told);
-                    }
-                    last = Some(told);
-                }
+                Err(failed) => failed,
+            };
+            // A failed call says more than a full queue behind it.
+            let says_more = failed.served.is_some() || told.is_none();
+            let failed = if says_more { failed } else { told.take().unwrap_or(failed) };
+            if onward == Onward::No {
+                return Err(failed);
             }
+            // Nobody else can take over: why the last one did not says more.
+            let Ok(next) = self.plan(route, target + 1) else { return Err(failed) };
+            if onward == Onward::Paid && !pool.budget.spend(pool.calls().retry_budget) {
+                return Err(failed);
+            }
+            (plan, told) = (next, Some(failed));
         }
     }
 
@@ -174,119 +172,80 @@ impl Dispatcher {
         route: &ModelRoute,
         call: &C,
         spent: &mut Spent,
-    ) -> Result<(Held<C::Answer>, Served), (DispatchError, bool)> {
+    ) -> Result<(Held<C::Answer>, Served), (DispatchError, Onward)> {
         let choice = Choice::of(&plan.pool, route.strategy, route.session.as_deref(), || call.prefix());
-        let mut last: Option<DispatchError> = None;
+        let CallSettings { retry_budget, hedging, .. } = plan.pool.calls();
+        let mut last: Option<(DispatchError, Onward)> = None;
         loop {
             let began = Instant::now();
-            let admitted = match (plan.admit(choice, spent.waited).await, last) {
+            // An open breaker is not broken for a call that somebody has failed already.
+            let may_bypass = spent.attempts == 0;
+            let admitted = match (plan.admit(choice, spent.waited, may_bypass).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
-                (Err(_), Some(failed)) => return Err((failed, true)),
-                (Err(error), None) => {
+                (Err(_), Some(failed)) => return Err(failed),
+                (Err(refused), None) => {
                     spent.waited += began.elapsed();
-                    return Err((error, true));
+                    let onward = if route.falls_back { Onward::Free } else { Onward::No };
+                    return Err((refused, onward));
                 }
             };
-            let Grant { candidate, lease } = admitted.grant;
             spent.waited += admitted.waited;
-            spent.attempts += 1;
-            plan.query.tried.push(candidate.backend.id.clone());
-            let outcome = call.on(&candidate).await;
-            let served = served(&candidate, &plan.pool.id, spent.attempts, spent.waited);
-            match outcome {
-                Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, _lease: lease } }, served)),
-                Err(error) => {
-                    drop(lease);
-                    note_failure(&candidate, &error);
-                    let may_try_another = error.may_fail_over()
-                        && plan.query.tried.len() < MAX_ATTEMPTS
-                        && spent.attempts < MAX_ATTEMPTS_IN_ALL;
-                    let may_go_on = may_fall_back(&error);
-                    let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
-                    if !may_try_another {
-                        return Err((failed, may_go_on));
-                    }
-                    last = Some(failed);
-                }
+            let attempt = plan.attempt(admitted.grant, spent);
+            let (attempt, outcome) = if hedging.after_ms == 0 {
+                attempt.make(call).await
+            } else {
+                let after = Duration::from_millis(hedging.after_ms);
+                let second = || plan.second_attempt(call, choice, spent);
+                Box::pin(hedge::hedged(call, attempt, after, second)).await
+            };
+            let served = served(attempt.candidate(), &plan.pool.id, spent);
+            let error = match outcome {
+                Ok(answer) => return Ok((Held { answer, call: HeldCall(attempt) }, served)),
+                Err(error) => error,
+            };
+            // Frees the slot: whatever follows waits for one like everybody else.
+            drop(attempt);
+            let onward = repeat::onward(&error, route, spent);
+            let may_try_another = error.may_fail_over()
+                && spent.leaves_another(plan.query.tried.len())
+                && !repeat::is_late(route)
+                && plan.has_another()
+                && plan.pool.budget.spend(retry_budget);
+            let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
+            if !may_try_another {
+                return Err((failed, onward));
             }
+            last = Some((failed, onward));
         }
     }
 }
 
-/// What a call has cost so far, on all of its targets.
-#[derive(Default)]
-struct Spent {
-    attempts: u32,
-    waited: Duration,
-}
+impl Plan {
+    /// A call with this slot.
+    fn attempt(&mut self, grant: Grant, spent: &mut Spent) -> Attempt {
+        self.query.tried.push(grant.candidate.backend.id.clone());
+        spent.attempts += 1;
+        Attempt::begin(grant)
+    }
 
-/// Whether a call that failed so may be made on another target, another model of maybe another provider: nothing of it was
-/// answered, and it was no fault of the call.
-fn may_fall_back(error: &ProviderError) -> bool {
-    use ProviderErrorKind::{
-        Auth, Caller, Connect, ContextLength, Cut, Quota, RateLimited, Reply, Server, Stalled, Timeout, Transient,
-    };
-    match error.kind {
-        RateLimited | Quota | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
-        // A model that the provider does not have, or a call that its protocol has no words for.
-        Caller => error.status == Some(404) || error.is_unsaid,
-        Stalled | Reply => false,
+    /// A second attempt of a call that is late, if it may have one, a slot is free and the budget pays.
+    fn second_attempt<C: Call>(&mut self, call: &C, choice: Choice, spent: &mut Spent) -> Option<Attempt> {
+        let CallSettings { retry_budget, hedging, .. } = self.pool.calls();
+        if !spent.leaves_another(self.query.tried.len()) || !call.is_short(hedging.max_tokens) {
+            return None;
+        }
+        let grant = self.spare(choice)?;
+        self.pool.budget.spend(retry_budget).then(|| self.attempt(grant, spent))
     }
 }
 
-/// What came of a call, and the slot it is made in. Dropping it frees the slot.
-struct Held<T> {
-    answer: T,
-    call: HeldCall,
-}
-
-/// The call behind an answer that is still being read.
-struct HeldCall {
-    candidate: Candidate,
-    _lease: Lease,
-}
-
-impl HeldCall {
-    /// Tells the backend's actor that the answer broke.
-    fn failed(&self, error: &ProviderError) {
-        note_failure(&self.candidate, error);
-    }
-
-    /// Writes down what the answer cost.
-    fn ended(&self, usage: Usage) {
-        let Candidate { backend, model, .. } = &self.candidate;
-        let (input, output) = (usage.input_tokens, usage.output_tokens);
-        tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");
-    }
-}
-
-impl<T> Held<T> {
-    /// The answer alone, for a call that is done: frees the slot.
-    fn release(self) -> T {
-        self.answer
-    }
-
-    /// Both apart: the slot is taken for as long as the second lives.
-    fn into_parts(self) -> (T, HeldCall) {
-        (self.answer, self.call)
-    }
-}
-
-fn note_failure(candidate: &Candidate, error: &ProviderError) {
-    let backend = &candidate.backend;
-    tracing::debug!(backend = %backend.id, model = %candidate.model, kind = ?error.kind, %error, "call failed");
-    if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
-        backend.handle.call_failed();
-    }
-}
-
-fn served(candidate: &Candidate, pool: &PoolId, attempts: u32, waited: Duration) -> Served {
+fn served(candidate: &Candidate, pool: &PoolId, spent: &Spent) -> Served {
     Served {
         backend: candidate.backend.id.clone(),
         pool: pool.clone(),
         model: candidate.model.clone(),
-        attempts,
-        queue_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        attempts: spent.attempts,
+        queue_ms: u64::try_from(spent.waited.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -2,27 +2,41 @@
 
 use std::sync::Arc;
 
-use super::directory::BackendCell;
+use super::{
+    backend::{Entry, Way},
+    directory::BackendCell,
+};
 
-/// One slot of one backend. Held by exactly one call; dropping it frees the slot and wakes whoever waits for it.
+/// One slot of one backend, and the right to call it. Held by exactly one call; dropping it frees the slot and wakes
+/// whoever waits for it.
 pub(super) struct Lease {
     backend: Arc<BackendCell>,
+    entry: Entry,
 }
 
 impl Lease {
-    /// For a newcomer; `None` when all slots are taken or others wait.
-    pub(super) fn try_acquire(backend: &Arc<BackendCell>) -> Option<Self> {
-        backend.slots.try_acquire().then(|| Self { backend: Arc::clone(backend) })
+    /// For a newcomer; `None` when calls are kept out, all slots are taken or others wait.
+    pub(super) fn try_acquire(backend: &Arc<BackendCell>, way: Way) -> Option<Self> {
+        let entry = backend.access.admit(way, || backend.slots.try_acquire())?;
+        Some(Self { backend: Arc::clone(backend), entry })
     }
 
-    /// For the oldest waiter of a pool; `None` when all slots are taken.
-    pub(super) fn claim(backend: &Arc<BackendCell>) -> Option<Self> {
-        backend.slots.claim().then(|| Self { backend: Arc::clone(backend) })
+    /// For the oldest waiter of a pool; `None` when calls are kept out or all slots are taken.
+    pub(super) fn claim(backend: &Arc<BackendCell>, way: Way) -> Option<Self> {
+        let entry = backend.access.admit(way, || backend.slots.claim())?;
+        Some(Self { backend: Arc::clone(backend), entry })
+    }
+
+    /// Where what becomes of the call is told.
+    pub(super) fn entry(&mut self) -> (&Arc<BackendCell>, &mut Entry) {
+        (&self.backend, &mut self.entry)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // Before the slot: whoever is woken for it must find the right to use it.
+        self.backend.access.leave(&self.entry);
         if self.backend.slots.release() {
             self.backend.wake_pools();
         }

@@ -6,6 +6,8 @@
 //! On crash: waiting requests get a retryable refusal; the route table stays readable; the successor's queue is empty.
 
 mod affinity;
+mod budget;
+mod cooldown;
 mod policy;
 mod resolve;
 
@@ -20,6 +22,8 @@ use tokio::sync::oneshot;
 pub use self::resolve::ServedModel;
 pub(super) use self::{
     affinity::stable_hash,
+    budget::Budget,
+    cooldown::{Prospect, first_lease, prospect},
     policy::{Load, Pick, order},
     resolve::{Candidate, ModelKey, ModelQuery, resolve, served},
 };
@@ -75,6 +79,8 @@ pub(super) struct Waiter {
     pub(super) epoch: u64,
     /// Backends that could serve it, best first.
     pub(super) candidates: Vec<Candidate>,
+    /// Whether it may try a backend whose breaker is open, where there is no other.
+    pub(super) may_bypass: bool,
     /// That it waits for them; newcomers do not overtake it.
     pub(super) announced: Announced,
     pub(super) grant: oneshot::Sender<Grant>,
@@ -94,7 +100,7 @@ impl Waiter {
 
     /// A slot of the first candidate that has one.
     fn claim(&self) -> Option<(usize, Lease)> {
-        self.candidates.iter().enumerate().find_map(|(at, candidate)| Some((at, Lease::claim(&candidate.backend)?)))
+        first_lease(&self.candidates, self.may_bypass, Lease::claim)
     }
 }
 

@@ -62,6 +62,7 @@ mod providers;
 mod queue_answers;
 mod real_model;
 mod relay;
+mod resilience;
 mod restart;
 mod routing;
 mod service;

@@ -33,7 +33,7 @@ const RETRY_HEADERS: [(&str, &str); 2] = [
     ("Retry-After", "Seconds after which another try makes sense"),
     (
         "X-Penstock-Reason",
-        "no_backend, queue_full, queue_timeout, runs_full, store_unavailable, restarting or draining",
+        "no_backend, cooling_down, queue_full, queue_timeout, runs_full, store_unavailable, restarting or draining",
     ),
 ];
 

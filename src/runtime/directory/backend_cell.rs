@@ -1,10 +1,10 @@
-//! What one backend publishes: its view, its slots, and what outlives a crash of its actor.
+//! What one backend publishes: its view, its slots, whether calls go there, and what outlives a crash of its actor.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -26,7 +26,7 @@ use crate::{
     providers::Provider,
     runtime::{
         backend::{
-            BackendHandle,
+            Access, BackendHandle, BreakerSnapshot, Effect,
             limiter::{CallSample, INITIAL_LIMIT, Limiter},
         },
         pool::stable_hash,
@@ -146,6 +146,10 @@ pub struct BackendCell {
     /// Finds the limit of the slots where no `maxConcurrency` sets it. Tried and never waited for: what a call that ends
     /// just then would add is not missed.
     limiter: Mutex<Limiter>,
+    /// Whether calls go there, by what became of earlier ones.
+    pub(in crate::runtime) access: Access,
+    /// True while the actor is being told that calls are kept out, so that a storm of failures is one message.
+    pub(in crate::runtime) told_kept_out: AtomicBool,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
@@ -168,6 +172,8 @@ impl BackendCell {
             hash: stable_hash([id.as_str().as_bytes()]),
             slots: Slots::new(fixed_limit(&backend).unwrap_or(INITIAL_LIMIT)),
             limiter: Mutex::new(Limiter::new()),
+            access: Access::new(),
+            told_kept_out: AtomicBool::new(false),
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
@@ -214,6 +220,46 @@ impl BackendCell {
     pub fn slots(&self) -> SlotSnapshot {
         let counts = self.slots.counts();
         SlotSnapshot { limit: counts.limit, in_use: counts.in_use, waiters: counts.waiters }
+    }
+
+    /// What its breaker does with calls.
+    pub fn breaker(&self) -> BreakerSnapshot {
+        self.access.breaker()
+    }
+
+    /// Until when it has asked to be left alone, if that is not over.
+    pub fn rests_until(&self) -> Option<Timestamp> {
+        self.access.rests_until()
+    }
+
+    /// Milliseconds until it begins to answer, if it has answered anything yet.
+    pub fn latency_ms(&self) -> Option<f32> {
+        let millis = self.access.latency().millis;
+        (millis > 0.0).then_some(millis)
+    }
+
+    /// Closes its breaker, ends its rest and forgets how long it took.
+    pub fn reset_breaker(&self) {
+        self.access.reset();
+        self.wake_pools();
+    }
+
+    /// What the end of a call has changed, for those who wait.
+    pub(in crate::runtime) fn heed(&self, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            // The actor sees to it that who waits looks again at the right time.
+            Effect::KeptOut => self.tell_kept_out(),
+            Effect::LetsIn if self.slots.counts().waiters > 0 => self.wake_pools(),
+            Effect::LetsIn => {}
+        }
+    }
+
+    fn tell_kept_out(&self) {
+        if !self.told_kept_out.swap(true, Ordering::AcqRel) && self.handle.calls_kept_out().is_err() {
+            // Nobody lives there: a successor looks by itself when it moves in.
+            self.told_kept_out.store(false, Ordering::Release);
+        }
     }
 
     /// Ends its actor as a crash would; supervision brings it back. For fault tests.

@@ -16,11 +16,11 @@ use crate::{
     domain::{
         ids::PoolId,
         model::Model,
-        pool::{Policy, Pool},
+        pool::{CallSettings, Policy, Pool},
     },
     runtime::{
         mailbox::Lane,
-        pool::{PoolHandle, PoolMsg},
+        pool::{Budget, PoolHandle, PoolMsg},
     },
 };
 
@@ -49,6 +49,8 @@ pub struct PoolCell {
     pub(in crate::runtime) handle: PoolHandle,
     /// Requests waiting now.
     pub(in crate::runtime) waiting: AtomicUsize,
+    /// Pays for calls that are made again.
+    pub(in crate::runtime) budget: Budget,
     /// Turn counters of round-robin. Models share one only when their names' hashes collide, and then merely take turns
     /// together.
     turns: [AtomicUsize; TURN_COUNTERS],
@@ -68,6 +70,7 @@ impl PoolCell {
             id: pool.id.clone(),
             handle: PoolHandle::vacant(),
             waiting: AtomicUsize::new(0),
+            budget: Budget::new(),
             turns: std::array::from_fn(|_| AtomicUsize::new(0)),
             epoch: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
@@ -89,6 +92,11 @@ impl PoolCell {
     /// The policy in force.
     pub fn policy(&self) -> Policy {
         self.table.load().pool.policy
+    }
+
+    /// How calls are made.
+    pub(in crate::runtime) fn calls(&self) -> CallSettings {
+        self.table.load().pool.calls
     }
 
     /// Requests waiting for a slot.

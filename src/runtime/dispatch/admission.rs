@@ -11,10 +11,13 @@ use super::{DispatchError, prefix::text_prefix};
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, route::RoutingStrategy},
     runtime::{
+        backend::Standing,
         directory::PoolCell,
         lease::{Announced, Lease},
         mailbox::SendError,
-        pool::{Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Waiter, order, resolve},
+        pool::{
+            Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Waiter, first_lease, order, prospect, resolve,
+        },
     },
 };
 
@@ -39,6 +42,11 @@ impl Found {
     pub(super) fn look_up(pool: &PoolCell, query: &ModelQuery) -> Self {
         let epoch = pool.epoch();
         Self { candidates: resolve(&pool.table(), query), epoch }
+    }
+
+    /// Whether calls can go to one of them now, apart from its slots.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.backend.access.standing() == Standing::In)
     }
 }
 
@@ -85,22 +93,55 @@ pub(super) struct Admitted {
 
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait.
-    pub(super) async fn admit(&mut self, choice: Choice, waited: Duration) -> Result<Admitted, DispatchError> {
+    /// longest wait. `may_bypass`: the call may try a backend whose breaker is open, where there is no other.
+    pub(super) async fn admit(
+        &mut self,
+        choice: Choice,
+        waited: Duration,
+        may_bypass: bool,
+    ) -> Result<Admitted, DispatchError> {
         let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
         let mut candidates = self.ranked(found.candidates, choice);
-        let free = candidates
-            .iter()
-            .enumerate()
-            .find_map(|(at, candidate)| Some((at, Lease::try_acquire(&candidate.backend)?)));
-        if let Some((at, lease)) = free {
+        if let Some((at, lease)) = first_lease(&candidates, may_bypass, Lease::try_acquire) {
             let candidate = candidates.swap_remove(at);
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
-        if candidates.is_empty() {
-            return Err(lost(&self.pool));
+        let limits = self.pool.table().pool.queue;
+        let patience = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
+        let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
+        match prospect(standings, may_bypass, patience) {
+            Prospect::Wait => {
+                let admitted = self.wait_for_slot(candidates, found.epoch, waited, may_bypass).await?;
+                if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
+            }
+            Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
+            Prospect::Nobody => Err(lost(&self.pool)),
         }
-        self.wait_for_slot(candidates, found.epoch, waited).await
+    }
+
+    /// Whether the call may still go where its slot is: between the grant and the call the backend may have lost what the
+    /// call requires.
+    fn still_allows(&self, grant: &Grant) -> bool {
+        let now = resolve(&self.pool.table(), &self.query);
+        now.iter().any(|candidate| candidate.backend.id == grant.candidate.backend.id)
+    }
+
+    /// Whether a backend that was not tried yet may take the call; the next attempt goes to one of those.
+    pub(super) fn has_another(&mut self) -> bool {
+        let found = Found::look_up(&self.pool, &self.query);
+        let has_another = found
+            .candidates
+            .iter()
+            .any(|candidate| matches!(candidate.backend.access.standing(), Standing::In | Standing::Resting { .. }));
+        self.found = Some(found);
+        has_another
+    }
+
+    /// A slot of another backend that is free now, for a call that runs already.
+    pub(super) fn spare(&self, choice: Choice) -> Option<Grant> {
+        let mut candidates = self.ranked(Found::look_up(&self.pool, &self.query).candidates, choice);
+        let (at, lease) = first_lease(&candidates, false, Lease::try_acquire)?;
+        Some(Grant { candidate: candidates.swap_remove(at), lease })
     }
 
     /// Candidates in the order in which they should be tried.
@@ -117,6 +158,7 @@ impl Plan {
                 weight: candidate.weight,
                 hash: candidate.backend.hash,
                 is_warm: candidate.is_warm,
+                latency: candidate.backend.access.latency(),
             }
         };
         let loads: Vec<Load> = candidates.iter().map(load).collect();
@@ -136,6 +178,7 @@ impl Plan {
         candidates: Vec<Candidate>,
         epoch: u64,
         waited: Duration,
+        may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
         let pool = &self.pool;
         let limits = pool.table().pool.queue;
@@ -146,7 +189,7 @@ impl Plan {
         // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
         let announced = Announced::to(candidates.iter().map(|candidate| &candidate.backend));
         let (grant, granted) = oneshot::channel();
-        let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
+        let waiter = Waiter { query: self.query.clone(), epoch, candidates, may_bypass, announced, grant };
         if let Err(error) = pool.handle.enqueue(waiter) {
             place.is_settled = true;
             return Err(match error {
@@ -191,6 +234,16 @@ impl Drop for WaitingPlace {
             self.pool.abandon();
         }
     }
+}
+
+/// All backends that could serve the call have asked to be left alone for longer than it can wait.
+fn cooling_down(pool: &PoolCell, left: Duration) -> DispatchError {
+    let seconds = left.as_secs_f64().ceil();
+    let message =
+        format!("the backends of pool '{}' have asked to be left alone for another {seconds} s; retry then", pool.id);
+    let mut refused = DispatchError::refused(RefusalReason::CoolingDown, message);
+    refused.failure.retry_after = Some(left);
+    refused
 }
 
 /// The queue let go of the request: its backends failed, or its pool's actor did. Nothing was sent, a retry is safe.

@@ -19,6 +19,9 @@ pub(super) trait Call: Sync {
     /// What the call begins with, as a number: the same for calls that a backend's prompt cache may serve alike.
     fn prefix(&self) -> u64;
 
+    /// Whether the answer is short: vectors, or at most so many tokens. What may be long is made once.
+    fn is_short(&self, max_tokens: u32) -> bool;
+
     fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
 }
 
@@ -29,6 +32,10 @@ impl Call for Embed<'_> {
 
     fn prefix(&self) -> u64 {
         text_prefix(self.0.inputs.first().map_or("", String::as_str))
+    }
+
+    fn is_short(&self, _: u32) -> bool {
+        true
     }
 
     async fn on(&self, candidate: &Candidate) -> Result<Embedded, ProviderError> {
@@ -43,6 +50,10 @@ impl Call for Generate<'_> {
 
     fn prefix(&self) -> u64 {
         conversation_prefix(&self.0.messages)
+    }
+
+    fn is_short(&self, max_tokens: u32) -> bool {
+        says_at_most(self.0, max_tokens)
     }
 
     /// A constrained reply that the backend refuses is asked for again without the constraint. Once the plain call has
@@ -75,4 +86,9 @@ impl Call for Generate<'_> {
             other => other,
         }
     }
+}
+
+/// Whether all replies to a call have at most so many tokens.
+pub(super) fn says_at_most(call: &ChatCall, tokens: u32) -> bool {
+    call.sampling.max_tokens.is_some_and(|each| each.saturating_mul(call.choices.max(1)) <= tokens)
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     DispatchError, Dispatcher, HeldCall,
-    call::Call,
+    call::{Call, says_at_most},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
 };
 use crate::{
@@ -171,6 +171,14 @@ impl Call for &Exchange<'_> {
             Ok(Asked::Chat(call)) => conversation_prefix(&call.messages),
             Ok(Asked::Embed(call)) => text_prefix(call.inputs.first().map_or("", String::as_str)),
             Err(_) => 0,
+        }
+    }
+
+    fn is_short(&self, max_tokens: u32) -> bool {
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => says_at_most(&call, max_tokens),
+            Ok(Asked::Embed(_)) => true,
+            Err(_) => false,
         }
     }
 

@@ -1,0 +1,105 @@
+//! One call on one backend: what becomes of it is told to the backend's cell, and what comes of it holds the slot.
+
+use tokio::time::Instant;
+
+use super::call::Call;
+use crate::{
+    domain::chat::Usage,
+    providers::{ProviderError, ProviderErrorKind},
+    runtime::{
+        lease::Lease,
+        pool::{Candidate, Grant},
+    },
+};
+
+/// A call that has its slot. Dropping it gives the call up and frees the slot.
+pub(super) struct Attempt {
+    candidate: Candidate,
+    lease: Lease,
+    began: Instant,
+    has_ended: bool,
+}
+
+impl Attempt {
+    pub(super) fn begin(grant: Grant) -> Self {
+        let Grant { candidate, lease } = grant;
+        Self { candidate, lease, began: Instant::now(), has_ended: false }
+    }
+
+    pub(super) const fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// Makes the call. A stream has succeeded when it has begun.
+    pub(super) async fn make<C: Call>(mut self, call: &C) -> (Self, Result<C::Answer, ProviderError>) {
+        let outcome = call.on(&self.candidate).await;
+        self.has_ended = true;
+        match &outcome {
+            Ok(_) => self.answered(),
+            Err(error) => self.failed(error),
+        }
+        (self, outcome)
+    }
+
+    fn answered(&mut self) {
+        let took = self.began.elapsed();
+        let (backend, entry) = self.lease.entry();
+        let effect = backend.access.answered(entry, took, backend.slots.counts().limit);
+        backend.heed(effect);
+    }
+
+    fn failed(&mut self, error: &ProviderError) {
+        let took = self.began.elapsed();
+        let (backend, entry) = self.lease.entry();
+        let model = &self.candidate.model;
+        tracing::debug!(backend = %backend.id, %model, kind = ?error.kind, %error, "call failed");
+        let effect = backend.access.failed(entry, error, took);
+        backend.heed(effect);
+        if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
+            backend.handle.call_failed();
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.candidate.backend.access.late(self.began.elapsed());
+        }
+    }
+}
+
+/// What came of a call, and the slot it is made in. Dropping it frees the slot.
+pub(super) struct Held<T> {
+    pub(super) answer: T,
+    pub(super) call: HeldCall,
+}
+
+impl<T> Held<T> {
+    /// The answer alone, for a call that is done: frees the slot.
+    pub(super) fn release(self) -> T {
+        self.answer
+    }
+
+    /// Both apart: the slot is taken for as long as the second lives.
+    pub(super) fn into_parts(self) -> (T, HeldCall) {
+        (self.answer, self.call)
+    }
+}
+
+/// The call behind an answer that is still being read.
+pub(super) struct HeldCall(pub(super) Attempt);
+
+impl HeldCall {
+    /// The answer broke.
+    pub(super) fn failed(&mut self, error: &ProviderError) {
+        self.0.failed(error);
+    }
+
+    /// Writes down what the answer cost.
+    pub(super) fn ended(&self, usage: Usage) {
+        let Candidate { backend, model, .. } = &self.0.candidate;
+        let (input, output) = (usage.input_tokens, usage.output_tokens);
+        tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");
+    }
+}
