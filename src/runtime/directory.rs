@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 pub use self::{
     backend_cell::{BackendCell, BackendView, DEFAULT_CONCURRENCY, DownloadJob, Health, SlotSnapshot},
     known::Known,
-    pool_cell::{PoolCell, RouteTable},
+    pool_cell::{PoolCell, PoolSnapshot, RouteTable, WaitingByClass},
 };
 pub use super::pool::ServedModel;
 use super::pool::served;

@@ -5,20 +5,21 @@
 
 mod admission;
 mod call;
+mod deadline;
 pub mod exchange;
 mod plan;
 mod prefix;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use self::{
     admission::{Choice, Plan},
     call::{Call, Embed, Generate},
+    deadline::{given_up, was_hung_up_on},
 };
 use super::{
     directory::Directory,
@@ -179,15 +180,22 @@ impl Dispatcher {
                     return Err((error, true));
                 }
             };
-            let Grant { candidate, lease } = admitted.grant;
+            let Grant { candidate, mut lease } = admitted.grant;
             spent.waited += admitted.waited;
             spent.attempts += 1;
             plan.query.tried.push(candidate.backend.id.clone());
-            let outcome = call.on(&candidate).await;
+            lease.begin();
+            let outcome = plan.urgency.in_time(call.on(&candidate)).await;
             let served = served(&candidate, &plan.pool.id, spent.attempts, spent.waited);
+            let Some(outcome) = outcome else {
+                return Err((DispatchError { failure: given_up(), served: Some(Box::new(served)) }, false));
+            };
             match outcome {
-                Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, _lease: lease } }, served)),
+                Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, lease } }, served)),
                 Err(error) => {
+                    if !was_hung_up_on(error.kind) {
+                        lease.end();
+                    }
                     drop(lease);
                     note_failure(&candidate, &error);
                     let may_try_another = error.may_fail_over()
@@ -226,7 +234,7 @@ fn may_fall_back(error: &ProviderError) -> bool {
     }
 }
 
-/// What came of a call, and the slot it is made in. Dropping it frees the slot.
+/// What came of a call, and the slot it is made in. Dropping it abandons the call.
 struct Held<T> {
     answer: T,
     call: HeldCall,
@@ -235,17 +243,26 @@ struct Held<T> {
 /// The call behind an answer that is still being read.
 struct HeldCall {
     candidate: Candidate,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl HeldCall {
     /// Tells the backend's actor that the answer broke.
-    fn failed(&self, error: &ProviderError) {
+    fn failed(&mut self, error: &ProviderError) {
+        if !was_hung_up_on(error.kind) {
+            self.lease.end();
+        }
         note_failure(&self.candidate, error);
     }
 
+    /// All has been read: the slot is free as soon as it is let go.
+    const fn is_read(&mut self) {
+        self.lease.end();
+    }
+
     /// Writes down what the answer cost.
-    fn ended(&self, usage: Usage) {
+    fn ended(&mut self, usage: Usage) {
+        self.is_read();
         let Candidate { backend, model, .. } = &self.candidate;
         let (input, output) = (usage.input_tokens, usage.output_tokens);
         tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");
@@ -254,7 +271,8 @@ impl HeldCall {
 
 impl<T> Held<T> {
     /// The answer alone, for a call that is done: frees the slot.
-    fn release(self) -> T {
+    fn release(mut self) -> T {
+        self.call.is_read();
         self.answer
     }
 

@@ -35,7 +35,7 @@ fn view() -> Json {
 pub(super) fn state() -> Json {
     let backend = backend();
     json!({"id": backend["id"], "name": backend["name"], "models": ["qwen3:4b"], "pulledModels": [observed()],
-        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "waiters": 0}})
+        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "settling": 0, "waiters": 0}})
 }
 
 fn sent() -> Json {

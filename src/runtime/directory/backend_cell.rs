@@ -4,13 +4,14 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 use super::PoolCell;
@@ -23,8 +24,17 @@ use crate::{
         time::Timestamp,
     },
     providers::Provider,
-    runtime::{backend::BackendHandle, pool::stable_hash, slots::Slots},
+    runtime::{
+        backend::BackendHandle,
+        lease::offer_free_slots,
+        pool::{BackendKey, stable_hash},
+        slots::Slots,
+        turns::Turns,
+    },
 };
+
+/// Counts the places that were ever made.
+static KEYS: AtomicU64 = AtomicU64::new(0);
 
 /// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
 pub const DEFAULT_CONCURRENCY: u16 = 16;
@@ -125,8 +135,10 @@ impl BackendView {
 pub struct SlotSnapshot {
     /// Calls that may run at once.
     pub limit: u16,
-    /// Calls that run.
+    /// Slots that are taken.
     pub in_use: u16,
+    /// Those of them whose call was given up a moment ago: the backend may not have noticed yet.
+    pub settling: u16,
     /// Requests that wait.
     pub waiters: u32,
 }
@@ -137,7 +149,15 @@ pub struct BackendCell {
     pub id: BackendId,
     /// Its name in consistent hashing, made once.
     pub(in crate::runtime) hash: u64,
+    /// Its name in the queues of pools; no other place of this process ever has the same.
+    pub(in crate::runtime) key: BackendKey,
     pub(in crate::runtime) slots: Slots,
+    /// Slots that still count although their call was abandoned.
+    pub(in crate::runtime) settling: AtomicU16,
+    /// Its pools, and which of them gets the next free slot.
+    pub(in crate::runtime) turns: Turns,
+    /// Where leases settle.
+    pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
@@ -147,24 +167,27 @@ pub struct BackendCell {
     pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
     /// Tagged names of the models it told when it last answered a probe: what fails now does not unmake them.
     told: ArcSwapOption<HashSet<String>>,
-    pools: ArcSwap<Vec<Weak<PoolCell>>>,
     view: ArcSwap<BackendView>,
     /// Ticks at every new view, for those who wait for one.
     changed: watch::Sender<()>,
 }
 
 impl BackendCell {
-    pub(in crate::runtime) fn new(backend: Backend) -> Arc<Self> {
+    /// A place of a backend that nobody watches yet. Its tasks are short and few: see `lease`.
+    pub(in crate::runtime) fn new(backend: Backend, tasks: TaskTracker) -> Arc<Self> {
         let id = backend.id.clone();
         Arc::new(Self {
             hash: stable_hash([id.as_str().as_bytes()]),
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
             slots: Slots::new(slot_limit(&backend)),
+            settling: AtomicU16::new(0),
+            turns: Turns::default(),
+            tasks,
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
             cancelled: ArcSwap::default(),
             told: ArcSwapOption::empty(),
-            pools: ArcSwap::default(),
             view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
             changed: watch::Sender::new(()),
             id,
@@ -204,7 +227,8 @@ impl BackendCell {
     /// How busy it is.
     pub fn slots(&self) -> SlotSnapshot {
         let counts = self.slots.counts();
-        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, waiters: counts.waiters }
+        let settling = self.settling.load(Ordering::Acquire).min(counts.in_use);
+        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, settling, waiters: counts.waiters }
     }
 
     /// Ends its actor as a crash would; supervision brings it back. For fault tests.
@@ -213,16 +237,18 @@ impl BackendCell {
     }
 
     /// Publishes a view and lets the pools look at their queues again.
-    pub(in crate::runtime) fn publish(&self, view: BackendView) {
+    pub(in crate::runtime) fn publish(self: &Arc<Self>, view: BackendView) {
         let limit = slot_limit(&view.backend);
         if view.health == Health::Healthy {
             self.told.store(Some(Arc::new(view.by_name.keys().cloned().collect())));
         }
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
-        self.slots.set_limit(limit);
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+        for pool in self.turns.pools() {
             pool.changed();
+        }
+        if self.slots.set_limit(limit) {
+            offer_free_slots(self);
         }
     }
 
@@ -237,20 +263,14 @@ impl BackendCell {
     }
 
     /// Takes the backend out of routing for good: it is no longer stored.
-    pub(in crate::runtime) fn retire(&self) {
+    pub(in crate::runtime) fn retire(self: &Arc<Self>) {
         let view = self.view();
         self.publish(BackendView::new(view.backend.clone(), view.generation));
     }
 
+    /// Sets the pools that it is in.
     pub(in crate::runtime) fn set_pools(&self, pools: Vec<Weak<PoolCell>>) {
-        self.pools.store(Arc::new(pools));
-    }
-
-    /// Tells every pool with this backend that a slot may be free.
-    pub(in crate::runtime) fn wake_pools(&self) {
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
-            pool.wake();
-        }
+        self.turns.connect(pools);
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use super::{
     DispatchError, Dispatcher,
     admission::{Found, Plan},
+    deadline::Urgency,
 };
 use crate::{
     domain::{
@@ -74,7 +75,8 @@ impl Dispatcher {
                 }
             };
             if let Some((pool, query, found)) = found {
-                return Ok(Plan { pool: Arc::clone(pool), query, target: at, found: Some(found) });
+                let urgency = Urgency::of(route);
+                return Ok(Plan { pool: Arc::clone(pool), query, target: at, found: Some(found), urgency });
             }
         }
         Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route, targets)))

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use proptest::prelude::*;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
@@ -239,7 +240,7 @@ fn fleet(backends: &[BackendPlan], pools: &[PoolPlan]) -> (Arc<Directory>, Arc<W
     let world = Arc::new(World::default());
     let mut cells = Vec::new();
     for (number, plan) in backends.iter().enumerate() {
-        let cell = BackendCell::new(record(number, plan));
+        let cell = BackendCell::new(record(number, plan), TaskTracker::new());
         let mut view = BackendView::new(record(number, plan), 1);
         view.health = if plan.fails { Health::Failing("down".to_owned()) } else { Health::Healthy };
         view.in_pool = true;
