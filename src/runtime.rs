@@ -21,7 +21,16 @@ pub mod runs;
 #[cfg(test)]
 mod simulation;
 mod slots;
+#[cfg(test)]
+#[path = "runtime/slots/tests.rs"]
+mod slots_tests;
 mod task;
+mod turns;
+
+/// What [`slots`] counts with. Named here, so that `tests/slots.rs` can put loom's in its place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,9 +9,9 @@
 mod access;
 mod breaker;
 mod downloads;
-pub(super) mod limiter;
 mod kept_out;
 mod latency;
+pub(super) mod limiter;
 mod model_sync;
 mod probe;
 mod rest;

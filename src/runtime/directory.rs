@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 pub use self::{
     backend_cell::{BackendCell, BackendView, DownloadJob, Health, SlotSnapshot},
     known::Known,
-    pool_cell::{PoolCell, RouteTable},
+    pool_cell::{PoolCell, PoolSnapshot, RouteTable, WaitingByClass},
 };
 use super::pool::served;
 pub use super::{

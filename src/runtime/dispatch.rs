@@ -8,6 +8,7 @@ mod admission;
 mod attempt;
 mod batch;
 mod call;
+mod deadline;
 pub mod exchange;
 mod hedge;
 mod plan;
@@ -26,6 +27,7 @@ use self::{
     attempt::{Attempt, Held, HeldCall},
     batch::Batches,
     call::{Call, Embed, Generate},
+    deadline::given_up,
     repeat::{Onward, Spent},
 };
 use super::{
@@ -191,25 +193,28 @@ impl Dispatcher {
                 }
             };
             spent.waited += admitted.waited;
-            let attempt = plan.attempt(admitted.grant, spent);
+            let (attempt, urgency) = (plan.attempt(admitted.grant, spent), plan.urgency);
             let (attempt, outcome) = if hedging.after_ms == 0 {
-                attempt.make(call).await
+                attempt.make(call, urgency).await
             } else {
                 let after = Duration::from_millis(hedging.after_ms);
                 let second = || plan.second_attempt(call, choice, spent);
-                Box::pin(hedge::hedged(call, attempt, after, second)).await
+                Box::pin(hedge::hedged(call, attempt, urgency, after, second)).await
             };
             let served = served(attempt.candidate(), &plan.pool.id, spent);
             let error = match outcome {
-                Ok(answer) => return Ok((Held { answer, call: HeldCall(attempt) }, served)),
-                Err(error) => error,
+                Some(Ok(answer)) => return Ok((Held { answer, call: HeldCall(attempt) }, served)),
+                Some(Err(error)) => error,
+                None => {
+                    return Err((DispatchError { failure: given_up(), served: Some(Box::new(served)) }, Onward::No));
+                }
             };
             // Frees the slot: whatever follows waits for one like everybody else.
             drop(attempt);
             let onward = repeat::onward(&error, route, spent);
             let may_try_another = error.may_fail_over()
                 && spent.leaves_another(plan.query.tried.len())
-                && !repeat::is_late(route)
+                && !plan.urgency.is_over()
                 && plan.has_another()
                 && plan.pool.budget.spend(retry_budget);
             let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };

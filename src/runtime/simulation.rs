@@ -11,7 +11,10 @@ mod tests;
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use self::backend::{Engine, Finished};
-use super::pool::{Load, Pick, order, stable_hash};
+use super::{
+    backend::LatencyView,
+    pool::{Load, Pick, order, stable_hash},
+};
 use crate::domain::pool::Policy;
 
 /// Microseconds since the simulation began.
@@ -207,5 +210,6 @@ fn load(at: usize, engine: &Engine) -> Load {
         weight: 1,
         hash: stable_hash([at.to_string().as_bytes()]),
         is_warm: true,
+        latency: LatencyView::UNKNOWN,
     }
 }

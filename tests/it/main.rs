@@ -30,6 +30,7 @@ mod cli;
 mod client_gone;
 mod cloud;
 mod constraints;
+mod deadlines;
 mod downloads;
 mod embed;
 mod examples;

@@ -35,7 +35,7 @@ fn view() -> Json {
 pub(super) fn state() -> Json {
     let backend = backend();
     json!({"id": backend["id"], "name": backend["name"], "models": ["qwen3:4b"], "pulledModels": [observed()],
-        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "waiters": 0},
+        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "settling": 0, "waiters": 0},
         "breaker": {"state": "open", "opened": 1, "retryAt": "2025-08-08T12:00:01.000000Z"},
         "restsUntil": "2025-08-08T12:00:07.000000Z", "latencyMs": 412.5})
 }

@@ -33,12 +33,12 @@ const RETRY_HEADERS: [(&str, &str); 2] = [
     ("Retry-After", "Seconds after which another try makes sense"),
     (
         "X-Penstock-Reason",
-        "no_backend, cooling_down, queue_full, queue_timeout, runs_full, store_unavailable, restarting or draining",
+        "no_backend, cooling_down, queue_full, queue_timeout, deadline, runs_full, store_unavailable, restarting or draining",
     ),
 ];
 
 /// Headers by which a request says where it may go (`docs/api.md`, choosing where a request goes).
-const WISHES: [(&str, &str); 4] = [
+const WISHES: [(&str, &str); 6] = [
     ("X-Penstock-Pool", "Only this pool, by id or name"),
     (
         "X-Penstock-Provider",
@@ -49,6 +49,8 @@ const WISHES: [(&str, &str); 4] = [
         "Labels every backend must carry that gets to see the request: name=value, separated by commas",
     ),
     ("X-Penstock-Session", "What requests have in common that should meet the same backend"),
+    ("X-Penstock-Priority", "Before whom it is served when slots are scarce: interactive, standard or batch"),
+    ("X-Penstock-Deadline-Ms", "Milliseconds from its arrival after which nobody wants the answer any more"),
 ];
 
 /// In which form an operation tells errors.
@@ -233,7 +235,7 @@ pub(super) fn answer_headers(response: ResponseBuilder, is_served: bool) -> Resp
 }
 
 /// References to what a request may wish of routing.
-pub(super) fn wishes() -> [Ref; 4] {
+pub(super) fn wishes() -> [Ref; 6] {
     WISHES.map(|(name, _)| parameter_reference(name))
 }
 

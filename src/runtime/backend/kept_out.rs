@@ -21,7 +21,7 @@ impl BackendState {
 
     /// Lets those who wait look, and again as long as only some calls are let in.
     fn look_again(&mut self) {
-        self.cell.wake_pools();
+        self.cell.turns.wake();
         self.look_number += 1;
         let Some(rest) = self.cell.access.next_look() else { return };
         let timer = TaskName { generation: self.generation, number: self.look_number };

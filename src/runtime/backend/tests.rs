@@ -9,7 +9,7 @@ fn state() -> BackendState {
     let patience = Duration::from_secs(1);
     let timeouts = TransportConfig { connect: patience, first_byte: patience, idle: patience, total: patience };
     BackendState::new(BackendArgs {
-        cell: BackendCell::new(sample()),
+        cell: BackendCell::new(sample(), TaskTracker::new()),
         goal: BackendGoal { backend: sample(), api_key: None, in_pool: true, declared: Vec::new() },
         generation: 1,
         deps: BackendDeps {

@@ -4,13 +4,14 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
+use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 use super::PoolCell;
@@ -29,10 +30,15 @@ use crate::{
             Access, BackendHandle, BreakerSnapshot, Effect,
             limiter::{CallSample, INITIAL_LIMIT, Limiter},
         },
-        pool::stable_hash,
+        lease::offer_free_slots,
+        pool::{BackendKey, stable_hash},
         slots::Slots,
+        turns::Turns,
     },
 };
+
+/// Counts the places that were ever made.
+static KEYS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a backend can be used, as far as its last probe tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,8 +136,10 @@ impl BackendView {
 pub struct SlotSnapshot {
     /// Calls that may run at once.
     pub limit: u16,
-    /// Calls that run.
+    /// Slots that are taken.
     pub in_use: u16,
+    /// Those of them whose call was given up a moment ago: the backend may not have noticed yet.
+    pub settling: u16,
     /// Requests that wait.
     pub waiters: u32,
 }
@@ -142,6 +150,8 @@ pub struct BackendCell {
     pub id: BackendId,
     /// Its name in consistent hashing, made once.
     pub(in crate::runtime) hash: u64,
+    /// Its name in the queues of pools; no other place of this process ever has the same.
+    pub(in crate::runtime) key: BackendKey,
     pub(in crate::runtime) slots: Slots,
     /// Finds the limit of the slots where no `maxConcurrency` sets it. Tried and never waited for: what a call that ends
     /// just then would add is not missed.
@@ -150,6 +160,12 @@ pub struct BackendCell {
     pub(in crate::runtime) access: Access,
     /// True while the actor is being told that calls are kept out, so that a storm of failures is one message.
     pub(in crate::runtime) told_kept_out: AtomicBool,
+    /// Slots that still count although their call was abandoned.
+    pub(in crate::runtime) settling: AtomicU16,
+    /// Its pools, and which of them gets the next free slot.
+    pub(in crate::runtime) turns: Turns,
+    /// Where leases settle.
+    pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
@@ -159,27 +175,30 @@ pub struct BackendCell {
     pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
     /// Tagged names of the models it told when it last answered a probe: what fails now does not unmake them.
     told: ArcSwapOption<HashSet<String>>,
-    pools: ArcSwap<Vec<Weak<PoolCell>>>,
     view: ArcSwap<BackendView>,
     /// Ticks at every new view, for those who wait for one.
     changed: watch::Sender<()>,
 }
 
 impl BackendCell {
-    pub(in crate::runtime) fn new(backend: Backend) -> Arc<Self> {
+    /// A place of a backend that nobody watches yet. Its tasks are short and few: see `lease`.
+    pub(in crate::runtime) fn new(backend: Backend, tasks: TaskTracker) -> Arc<Self> {
         let id = backend.id.clone();
         Arc::new(Self {
             hash: stable_hash([id.as_str().as_bytes()]),
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
             slots: Slots::new(fixed_limit(&backend).unwrap_or(INITIAL_LIMIT)),
             limiter: Mutex::new(Limiter::new()),
             access: Access::new(),
             told_kept_out: AtomicBool::new(false),
+            settling: AtomicU16::new(0),
+            turns: Turns::default(),
+            tasks,
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
             cancelled: ArcSwap::default(),
             told: ArcSwapOption::empty(),
-            pools: ArcSwap::default(),
             view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
             changed: watch::Sender::new(()),
             id,
@@ -219,7 +238,8 @@ impl BackendCell {
     /// How busy it is.
     pub fn slots(&self) -> SlotSnapshot {
         let counts = self.slots.counts();
-        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, waiters: counts.waiters }
+        let settling = self.settling.load(Ordering::Acquire).min(counts.in_use);
+        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, settling, waiters: counts.waiters }
     }
 
     /// What its breaker does with calls.
@@ -241,7 +261,7 @@ impl BackendCell {
     /// Closes its breaker, ends its rest and forgets how long it took.
     pub fn reset_breaker(&self) {
         self.access.reset();
-        self.wake_pools();
+        self.turns.wake();
     }
 
     /// What the end of a call has changed, for those who wait.
@@ -250,8 +270,7 @@ impl BackendCell {
             Effect::None => {}
             // The actor sees to it that who waits looks again at the right time.
             Effect::KeptOut => self.tell_kept_out(),
-            Effect::LetsIn if self.slots.counts().waiters > 0 => self.wake_pools(),
-            Effect::LetsIn => {}
+            Effect::LetsIn => self.turns.wake(),
         }
     }
 
@@ -268,20 +287,19 @@ impl BackendCell {
     }
 
     /// Publishes a view and lets the pools look at their queues again.
-    pub(in crate::runtime) fn publish(&self, view: BackendView) {
+    pub(in crate::runtime) fn publish(self: &Arc<Self>, view: BackendView) {
         let fixed = fixed_limit(&view.backend);
         if view.health == Health::Healthy {
             self.told.store(Some(Arc::new(view.by_name.keys().cloned().collect())));
         }
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
-        if let Some(limit) = fixed {
-            self.slots.set_limit(limit);
-        } else if let Ok(limiter) = self.limiter.try_lock() {
-            self.slots.set_limit(limiter.limit());
-        }
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+        for pool in self.turns.pools() {
             pool.changed();
+        }
+        let limit = fixed.or_else(|| self.limiter.try_lock().ok().map(|limiter| limiter.limit()));
+        if let Some(limit) = limit {
+            self.set_limit(limit);
         }
     }
 
@@ -295,59 +313,57 @@ impl BackendCell {
         });
     }
 
+    fn set_limit(self: &Arc<Self>, limit: u16) {
+        if self.slots.set_limit(limit) {
+            offer_free_slots(self);
+        }
+    }
+
     /// A call has been answered.
-    pub(in crate::runtime) fn on_answer(&self, sample: CallSample) {
+    pub(in crate::runtime) fn on_answer(self: &Arc<Self>, sample: CallSample) {
         self.learn(|limiter| limiter.on_answer(sample));
     }
 
     /// The backend refused a call because it has too much to do.
-    pub(in crate::runtime) fn on_refusal(&self, in_flight: u16) {
+    pub(in crate::runtime) fn on_refusal(self: &Arc<Self>, in_flight: u16) {
         self.learn(|limiter| limiter.on_refusal(in_flight));
     }
 
     /// The backend told how busy it is.
-    pub(in crate::runtime) fn on_load(&self, signal: LoadSignal) {
+    pub(in crate::runtime) fn on_load(self: &Arc<Self>, signal: LoadSignal) {
         let in_flight = self.slots.counts().in_use;
         self.learn(|limiter| limiter.on_load(signal, in_flight));
     }
 
     /// It is another server now.
-    pub(in crate::runtime) fn forget_limit(&self) {
+    pub(in crate::runtime) fn forget_limit(self: &Arc<Self>) {
         self.learn(|limiter| {
             *limiter = Limiter::new();
             Some(limiter.limit())
         });
     }
 
-    fn learn(&self, of: impl FnOnce(&mut Limiter) -> Option<u16>) {
+    fn learn(self: &Arc<Self>, of: impl FnOnce(&mut Limiter) -> Option<u16>) {
         if fixed_limit(&self.view.load().backend).is_some() {
             return;
         }
         let Ok(mut limiter) = self.limiter.try_lock() else { return };
         let before = self.slots.counts().limit;
         let Some(limit) = of(&mut limiter) else { return };
-        self.slots.set_limit(limit);
+        drop(limiter);
         tracing::debug!(backend = %self.id, before, limit, "the limit of calls at once is another one now");
-        if limit > before {
-            self.wake_pools();
-        }
+        self.set_limit(limit);
     }
 
     /// Takes the backend out of routing for good: it is no longer stored.
-    pub(in crate::runtime) fn retire(&self) {
+    pub(in crate::runtime) fn retire(self: &Arc<Self>) {
         let view = self.view();
         self.publish(BackendView::new(view.backend.clone(), view.generation));
     }
 
+    /// Sets the pools that it is in.
     pub(in crate::runtime) fn set_pools(&self, pools: Vec<Weak<PoolCell>>) {
-        self.pools.store(Arc::new(pools));
-    }
-
-    /// Tells every pool with this backend that a slot may be free.
-    pub(in crate::runtime) fn wake_pools(&self) {
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
-            pool.wake();
-        }
+        self.turns.connect(pools);
     }
 }
 

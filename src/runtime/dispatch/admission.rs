@@ -1,22 +1,20 @@
 //! How a call gets its slot: at once where one is free, else from the pool's queue within its bounds.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::{DispatchError, prefix::text_prefix};
+use super::{DispatchError, deadline::Urgency, prefix::text_prefix};
 use crate::{
-    domain::{failure::RefusalReason, pool::Policy, route::RoutingStrategy},
+    domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
     runtime::{
         backend::Standing,
         directory::PoolCell,
-        lease::{Announced, Lease},
+        lease::Announced,
         mailbox::SendError,
         pool::{
-            Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Waiter, first_lease, order, prospect, resolve,
+            Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Ticket, TooLate, WaitEnd, Waiter,
+            first_lease, order, prospect, resolve,
         },
     },
 };
@@ -29,6 +27,8 @@ pub(super) struct Plan {
     pub(super) target: usize,
     /// What the planning found, for the first attempt; further ones look again.
     pub(super) found: Option<Found>,
+    /// How much of a hurry the call is in.
+    pub(super) urgency: Urgency,
 }
 
 /// The candidates of a pool at one moment.
@@ -93,16 +93,20 @@ pub(super) struct Admitted {
 
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait. `may_bypass`: the call may try a backend whose breaker is open, where there is no other.
+    /// longest wait. A call whose deadline has passed gets none. `may_bypass`: the call may try a backend whose breaker is
+    /// open, where there is no other.
     pub(super) async fn admit(
         &mut self,
         choice: Choice,
         waited: Duration,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
+        if self.urgency.is_over() {
+            return Err(too_late(&self.pool, TooLate::Passed));
+        }
         let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
         let mut candidates = self.ranked(found.candidates, choice);
-        if let Some((at, lease)) = first_lease(&candidates, may_bypass, Lease::try_acquire) {
+        if let Some((at, lease)) = first_lease(&candidates, may_bypass) {
             let candidate = candidates.swap_remove(at);
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
@@ -140,7 +144,7 @@ impl Plan {
     /// A slot of another backend that is free now, for a call that runs already.
     pub(super) fn spare(&self, choice: Choice) -> Option<Grant> {
         let mut candidates = self.ranked(Found::look_up(&self.pool, &self.query).candidates, choice);
-        let (at, lease) = first_lease(&candidates, false, Lease::try_acquire)?;
+        let (at, lease) = first_lease(&candidates, false)?;
         Some(Grant { candidate: candidates.swap_remove(at), lease })
     }
 
@@ -180,16 +184,31 @@ impl Plan {
         waited: Duration,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
-        let pool = &self.pool;
+        let (pool, Urgency { priority, deadline }) = (&self.pool, self.urgency);
         let limits = pool.table().pool.queue;
-        let full =
-            || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
-        let mut place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
-        let began = Instant::now();
-        // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
-        let announced = Announced::to(candidates.iter().map(|candidate| &candidate.backend));
-        let (grant, granted) = oneshot::channel();
-        let waiter = Waiter { query: self.query.clone(), epoch, candidates, may_bypass, announced, grant };
+        let full = || {
+            let message = format!("the queue of pool '{}' is full for {} requests", pool.id, priority.as_str());
+            DispatchError::refused(RefusalReason::QueueFull, message)
+        };
+        let mut place = WaitingPlace::take(pool, priority, limits.capacity).ok_or_else(full)?;
+        let since = Instant::now();
+        // Announced first, queued second: a slot freed in between comes to the pool as a value, or is found free when it
+        // looks.
+        let announced = Announced::to(pool, candidates.iter().map(|candidate| &candidate.backend));
+        let (end, ended) = oneshot::channel();
+        let waiter = Waiter {
+            ticket: place.ticket,
+            class: priority,
+            since,
+            patience: since + Duration::from_millis(limits.max_wait_ms).saturating_sub(waited),
+            deadline,
+            query: self.query.clone(),
+            epoch,
+            candidates: candidates.into(),
+            may_bypass,
+            announced,
+            end,
+        };
         if let Err(error) = pool.handle.enqueue(waiter) {
             place.is_settled = true;
             return Err(match error {
@@ -197,16 +216,13 @@ impl Plan {
                 SendError::Gone => lost(pool),
             });
         }
-        let longest = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
-        let outcome = tokio::time::timeout(longest, granted).await;
-        place.is_settled = outcome.is_ok();
-        match outcome {
-            Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
-            Ok(Err(_)) => Err(lost(pool)),
-            Err(_) => Err(DispatchError::refused(
-                RefusalReason::QueueTimeout,
-                format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
-            )),
+        // The queue's own timer ends the wait: it is not looked at here.
+        let ended = ended.await;
+        place.is_settled = true;
+        match ended {
+            Ok(WaitEnd::Granted(grant)) => Ok(Admitted { grant, waited: since.elapsed() }),
+            Ok(WaitEnd::Refused(why)) => Err(too_late(pool, why)),
+            Err(_) => Err(lost(pool)),
         }
     }
 }
@@ -214,24 +230,24 @@ impl Plan {
 /// Counts a waiting request against its pool's capacity for as long as it waits.
 struct WaitingPlace {
     pool: Arc<PoolCell>,
+    class: Priority,
+    ticket: Ticket,
     /// False while the request is still in the actor's queue: leaving then means that the queue must be cleared of it.
     is_settled: bool,
 }
 
 impl WaitingPlace {
-    fn take(pool: &Arc<PoolCell>, capacity: u32) -> Option<Self> {
-        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
-        let taken = pool.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, grow);
-        taken.is_ok().then(|| Self { pool: Arc::clone(pool), is_settled: false })
+    fn take(pool: &Arc<PoolCell>, class: Priority, capacity: u32) -> Option<Self> {
+        let taken = pool.places.take(class, capacity);
+        taken.then(|| Self { pool: Arc::clone(pool), class, ticket: pool.draw_ticket(), is_settled: false })
     }
 }
 
 impl Drop for WaitingPlace {
     fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.pool.places.leave(self.class);
         if !self.is_settled {
-            self.pool.abandon();
+            self.pool.abandon(self.ticket);
         }
     }
 }
@@ -252,4 +268,23 @@ fn lost(pool: &PoolCell) -> DispatchError {
         RefusalReason::NoBackend,
         format!("the backends of pool '{}' became unusable while the request waited; it is safe to retry", pool.id),
     )
+}
+
+/// The request got no slot in time. Nothing was sent.
+fn too_late(pool: &PoolCell, why: TooLate) -> DispatchError {
+    let id = &pool.id;
+    let longest = pool.table().pool.queue.max_wait_ms;
+    let (reason, message) = match why {
+        TooLate::Waited => {
+            (RefusalReason::QueueTimeout, format!("no backend of pool '{id}' had a free slot within {longest} ms"))
+        }
+        TooLate::Passed => {
+            (RefusalReason::Deadline, format!("the request's deadline passed before pool '{id}' had a free slot"))
+        }
+        TooLate::OutOfReach => (
+            RefusalReason::Deadline,
+            format!("so many requests wait in pool '{id}' that the request's deadline is out of reach"),
+        ),
+    };
+    DispatchError::refused(reason, message)
 }

@@ -2,7 +2,10 @@
 
 use tokio::time::Instant;
 
-use super::call::Call;
+use super::{
+    call::Call,
+    deadline::{Urgency, was_hung_up_on},
+};
 use crate::{
     domain::chat::Usage,
     providers::{ProviderError, ProviderErrorKind},
@@ -12,7 +15,7 @@ use crate::{
     },
 };
 
-/// A call that has its slot. Dropping it gives the call up and frees the slot.
+/// A call that has its slot. Dropping it gives the call up; the slot is free when the backend will have noticed.
 pub(super) struct Attempt {
     candidate: Candidate,
     lease: Lease,
@@ -31,17 +34,19 @@ impl Attempt {
     }
 
     /// Makes the call. A stream has succeeded when it has begun.
-    pub(super) async fn make<C: Call>(mut self, call: &C) -> (Self, Result<C::Answer, ProviderError>) {
-        let outcome = call.on(&self.candidate).await;
-        self.has_ended = true;
+    pub(super) async fn make<C: Call>(mut self, call: &C, urgency: Urgency) -> (Self, Outcome<C>) {
+        self.lease.begin();
+        let outcome = urgency.in_time(call.on(&self.candidate)).await;
         match &outcome {
-            Ok(_) => self.answered(),
-            Err(error) => self.failed(error),
+            Some(Ok(_)) => self.answered(),
+            Some(Err(error)) => self.failed(error),
+            None => {}
         }
         (self, outcome)
     }
 
     fn answered(&mut self) {
+        self.has_ended = true;
         let took = self.began.elapsed();
         let (backend, entry) = self.lease.entry();
         let effect = backend.access.answered(entry, took, backend.slots.counts().limit);
@@ -49,6 +54,10 @@ impl Attempt {
     }
 
     fn failed(&mut self, error: &ProviderError) {
+        self.has_ended = true;
+        if !was_hung_up_on(error.kind) {
+            self.lease.end();
+        }
         let took = self.began.elapsed();
         let (backend, entry) = self.lease.entry();
         let model = &self.candidate.model;
@@ -61,6 +70,9 @@ impl Attempt {
     }
 }
 
+/// What a call came to; `None` when it was given up at its deadline.
+pub(super) type Outcome<C> = Option<Result<<C as Call>::Answer, ProviderError>>;
+
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.has_ended {
@@ -69,7 +81,7 @@ impl Drop for Attempt {
     }
 }
 
-/// What came of a call, and the slot it is made in. Dropping it frees the slot.
+/// What came of a call, and the slot it is made in. Dropping it abandons the call.
 pub(super) struct Held<T> {
     pub(super) answer: T,
     pub(super) call: HeldCall,
@@ -77,7 +89,8 @@ pub(super) struct Held<T> {
 
 impl<T> Held<T> {
     /// The answer alone, for a call that is done: frees the slot.
-    pub(super) fn release(self) -> T {
+    pub(super) fn release(mut self) -> T {
+        self.call.is_read();
         self.answer
     }
 
@@ -96,8 +109,14 @@ impl HeldCall {
         self.0.failed(error);
     }
 
-    /// Writes down what the answer cost.
-    pub(super) fn ended(&self, usage: Usage) {
+    /// All has been read: the slot is free as soon as it is let go.
+    pub(super) const fn is_read(&mut self) {
+        self.0.lease.end();
+    }
+
+    /// All has been read; writes down what the answer cost.
+    pub(super) fn ended(&mut self, usage: Usage) {
+        self.is_read();
         let Candidate { backend, model, .. } = &self.0.candidate;
         let (input, output) = (usage.input_tokens, usage.output_tokens);
         tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");

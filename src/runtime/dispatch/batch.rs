@@ -13,7 +13,11 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{DispatchError, Dispatcher, call::Embed};
+use super::{
+    DispatchError, Dispatcher,
+    call::Embed,
+    deadline::{Urgency, given_up},
+};
 use crate::{
     domain::{
         embedding::{EmbedCall, Embedded},
@@ -114,7 +118,10 @@ impl Dispatcher {
         let (batching, kind) = self.batching(route, call)?;
         let (reply, outcome) = oneshot::channel();
         self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
-        Some(outcome.await.unwrap_or_else(|_| {
+        let Some(outcome) = Urgency::of(route).in_time(outcome).await else {
+            return Some(Err(DispatchError { failure: given_up(), served: None }));
+        };
+        Some(outcome.unwrap_or_else(|_| {
             let message = "the batch that the request was part of was given up; it is safe to retry";
             Err(DispatchError::refused(RefusalReason::Restarting, message))
         }))

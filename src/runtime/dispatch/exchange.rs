@@ -105,11 +105,13 @@ pub struct HeldReply {
 impl HeldReply {
     /// The next event; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
-        let next = self.reply.next().await?;
-        if let Err(error) = &next {
-            self.call.failed(error);
+        let next = self.reply.next().await;
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.call.failed(error),
+            None => self.call.is_read(),
         }
-        Some(next.map_err(Failure::from))
+        next.map(|next| next.map_err(Failure::from))
     }
 
     /// The next event if it is there already.
@@ -137,7 +139,10 @@ impl Dispatcher {
             return outcome.map(|(embedded, served)| (Answer::Embedded(embedded), served));
         }
         let (held, served) = self.run(route, exchange).await?;
-        let (begun, call) = held.into_parts();
+        let (begun, mut call) = held.into_parts();
+        if !matches!(begun, Begun::Pieces(_) | Begun::RelayedStream(_)) {
+            call.is_read();
+        }
         let answer = match begun {
             Begun::Whole(reply) => Answer::Whole(reply),
             Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),

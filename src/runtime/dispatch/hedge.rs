@@ -6,32 +6,36 @@ use std::{pin::Pin, time::Duration};
 
 use futures_util::future::{Either, select};
 
-use super::{attempt::Attempt, call::Call};
-use crate::providers::ProviderError;
+use super::{
+    attempt::{Attempt, Outcome},
+    call::Call,
+    deadline::Urgency,
+};
 
 /// Makes a call, and after this time a second one if `second` has it a slot. Of two failures the later one is told.
 pub(super) async fn hedged<C: Call>(
     call: &C,
     first: Attempt,
+    urgency: Urgency,
     after: Duration,
     second: impl FnOnce() -> Option<Attempt>,
-) -> (Attempt, Result<C::Answer, ProviderError>) {
-    let mut first = Box::pin(first.make(call));
+) -> (Attempt, Outcome<C>) {
+    let mut first = Box::pin(first.make(call, urgency));
     if let Ok(ended) = tokio::time::timeout(after, first.as_mut()).await {
         return ended;
     }
     let Some(second) = second() else { return first.await };
-    race(first, Box::pin(second.make(call))).await
+    race(first, Box::pin(second.make(call, urgency))).await
 }
 
-/// The first success, else the last failure.
-async fn race<A, T, E, F: Future<Output = (A, Result<T, E>)>>(
+/// The first success, else the last failure; what was given up at the deadline is over for both.
+async fn race<A, T, E, F: Future<Output = (A, Option<Result<T, E>>)>>(
     first: Pin<Box<F>>,
     second: Pin<Box<F>>,
-) -> (A, Result<T, E>) {
+) -> (A, Option<Result<T, E>>) {
     match select(first, second).await {
         Either::Left((ended, other)) | Either::Right((ended, other)) => {
-            if ended.1.is_ok() {
+            if !matches!(ended.1, Some(Err(_))) {
                 return ended;
             }
             // Frees the slot of the one that failed before the other is waited for.

@@ -9,6 +9,7 @@ use std::{
 use super::{
     DispatchError, Dispatcher,
     admission::{Found, Plan},
+    deadline::Urgency,
 };
 use crate::{
     domain::{
@@ -77,7 +78,8 @@ impl Dispatcher {
             };
             if let Some((pool, query, found)) = found {
                 let is_reachable = found.is_reachable();
-                let plan = Plan { pool: Arc::clone(pool), query, target: at, found: Some(found) };
+                let plan =
+                    Plan { pool: Arc::clone(pool), query, target: at, found: Some(found), urgency: Urgency::of(route) };
                 if is_reachable {
                     return Ok(plan);
                 }

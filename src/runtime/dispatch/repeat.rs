@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::deadline::Urgency;
 use crate::{
     domain::route::ModelRoute,
     providers::{ProviderError, ProviderErrorKind},
@@ -43,7 +44,7 @@ pub(super) fn onward(error: &ProviderError, route: &ModelRoute, spent: &Spent) -
     use ProviderErrorKind::{
         Auth, Caller, Connect, ContextLength, Cut, Quota, RateLimited, Reply, Server, Stalled, Timeout, Transient,
     };
-    if !route.falls_back || spent.attempts >= MAX_ATTEMPTS_IN_ALL || is_late(route) {
+    if !route.falls_back || spent.attempts >= MAX_ATTEMPTS_IN_ALL || Urgency::of(route).is_over() {
         return Onward::No;
     }
     match error.kind {
@@ -53,11 +54,6 @@ pub(super) fn onward(error: &ProviderError, route: &ModelRoute, spent: &Spent) -
         Caller if error.status == Some(404) || error.is_unsaid => Onward::Free,
         Caller | Stalled | Reply => Onward::No,
     }
-}
-
-/// Whether nobody wants the answer any more.
-pub(super) fn is_late(route: &ModelRoute) -> bool {
-    route.deadline.is_some_and(|deadline| tokio::time::Instant::now() >= tokio::time::Instant::from_std(deadline))
 }
 
 #[cfg(test)]

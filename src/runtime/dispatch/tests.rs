@@ -22,8 +22,15 @@ use crate::{
         route::{RouteTarget, RoutingStrategy},
     },
     providers::ProviderErrorKind,
-    runtime::pool::PoolActor,
+    runtime::{
+        directory::PoolCell,
+        pool::{PoolActor, PoolArgs},
+    },
 };
+
+fn pool_args(cell: &Arc<PoolCell>) -> PoolArgs {
+    PoolArgs { cell: Arc::clone(cell), tasks: TaskTracker::new() }
+}
 
 fn deed() -> impl Strategy<Value = Deed> {
     use ProviderErrorKind::{Auth, Caller, Connect, ContextLength, RateLimited, Server, Timeout, Transient};
@@ -249,7 +256,7 @@ proptest! {
             let (directory, world) = fleet(&backends, &pools);
             let mut actors = Vec::new();
             for pool in directory.pools().iter() {
-                actors.push(Actor::spawn(None, PoolActor, Arc::clone(pool)).await.unwrap());
+                actors.push(Actor::spawn(None, PoolActor, pool_args(pool)).await.unwrap());
             }
             let (dispatcher, call) = (dispatcher(&directory, None), short_call());
             let outcomes = futures_util::future::join_all((0..calls).map(|_| dispatcher.generate(&route, &call))).await;

@@ -1,7 +1,7 @@
 //! The gate of a pool: what becomes of a call when no candidate takes it at once (`docs/operations.md`, when a backend
 //! fails). Breakers and rests are looked at where slots are taken, for calls that come and for those that wait alike.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::Candidate;
 use crate::runtime::{
@@ -12,21 +12,28 @@ use crate::runtime::{
 
 /// A slot of the first candidate that has one and lets calls in. Where breakers and rests keep calls out of all of them,
 /// `may_bypass` lets the call try the least bad one whose breaker is open: none at all would be worse.
-pub(crate) fn first_lease(
-    candidates: &[Candidate],
-    may_bypass: bool,
-    take: impl Fn(&Arc<BackendCell>, Way) -> Option<Lease>,
-) -> Option<(usize, Lease)> {
-    let usual = |(at, candidate): (usize, &Candidate)| Some((at, take(&candidate.backend, Way::Usual)?));
-    if let Some(found) = candidates.iter().enumerate().find_map(usual) {
+pub(crate) fn first_lease(candidates: &[Candidate], may_bypass: bool) -> Option<(usize, Lease)> {
+    let take = |at: usize, way| Some((at, Lease::try_acquire(&candidates.get(at)?.backend, way)?));
+    if let Some(found) = (0..candidates.len()).find_map(|at| take(at, Way::Usual)) {
         return Some(found);
     }
     if !may_bypass {
         return None;
     }
     let standings: Vec<Standing> = candidates.iter().map(|candidate| candidate.backend.access.standing()).collect();
-    let bypass = |at: usize| Some((at, take(&candidates[at].backend, Way::Bypass)?));
-    least_bad(&standings).into_iter().find_map(bypass)
+    least_bad(&standings).into_iter().find_map(|at| take(at, Way::Bypass))
+}
+
+/// How a call that waits goes to a backend of which a slot is free; `None` when it does not go there now.
+pub(super) fn way_into(backend: &BackendCell, candidates: &[Candidate], may_bypass: bool) -> Option<Way> {
+    match backend.access.standing() {
+        Standing::In => Some(Way::Usual),
+        Standing::Resting { .. } => None,
+        Standing::Broken { .. } => {
+            let is_in = |candidate: &Candidate| candidate.backend.access.standing() == Standing::In;
+            (may_bypass && !candidates.iter().any(is_in)).then_some(Way::Bypass)
+        }
+    }
 }
 
 /// The candidates that may be tried in spite of their breakers, the least bad first: the one that is to be tried soonest

@@ -293,7 +293,7 @@ async fn a_slot_of_a_backend_that_has_lost_its_label_meanwhile_is_not_used() {
     // Two calls run; two wait and are given both slots at once, and the first of them finds the label and loses it.
     backends[0].deeds = vec![Deed::Answer, Deed::Disturb(0), Deed::Dawdle, Deed::Dawdle];
     let (directory, world) = fleet(&backends, &[PoolPlan::of(1, paid_by(NOTHING))]);
-    let (actor, ended) = Actor::spawn(None, PoolActor, Arc::clone(&directory.pools()[0])).await.unwrap();
+    let (actor, ended) = Actor::spawn(None, PoolActor, pool_args(&directory.pools()[0])).await.unwrap();
     let (dispatcher, call) = (dispatcher(&directory, None), short_call());
     let route = ModelRoute { require: labels(&[0]), ..route() };
     let outcomes = futures_util::future::join_all((0..4).map(|_| dispatcher.generate(&route, &call))).await;

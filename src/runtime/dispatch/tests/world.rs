@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     dialect::Dialect,
@@ -283,7 +284,7 @@ pub(super) fn fleet(backends: &[BackendPlan], pools: &[PoolPlan]) -> (Arc<Direct
     let world = Arc::new(World::default());
     let mut cells = Vec::new();
     for (number, plan) in backends.iter().enumerate() {
-        let cell = BackendCell::new(record(number, plan));
+        let cell = BackendCell::new(record(number, plan), TaskTracker::new());
         let mut view = BackendView::new(record(number, plan), 1);
         view.health = if plan.fails { Health::Failing("down".to_owned()) } else { Health::Healthy };
         view.in_pool = true;
