@@ -221,6 +221,7 @@ proptest! {
         let (directory, world, outcome) = runtime.block_on(async {
             let (directory, world) = fleet(&backends, &pools);
             let outcome = dispatcher(&directory, default_provider).generate(&route, &short_call()).await;
+            world.comes_to_rest().await;
             (directory, world, outcome)
         });
         check_seen(&world, &directory, &route, default_provider)?;
@@ -260,6 +261,7 @@ proptest! {
             }
             let (dispatcher, call) = (dispatcher(&directory, None), short_call());
             let outcomes = futures_util::future::join_all((0..calls).map(|_| dispatcher.generate(&route, &call))).await;
+            world.comes_to_rest().await;
             for (actor, ended) in actors {
                 actor.stop(None);
                 ended.await.unwrap();

@@ -47,7 +47,7 @@ async fn a_late_call_is_made_again_elsewhere_and_the_loser_is_given_up_with_its_
     let (completion, served) = ask(&dispatcher).await.unwrap();
     assert_eq!((completion.text.as_str(), served.attempts, began.elapsed()), ("b1", 2, Duration::from_millis(200)));
     assert_eq!(world.given_up.load(Ordering::SeqCst), 1);
-    assert!(world.is_idle());
+    assert!(world.comes_to_rest().await);
     let view = world.cell(0).access.latency();
     assert!(view.millis >= 200.0, "that it was late is known: {view:?}");
 }
@@ -59,7 +59,7 @@ async fn the_first_call_wins_where_the_second_is_later_still() {
     let began = Instant::now();
     let (completion, served) = ask(&dispatcher).await.unwrap();
     assert_eq!((completion.text.as_str(), served.attempts, began.elapsed()), ("b0", 2, SLOW));
-    assert!(world.is_idle() && world.given_up.load(Ordering::SeqCst) == 1);
+    assert!(world.comes_to_rest().await && world.given_up.load(Ordering::SeqCst) == 1);
 
     // A second call that fails is no reason to give the first one up.
     backends[1].usually = BAD;
@@ -79,7 +79,7 @@ async fn a_call_that_may_be_long_or_has_no_budget_or_no_slot_elsewhere_is_not_he
     let broke = CallSettings { retry_budget: NOTHING, ..hedged(200) };
     let (dispatcher, world) = scene(&that(&[Deed::Dawdle, Deed::Answer]), broke);
     assert_eq!(ask(&dispatcher).await.unwrap().1.attempts, 1);
-    assert!(world.is_idle());
+    assert!(world.comes_to_rest().await);
 
     let (dispatcher, _) = scene(&that(&[Deed::Dawdle]), hedged(200));
     assert_eq!(ask(&dispatcher).await.unwrap().1.attempts, 1);
@@ -275,7 +275,7 @@ async fn no_open_breaker_is_broken_for_a_call_that_somebody_has_failed_already()
 #[tokio::test(start_paused = true)]
 async fn a_trial_whose_client_leaves_makes_room_for_another() {
     let mut backends = that(&[Deed::Answer, Deed::Answer]);
-    (backends[0].is_broken, backends[0].deeds) = (true, vec![Deed::Dawdle; 9]);
+    (backends[0].is_broken, backends[0].slots, backends[0].deeds) = (true, 20, vec![Deed::Dawdle; 9]);
     let (dispatcher, world) = scene(&backends, paid_by(EVERYTHING));
     tokio::time::advance(Duration::from_secs(1)).await;
     for _ in 0..9 {
@@ -283,7 +283,7 @@ async fn a_trial_whose_client_leaves_makes_room_for_another() {
     }
     assert_eq!(world.asked(), vec!["b0"; 9]);
     assert_eq!(ask(&dispatcher).await.unwrap().1.backend.as_str(), "b0");
-    assert!(world.is_idle());
+    assert!(world.comes_to_rest().await);
 }
 
 #[tokio::test(start_paused = true)]

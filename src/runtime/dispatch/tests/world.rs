@@ -77,6 +77,12 @@ impl World {
         Arc::clone(&self.cells.lock().unwrap()[number])
     }
 
+    /// The same when the backends have noticed which calls were given up.
+    pub(super) async fn comes_to_rest(&self) -> bool {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.is_idle()
+    }
+
     /// Whether every slot is free again and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         let idle = |cell: &Arc<BackendCell>| cell.slots().in_use == 0 && cell.slots().waiters == 0;
