@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use memchr::{Memchr, memmem};
 use serde::Deserialize;
 
-use super::{Dialect, head::has_member};
+use super::{Dialect, head::has_member, told_usage};
 use crate::domain::chat::Usage;
 
 /// What was seen so far.
@@ -18,6 +18,7 @@ pub struct StreamWatch {
     has_spoken: bool,
     failure: Option<Told>,
     usage: Usage,
+    pieces: u64,
 }
 
 /// A failure that the backend told of.
@@ -40,6 +41,7 @@ impl StreamWatch {
             has_spoken: false,
             failure: None,
             usage: Usage::default(),
+            pieces: 0,
         }
     }
 
@@ -63,6 +65,11 @@ impl StreamWatch {
         self.usage
     }
 
+    /// Pieces of the reply that have come: about one a token.
+    pub const fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
     /// Looks at whole lines.
     pub fn look(&mut self, lines: &[u8]) {
         let mut start = 0;
@@ -80,6 +87,7 @@ impl StreamWatch {
         if payload.is_empty() {
             return;
         }
+        self.pieces += 1;
         let is_first = !std::mem::replace(&mut self.has_spoken, true);
         if payload == b"[DONE]" && self.dialect != Dialect::Ollama {
             self.is_complete = true;
@@ -102,12 +110,12 @@ impl StreamWatch {
 
     fn read_telling(&mut self, line: &[u8]) {
         if self.dialect != Dialect::Ollama {
-            if let Ok(Counted { usage: Some(counts) }) = serde_json::from_slice(line) {
-                self.usage = counts.into();
+            if let Some(usage) = told_usage::openai(line) {
+                self.usage = usage;
             }
         } else if has_member(line, "done", b"true") {
             self.is_complete = true;
-            self.usage = serde_json::from_slice::<OllamaCounts>(line).unwrap_or_default().into();
+            self.usage = told_usage::ollama(line);
         }
     }
 }
@@ -123,56 +131,6 @@ fn is_failure(payload: &[u8]) -> bool {
     }
     let failing = serde_json::from_slice::<Failing<'_>>(payload);
     failing.is_ok_and(|failing| failing.error.is_some() || failing.object.as_deref() == Some("error"))
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    usage: Option<OpenaiCounts>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct OpenaiCounts {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<CachedTokens>,
-    completion_tokens_details: Option<ReasoningTokens>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct CachedTokens {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ReasoningTokens {
-    reasoning_tokens: Option<u64>,
-}
-
-impl From<OpenaiCounts> for Usage {
-    fn from(counts: OpenaiCounts) -> Self {
-        Self {
-            input_tokens: counts.prompt_tokens,
-            output_tokens: counts.completion_tokens,
-            cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
-            reasoning_tokens: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
-        }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct OllamaCounts {
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
-}
-
-impl From<OllamaCounts> for Usage {
-    fn from(counts: OllamaCounts) -> Self {
-        Self { input_tokens: counts.prompt_eval_count, output_tokens: counts.eval_count, ..Self::default() }
-    }
 }
 
 #[cfg(test)]

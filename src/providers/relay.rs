@@ -11,7 +11,10 @@ use super::{
     ProviderError,
     transport::{Credential, Transport},
 };
-use crate::dialect::{Dialect, head::Head};
+use crate::{
+    dialect::{Dialect, head::Head, told_usage},
+    domain::chat::Usage,
+};
 
 /// A route that clients of a dialect call and backends of it serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +42,11 @@ impl RelayRoute {
             Self::OpenaiChat | Self::OpenaiCompletions | Self::OpenaiEmbeddings => Dialect::Openai,
             Self::OllamaChat | Self::OllamaGenerate | Self::OllamaEmbed | Self::OllamaEmbeddings => Dialect::Ollama,
         }
+    }
+
+    /// Whether its answers are vectors, which cost no tokens.
+    pub const fn gives_vectors(self) -> bool {
+        matches!(self, Self::OpenaiEmbeddings | Self::OllamaEmbed | Self::OllamaEmbeddings)
     }
 }
 
@@ -75,6 +83,13 @@ pub struct RelayedBody {
     pub content_type: String,
     /// As the backend sent them.
     pub bytes: Bytes,
+}
+
+impl RelayedBody {
+    /// Tokens, as far as the backend tells them to this route.
+    pub fn usage(&self, route: RelayRoute) -> Usage {
+        told_usage::of_whole(route.dialect(), &self.bytes)
+    }
 }
 
 /// Where an original goes.

@@ -8,6 +8,7 @@ mod call;
 pub mod exchange;
 mod plan;
 mod prefix;
+mod tab;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::{
 use self::{
     admission::{Choice, Plan},
     call::{Call, Embed, Generate},
+    tab::Tab,
 };
 use super::{
     directory::Directory,
@@ -101,7 +103,11 @@ impl Dispatcher {
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
         let (held, served) = self.run(route, Generate(call)).await?;
-        Ok((held.release(), served))
+        let completion = held.release();
+        if let Some(tab) = Tab::open(&route.spending, || tab::words_of(call)) {
+            tab.complete(&completion);
+        }
+        Ok((completion, served))
     }
 
     /// Asks a model for the vectors of texts.
@@ -110,7 +116,11 @@ impl Dispatcher {
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
         let (held, served) = self.run(route, Embed(call)).await?;
-        Ok((held.release(), served))
+        let embedded = held.release();
+        if let Some(tab) = Tab::open(&route.spending, || call.inputs.iter().map(String::len).sum()) {
+            tab.embedded(&embedded);
+        }
+        Ok((embedded, served))
     }
 
     /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken

@@ -72,6 +72,11 @@ impl RelayStream {
         self.watch.usage()
     }
 
+    /// Pieces of the reply that have come: about one a token.
+    pub const fn pieces(&self) -> u64 {
+        self.watch.pieces()
+    }
+
     async fn read(&mut self) -> Option<Result<Bytes, ProviderError>> {
         loop {
             let pieces = self.pieces.as_mut()?;

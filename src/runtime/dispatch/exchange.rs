@@ -9,6 +9,7 @@ use super::{
     DispatchError, Dispatcher, HeldCall,
     call::Call,
     prefix::{conversation_prefix, raw_prefix, text_prefix},
+    tab::{self, Tab},
 };
 use crate::{
     domain::{
@@ -75,12 +76,17 @@ pub(super) enum Begun {
 pub struct HeldRelay {
     stream: Box<RelayStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
 }
 
 impl HeldRelay {
     /// The next whole lines; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        match self.stream.next().await {
+        let next = self.stream.next().await;
+        if let Some(tab) = &mut self.tab {
+            tab.now(self.stream.pieces(), self.stream.usage());
+        }
+        match next {
             Some(Ok(lines)) => Some(Ok(lines)),
             Some(Err(error)) => {
                 self.call.failed(&error);
@@ -98,21 +104,31 @@ impl HeldRelay {
 pub struct HeldReply {
     reply: Box<ReplyStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
 }
 
 impl HeldReply {
     /// The next event; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
         let next = self.reply.next().await?;
-        if let Err(error) = &next {
-            self.call.failed(error);
+        match &next {
+            Ok(event) => self.hear(event),
+            Err(error) => self.call.failed(error),
         }
         Some(next.map_err(Failure::from))
     }
 
     /// The next event if it is there already.
     pub fn next_ready(&mut self) -> Option<ReplyEvent> {
-        self.reply.next_ready()
+        let event = self.reply.next_ready()?;
+        self.hear(&event);
+        Some(event)
+    }
+
+    fn hear(&mut self, event: &ReplyEvent) {
+        if let Some(tab) = &mut self.tab {
+            tab.hear(event);
+        }
     }
 }
 
@@ -128,16 +144,43 @@ impl Dispatcher {
     ) -> Result<(Answer, Served), DispatchError> {
         let (held, served) = self.run(route, exchange).await?;
         let (begun, call) = held.into_parts();
+        let tab = Tab::open(&route.spending, || exchange.sent_bytes());
         let answer = match begun {
-            Begun::Whole(reply) => Answer::Whole(reply),
-            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
-            Begun::Embedded(embedded) => Answer::Embedded(embedded),
-            Begun::Relayed(Relayed::Whole(body)) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::Whole(reply) => {
+                tab.into_iter().for_each(|tab| tab.reply(&reply));
+                Answer::Whole(reply)
+            }
+            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call), tab }),
+            Begun::Embedded(embedded) => {
+                tab.into_iter().for_each(|tab| tab.embedded(&embedded));
+                Answer::Embedded(embedded)
+            }
+            Begun::Relayed(Relayed::Whole(body)) => {
+                if let Some((tab, original)) = tab.zip(exchange.original) {
+                    let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
+                    tab.unread(words, body.usage(original.route));
+                }
+                Answer::Relayed(RelayedReply::Whole(body))
+            }
             Begun::Relayed(Relayed::Stream(stream)) => {
-                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
+                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call), tab }))
             }
         };
         Ok((answer, served))
+    }
+}
+
+impl Exchange<'_> {
+    /// Bytes of what the client says.
+    fn sent_bytes(&self) -> usize {
+        if let Some(original) = self.original {
+            return original.body.len();
+        }
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => tab::words_of(&call),
+            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
+            Err(_) => 0,
+        }
     }
 }
 
