@@ -33,6 +33,7 @@ impl From<StoreError> for Error {
 pub(super) fn from_failure(failure: &Failure, message: String) -> Error {
     match failure.refusal {
         Some(reason) => Error::refused(reason, message, RETRY_AFTER_SECONDS),
+        None if failure.class == FailureClass::Cancelled => Error::new(ErrorCode::Cancelled, message),
         None => Error::new(ErrorCode::ExecutionFailed, message),
     }
 }
@@ -60,11 +61,10 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Auth | FailureClass::ServerError | FailureClass::Connection | FailureClass::InvalidOutput => {
             ErrorCode::UpstreamFailed
         }
-        FailureClass::HookError
-        | FailureClass::MaxVisits
-        | FailureClass::MaxSteps
-        | FailureClass::Budget
-        | FailureClass::Cancelled => ErrorCode::ExecutionFailed,
+        FailureClass::HookError | FailureClass::MaxVisits | FailureClass::MaxSteps | FailureClass::Budget => {
+            ErrorCode::ExecutionFailed
+        }
+        FailureClass::Cancelled => ErrorCode::Cancelled,
         FailureClass::Internal => ErrorCode::Internal,
     };
     let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));

@@ -21,6 +21,7 @@ use crate::{
     },
     domain::{
         ids::RequestId,
+        ledger::Spending,
         page::{MAX_LIMIT, Page},
         priority::Priority,
         provider::ProviderKind,
@@ -33,6 +34,8 @@ use crate::{
 /// connection instead of the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 const DISCARD_SILENCE: Duration = Duration::from_millis(200);
+/// Larger bodies of requests that are refused for load are not read.
+const SMALL_BODY_BYTES: usize = 64 << 10;
 /// Values of one header that chooses where a request goes, and the bytes of each.
 const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
@@ -61,6 +64,8 @@ pub(super) struct Request<B> {
     query: Vec<(String, String)>,
     /// What was read differently from how it was written.
     pub(super) warnings: Vec<String>,
+    /// Where it is written down what its calls cost.
+    pub(super) spending: Spending,
 }
 
 impl<B> Request<B>
@@ -81,6 +86,7 @@ where
             path: Vec::new(),
             query,
             warnings: Vec::new(),
+            spending: Spending::UNCOUNTED,
         }
     }
 
@@ -99,6 +105,35 @@ where
         if !body.is_end_stream() && !self.head.headers.contains_key(header::EXPECT) {
             discard(body, self.limits.bytes).await;
         }
+    }
+
+    /// The same for a request that must not cost much: throws away a small body, so that the connection can go on, and
+    /// reads nothing of a large one. False when something is left, and the connection must end with the answer.
+    pub(super) async fn discard_small(&mut self) -> bool {
+        let Some(mut body) = self.body.take() else { return true };
+        if body.is_end_stream() {
+            return true;
+        }
+        let is_small = |bytes: u64| bytes <= SMALL_BODY_BYTES as u64;
+        if self.head.headers.contains_key(header::EXPECT) || !body.size_hint().exact().is_none_or(is_small) {
+            return false;
+        }
+        let mut left = SMALL_BODY_BYTES;
+        let read = async {
+            while let Ok(next) = tokio::time::timeout(DISCARD_SILENCE, body.frame()).await {
+                let bytes = match next {
+                    None => return true,
+                    Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => return false,
+                };
+                match left.checked_sub(bytes) {
+                    Some(rest) => left = rest,
+                    None => return false,
+                }
+            }
+            false
+        };
+        tokio::time::timeout(DISCARD_TIME, read).await.unwrap_or(false)
     }
 
     /// The method, with `HEAD` read as `GET`.
@@ -164,7 +199,8 @@ where
 
     /// What the headers ask of routing (`docs/api.md`, choosing where a request goes).
     pub(super) fn scope(&self) -> Result<Scope, Error> {
-        let mut scope = Scope { pool: self.wish("x-penstock-pool")?, ..Scope::default() };
+        let pool = self.wish("x-penstock-pool")?;
+        let mut scope = Scope { pool, spending: self.spending.clone(), ..Scope::default() };
         scope.session = self.wish("x-penstock-session")?;
         scope.priority = self.priority()?;
         scope.deadline = self.deadline()?;

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admission;
 mod aliases;
 mod architecture;
 mod associations;
@@ -29,6 +30,7 @@ mod client_gone;
 mod cloud;
 mod constraints;
 mod downloads;
+mod drain;
 mod embed;
 mod examples;
 mod execute;
@@ -41,6 +43,7 @@ mod hook_server;
 mod hook_tasks;
 mod hooks_crud;
 mod limits;
+mod live_runs;
 mod live_steps;
 mod matrix;
 mod model_sync;
