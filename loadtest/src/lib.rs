@@ -5,9 +5,11 @@
 //! # Layout
 //! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible, Gemini), a simulated hook and a simulated tokenizer service
 //! - [`rules`]: what such a server shall answer, as a file
-//! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it
+//! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it; [`refusal`]: what it costs to be refused
 
 pub mod cost;
 pub mod floor;
+pub mod refusal;
 pub mod rules;
+mod served;
 pub mod sim;

@@ -4,6 +4,7 @@
 //! - `loadtest floor --to http://127.0.0.1:8000` serves a proxy that does nothing but forward.
 //! - `loadtest cost --server target/ci/penstock` compares the CPU time of a request through the server with that through
 //!   such a proxy.
+//! - `loadtest refusal --server target/ci/penstock` measures the CPU time of requests that are refused for load.
 
 use std::{
     io::{self, Write},
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::{
     cost::{self, CostPlan},
     floor::Floor,
+    refusal::{self, RefusalPlan},
     rules,
     sim::{Flavour, Routes, Rule, SimBackend},
 };
@@ -39,6 +41,27 @@ enum Command {
     Floor(FloorArgs),
     /// Measure the CPU time of a request through a server and through such a proxy.
     Cost(CostArgs),
+    /// Measure the CPU time of requests that are refused for load.
+    Refusal(RefusalArgs),
+}
+
+#[derive(Args)]
+struct RefusalArgs {
+    /// The server's binary.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Bytes of a prompt; may be repeated.
+    #[arg(long = "size", value_name = "N", default_values_t = [100, 10 << 10])]
+    sizes: Vec<usize>,
+    /// Requests of one turn.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    requests: usize,
+    /// Turns, the one that warms up not counted.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Requests at a time.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    at_once: usize,
 }
 
 #[derive(Args)]
@@ -127,6 +150,7 @@ async fn main() -> io::Result<()> {
             floor.serve().await
         }
         Command::Cost(args) => measure(args).await,
+        Command::Refusal(args) => measure_refusals(args).await,
     }
 }
 
@@ -138,6 +162,16 @@ async fn measure(args: CostArgs) -> io::Result<()> {
     for cost in costs {
         let (size, floor, server, ratio) = (cost.size, cost.floor, cost.server, cost.ratio);
         writeln!(io::stdout(), "{size:>12} {floor:>12.1} {server:>12.1} {ratio:>7.2}")?;
+    }
+    Ok(())
+}
+
+async fn measure_refusals(args: RefusalArgs) -> io::Result<()> {
+    let RefusalArgs { server, sizes, requests, rounds, at_once } = args;
+    let plan = RefusalPlan { server, sizes, requests, rounds, at_once: at_once.max(1) };
+    writeln!(io::stdout(), "{:>12}  what", "CPU us")?;
+    for cost in refusal::measure(&plan).await? {
+        writeln!(io::stdout(), "{:>12.1}  {}", cost.micros, cost.what)?;
     }
     Ok(())
 }
