@@ -7,6 +7,7 @@
 pub mod admission;
 mod auth;
 mod connection;
+mod discard;
 mod events;
 mod gathered;
 pub mod listener;

@@ -6,13 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::{Method, body::Body, header, http::request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::{gathered::Gathered, respond::ErrorShape};
+use super::{discard, gathered::Gathered, respond::ErrorShape};
 use crate::{
     api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
@@ -30,12 +30,6 @@ use crate::{
     error::{Error, ErrorCode},
 };
 
-/// How long a body that nobody wants is still read and thrown away: a client that is still sending would see a reset
-/// connection instead of the answer.
-const DISCARD_TIME: Duration = Duration::from_secs(5);
-const DISCARD_SILENCE: Duration = Duration::from_millis(200);
-/// Larger bodies of requests that are refused for load are not read.
-const SMALL_BODY_BYTES: usize = 64 << 10;
 /// Values of one header that chooses where a request goes, and the bytes of each.
 const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
@@ -103,7 +97,7 @@ where
     pub(super) async fn discard_rest(&mut self) {
         let Some(body) = self.body.take() else { return };
         if !body.is_end_stream() && !self.head.headers.contains_key(header::EXPECT) {
-            discard(body, self.limits.bytes).await;
+            discard::all(body, self.limits.bytes).await;
         }
     }
 
@@ -114,26 +108,7 @@ where
         if body.is_end_stream() {
             return true;
         }
-        let is_small = |bytes: u64| bytes <= SMALL_BODY_BYTES as u64;
-        if self.head.headers.contains_key(header::EXPECT) || !body.size_hint().exact().is_none_or(is_small) {
-            return false;
-        }
-        let mut left = SMALL_BODY_BYTES;
-        let read = async {
-            while let Ok(next) = tokio::time::timeout(DISCARD_SILENCE, body.frame()).await {
-                let bytes = match next {
-                    None => return true,
-                    Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
-                    Some(Err(_)) => return false,
-                };
-                match left.checked_sub(bytes) {
-                    Some(rest) => left = rest,
-                    None => return false,
-                }
-            }
-            false
-        };
-        tokio::time::timeout(DISCARD_TIME, read).await.unwrap_or(false)
+        !self.head.headers.contains_key(header::EXPECT) && discard::small(&mut body).await
     }
 
     /// The method, with `HEAD` read as `GET`.
@@ -365,7 +340,7 @@ where
         };
         if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
             if !self.head.headers.contains_key(header::EXPECT) {
-                discard(body, limit).await;
+                discard::all(body, limit).await;
             }
             return Err(too_large());
         }
@@ -387,7 +362,7 @@ where
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
-            discard(body, limit).await;
+            discard::all(body, limit).await;
         }
         outcome.map(|()| gathered.finish())
     }
@@ -402,22 +377,6 @@ async fn decode(content_type: Option<String>, body: Bytes) -> Result<Result<Docu
     tokio::task::spawn_blocking(move || document::read(content_type.as_deref(), &body))
         .await
         .map_err(|error| Error::new(ErrorCode::Internal, "the request body could not be decoded").with_detail(error))
-}
-
-/// Reads further bytes, at most twice the limit of a body, and throws them away.
-async fn discard<B>(body: B, limit: usize)
-where
-    B: Body<Data = Bytes> + Unpin + Send,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    let mut rest = Limited::new(body, limit.saturating_mul(2));
-    let read = async {
-        // A client that sends nothing is waiting for the answer.
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(DISCARD_SILENCE, rest.frame()).await {}
-    };
-    if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
-        tracing::debug!("a refused body was given up on");
-    }
 }
 
 /// The client's own id if it is printable and short, else a new one (`docs/api.md`, answers).

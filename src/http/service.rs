@@ -96,6 +96,8 @@ impl Service {
                 response.map(|body| Placed::new(body, pass.admitted.take().and_then(|admitted| admitted.place)))
             }
             Err(error) => {
+                // What is still read of it is read by nobody.
+                pass.admitted = None;
                 let response = self.refuse(&mut request, &error).await;
                 log(&request, started, response.status(), Some(&error));
                 response.map(|body| Placed::new(body, None))

@@ -350,4 +350,17 @@ mod tests {
         ended.await.unwrap();
         assert_eq!(live.cancel().await, Err(live::CancelError::Over));
     }
+
+    #[tokio::test]
+    async fn who_cancels_a_run_that_does_not_stop_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (args, handle) = RunArgs::new(endless(), deps(&folder));
+        let (live, _alive) = (Arc::clone(&args.live), Arc::clone(&args.alive));
+        let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();
+        handle.snapshot().await.unwrap();
+        // From here on nothing happens but that time passes.
+        tokio::time::pause();
+        assert_eq!(live.cancel().await, Err(live::CancelError::Slow));
+        ended.await.unwrap();
+    }
 }
