@@ -14,6 +14,7 @@ pub mod finding;
 pub mod hook;
 pub mod ids;
 pub mod intent;
+pub mod ledger;
 pub mod load;
 pub mod message;
 pub mod model;

@@ -53,8 +53,8 @@ pub async fn measure(plan: &CostPlan) -> io::Result<Vec<Cost>> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
     sim.script(Rule::on(Routes::CALLS).reply("word ".repeat(20)));
     let floor = Served::floor(&sim.url()).await?;
-    let folder = scratch_folder()?;
-    let server = Served::penstock(&plan.server, &folder).await?;
+    let folder = scratch_folder("cost")?;
+    let server = Served::penstock(&plan.server, &folder, &[]).await?;
     let http = Client::new();
     register(&http, &server.url, &sim.url(), 1000).await?;
     let mut costs = Vec::new();

@@ -97,8 +97,8 @@ async fn finished(mut clients: JoinSet<bool>) -> io::Result<usize> {
 
 async fn waiting(plan: &CrowdPlan, progress: &mut dyn FnMut(&str)) -> io::Result<Crowd> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
-    let folder = scratch_folder()?;
-    let server = Served::penstock(&plan.server, &folder).await?;
+    let folder = scratch_folder("crowd")?;
+    let server = Served::penstock(&plan.server, &folder, &[]).await?;
     let http = Client::new();
     let id = register(&http, &server.url, &sim.url(), SLOTS).await?;
     let queue = json!({"queue": {"capacity": plan.waiting, "maxWaitMs": 600_000}}).to_string();
@@ -137,8 +137,8 @@ async fn waiting(plan: &CrowdPlan, progress: &mut dyn FnMut(&str)) -> io::Result
 
 async fn streams(plan: &CrowdPlan, progress: &mut dyn FnMut(&str)) -> io::Result<Crowd> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
-    let folder = scratch_folder()?;
-    let server = Served::penstock(&plan.server, &folder).await?;
+    let folder = scratch_folder("crowd")?;
+    let server = Served::penstock(&plan.server, &folder, &[]).await?;
     let http = Client::new();
     register(&http, &server.url, &sim.url(), plan.streams).await?;
     sim.script(Rule::on(Routes::CALLS).reply("word ".repeat(STREAM_WORDS)).chunk_delay(STREAM_PAUSE));

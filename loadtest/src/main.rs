@@ -6,6 +6,7 @@
 //!   such a proxy.
 //! - `loadtest crowd --server target/ci/penstock` shows what the server remembers of many clients that wait, and of many
 //!   slow streams.
+//! - `loadtest refusal --server target/ci/penstock` measures the CPU time of requests that are refused for load.
 
 use std::{
     io::{self, Write},
@@ -18,6 +19,7 @@ use loadtest::{
     cost::{self, CostPlan},
     crowd::{self, Crowd, CrowdPlan},
     floor::Floor,
+    refusal::{self, RefusalPlan},
     rules,
     sim::{Flavour, Routes, Rule, SimBackend},
 };
@@ -44,6 +46,8 @@ enum Command {
     Cost(CostArgs),
     /// Let many clients wait at once, and many streams run, and measure the server's memory.
     Crowd(CrowdArgs),
+    /// Measure the CPU time of requests that are refused for load.
+    Refusal(RefusalArgs),
 }
 
 #[derive(Args)]
@@ -57,6 +61,25 @@ struct CrowdArgs {
     /// Streams at the same time.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     streams: usize,
+}
+
+#[derive(Args)]
+struct RefusalArgs {
+    /// The server's binary.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Bytes of a prompt; may be repeated.
+    #[arg(long = "size", value_name = "N", default_values_t = [100, 10 << 10])]
+    sizes: Vec<usize>,
+    /// Requests of one turn.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    requests: usize,
+    /// Turns, the one that warms up not counted.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Requests at a time.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    at_once: usize,
 }
 
 #[derive(Args)]
@@ -146,6 +169,7 @@ async fn main() -> io::Result<()> {
         }
         Command::Cost(args) => measure(args).await,
         Command::Crowd(args) => gather(args).await,
+        Command::Refusal(args) => measure_refusals(args).await,
     }
 }
 
@@ -180,6 +204,16 @@ async fn gather(args: CrowdArgs) -> io::Result<()> {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (idle, most, after) = (mib(idle), mib(most), mib(after));
         writeln!(out, "{name:>10} {clients:>8} {answered:>9} {idle:>9.1} {most:>9.1} {after:>10.1}")?;
+    }
+    Ok(())
+}
+
+async fn measure_refusals(args: RefusalArgs) -> io::Result<()> {
+    let RefusalArgs { server, sizes, requests, rounds, at_once } = args;
+    let plan = RefusalPlan { server, sizes, requests, rounds, at_once: at_once.max(1) };
+    writeln!(io::stdout(), "{:>12}  what", "CPU us")?;
+    for cost in refusal::measure(&plan).await? {
+        writeln!(io::stdout(), "{:>12.1}  {}", cost.micros, cost.what)?;
     }
     Ok(())
 }

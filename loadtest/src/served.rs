@@ -31,13 +31,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// The floor proxy before this server.
     pub(crate) async fn floor(to: &str) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor", "--to", to]);
         Self::start(command, |line| line.strip_prefix("listening ").map(str::to_owned)).await
     }
 
-    pub(crate) async fn penstock(binary: &Path, folder: &Path) -> io::Result<Self> {
+    /// A Penstock whose data is in this folder, with these settings.
+    pub(crate) async fn penstock(binary: &Path, folder: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
         let mut command = Command::new(binary);
         let folder = folder.to_string_lossy().into_owned();
         command.arg("serve").env_clear().envs([
@@ -47,6 +49,7 @@ impl Served {
             ("TASK_MODEL", MODEL),
             ("EMBED_MODEL", "embed:1b"),
         ]);
+        command.envs(settings.iter().copied());
         Self::start(command, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "penstock is ready")
@@ -128,8 +131,8 @@ pub(crate) async fn register(http: &Client, server: &str, sim: &str, slots: usiz
 }
 
 /// A folder of its own for a server's data; whoever asks removes it.
-pub(crate) fn scratch_folder() -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("loadtest-{}", std::process::id()));
+pub(crate) fn scratch_folder(what: &str) -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("loadtest-{what}-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }

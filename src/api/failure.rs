@@ -35,6 +35,7 @@ impl From<StoreError> for Error {
 pub(super) fn from_failure(failure: &Failure, message: String) -> Error {
     match failure.refusal {
         Some(reason) => Error::refused(reason, message, retry_after_seconds(failure)),
+        None if failure.class == FailureClass::Cancelled => Error::new(ErrorCode::Cancelled, message),
         None => Error::new(ErrorCode::ExecutionFailed, message),
     }
 }
@@ -62,11 +63,10 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Auth | FailureClass::ServerError | FailureClass::Connection | FailureClass::InvalidOutput => {
             ErrorCode::UpstreamFailed
         }
-        FailureClass::HookError
-        | FailureClass::MaxVisits
-        | FailureClass::MaxSteps
-        | FailureClass::Budget
-        | FailureClass::Cancelled => ErrorCode::ExecutionFailed,
+        FailureClass::HookError | FailureClass::MaxVisits | FailureClass::MaxSteps | FailureClass::Budget => {
+            ErrorCode::ExecutionFailed
+        }
+        FailureClass::Cancelled => ErrorCode::Cancelled,
         FailureClass::Internal => ErrorCode::Internal,
     };
     let error = Error::new(code, message).retry_after(failure.retry_after.map(whole_seconds));

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 pub use crate::domain::model::Capability;
-use crate::domain::{pool::Policy, priority::Priority, provider::ProviderKind};
+use crate::domain::{ledger::Spending, pool::Policy, priority::Priority, provider::ProviderKind};
 
 /// A chain's `routing_strategy`: how one of several usable backends is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +81,8 @@ pub struct RouteScope {
     pub priority: Option<Priority>,
     /// When nobody will want the answer any more.
     pub deadline: Option<Instant>,
+    /// Where it is written down what its calls cost.
+    pub spending: Spending,
 }
 
 /// The models and backends that may serve one call.
@@ -105,6 +107,8 @@ pub struct ModelRoute {
     pub priority: Priority,
     /// After which it is not begun, and given up.
     pub deadline: Option<Instant>,
+    /// Where it is written down what it costs.
+    pub spending: Spending,
 }
 
 /// One way a call may go.
@@ -165,6 +169,7 @@ impl ModelRoute {
             tokens: None,
             priority: Priority::Standard,
             deadline: None,
+            spending: Spending::UNCOUNTED,
         }
     }
 
@@ -207,6 +212,9 @@ impl ModelRoute {
         }
         if self.session.is_none() {
             self.session.clone_from(&scope.session);
+        }
+        if !self.spending.is_counted() {
+            self.spending = scope.spending.clone();
         }
         self.priority = scope.priority.unwrap_or(self.priority);
         self.deadline = [self.deadline, scope.deadline].into_iter().flatten().min();

@@ -6,13 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::{Method, body::Body, header, http::request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::{gathered::Gathered, respond::ErrorShape};
+use super::{discard, gathered::Gathered, respond::ErrorShape};
 use crate::{
     api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
@@ -21,6 +21,7 @@ use crate::{
     },
     domain::{
         ids::RequestId,
+        ledger::Spending,
         page::{MAX_LIMIT, Page},
         priority::Priority,
         provider::ProviderKind,
@@ -29,10 +30,6 @@ use crate::{
     error::{Error, ErrorCode},
 };
 
-/// How long a body that nobody wants is still read and thrown away: a client that is still sending would see a reset
-/// connection instead of the answer.
-const DISCARD_TIME: Duration = Duration::from_secs(5);
-const DISCARD_SILENCE: Duration = Duration::from_millis(200);
 /// Values of one header that chooses where a request goes, and the bytes of each.
 const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
@@ -61,6 +58,8 @@ pub(super) struct Request<B> {
     query: Vec<(String, String)>,
     /// What was read differently from how it was written.
     pub(super) warnings: Vec<String>,
+    /// Where it is written down what its calls cost.
+    pub(super) spending: Spending,
 }
 
 impl<B> Request<B>
@@ -81,6 +80,7 @@ where
             path: Vec::new(),
             query,
             warnings: Vec::new(),
+            spending: Spending::UNCOUNTED,
         }
     }
 
@@ -97,8 +97,18 @@ where
     pub(super) async fn discard_rest(&mut self) {
         let Some(body) = self.body.take() else { return };
         if !body.is_end_stream() && !self.head.headers.contains_key(header::EXPECT) {
-            discard(body, self.limits.bytes).await;
+            discard::all(body, self.limits.bytes).await;
         }
+    }
+
+    /// The same for a request that must not cost much: throws away a small body, so that the connection can go on, and
+    /// reads nothing of a large one. False when something is left, and the connection must end with the answer.
+    pub(super) async fn discard_small(&mut self) -> bool {
+        let Some(mut body) = self.body.take() else { return true };
+        if body.is_end_stream() {
+            return true;
+        }
+        !self.head.headers.contains_key(header::EXPECT) && discard::small(&mut body).await
     }
 
     /// The method, with `HEAD` read as `GET`.
@@ -165,7 +175,8 @@ where
 
     /// What the headers ask of routing (`docs/api.md`, choosing where a request goes).
     pub(super) fn scope(&self) -> Result<Scope, Error> {
-        let mut scope = Scope { pool: self.wish("x-penstock-pool")?, ..Scope::default() };
+        let pool = self.wish("x-penstock-pool")?;
+        let mut scope = Scope { pool, spending: self.spending.clone(), ..Scope::default() };
         scope.session = self.wish("x-penstock-session")?;
         scope.priority = self.priority()?;
         scope.deadline = self.deadline()?;
@@ -343,7 +354,7 @@ where
         };
         if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
             if !self.head.headers.contains_key(header::EXPECT) {
-                discard(body, limit).await;
+                discard::all(body, limit).await;
             }
             return Err(too_large());
         }
@@ -365,7 +376,7 @@ where
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
-            discard(body, limit).await;
+            discard::all(body, limit).await;
         }
         outcome.map(|()| gathered.finish())
     }
@@ -380,22 +391,6 @@ async fn decode(content_type: Option<String>, body: Bytes) -> Result<Result<Docu
     tokio::task::spawn_blocking(move || document::read(content_type.as_deref(), &body))
         .await
         .map_err(|error| Error::new(ErrorCode::Internal, "the request body could not be decoded").with_detail(error))
-}
-
-/// Reads further bytes, at most twice the limit of a body, and throws them away.
-async fn discard<B>(body: B, limit: usize)
-where
-    B: Body<Data = Bytes> + Unpin + Send,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    let mut rest = Limited::new(body, limit.saturating_mul(2));
-    let read = async {
-        // A client that sends nothing is waiting for the answer.
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(DISCARD_SILENCE, rest.frame()).await {}
-    };
-    if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
-        tracing::debug!("a refused body was given up on");
-    }
 }
 
 /// The client's own id if it is printable and short, else a new one (`docs/api.md`, answers).

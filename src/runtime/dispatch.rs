@@ -14,6 +14,7 @@ mod hedge;
 mod plan;
 mod prefix;
 mod repeat;
+mod tab;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use self::{
     call::{Call, Embed, Generate},
     deadline::given_up,
     repeat::{Onward, Spent},
+    tab::Tab,
 };
 use super::{
     directory::Directory,
@@ -107,7 +109,11 @@ impl Dispatcher {
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
         let (held, served) = self.run(route, Generate(call)).await?;
-        Ok((held.release(), served))
+        let completion = held.release();
+        if let Some(tab) = Tab::open(&route.spending, || tab::words_of(call)) {
+            tab.complete(&completion);
+        }
+        Ok((completion, served))
     }
 
     /// Asks a model for the vectors of texts.
@@ -119,7 +125,11 @@ impl Dispatcher {
             return outcome;
         }
         let (held, served) = self.run(route, Embed(call)).await?;
-        Ok((held.release(), served))
+        let embedded = held.release();
+        if let Some(tab) = Tab::of_texts(&route.spending, call) {
+            tab.embedded(&embedded);
+        }
+        Ok((embedded, served))
     }
 
     /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken

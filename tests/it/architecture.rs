@@ -17,10 +17,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("providers", &["providers", "dialect", "domain"]),
     ("hooks", &["providers", "stores", "dialect", "domain"]),
     ("runtime", &["runtime", "engine", "providers", "hooks", "stores", "config", "domain", "error"]),
-    ("api", &["api", "runtime", "stores", "engine", "dialect", "config", "domain", "error"]),
-    ("http", &["http", "api", "runtime", "dialect", "config", "domain", "error"]),
+    ("api", &["api", "runtime", "stores", "engine", "dialect", "config", "shutdown", "domain", "error"]),
+    ("http", &["http", "api", "runtime", "dialect", "config", "shutdown", "domain", "error"]),
     ("shutdown", &[]),
-    ("app", &["http", "api", "runtime", "providers", "hooks", "stores", "engine", "config", "domain", "error"]),
+    (
+        "app",
+        &["http", "api", "runtime", "providers", "hooks", "stores", "engine", "config", "shutdown", "domain", "error"],
+    ),
     ("cli", &["cli", "app", "shutdown", "engine", "dialect", "domain", "config"]),
     ("main", &["cli"]),
 ];

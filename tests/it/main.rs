@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admission;
 mod aliases;
 mod architecture;
 mod associations;
@@ -32,6 +33,7 @@ mod cloud;
 mod constraints;
 mod deadlines;
 mod downloads;
+mod drain;
 mod embed;
 mod examples;
 mod execute;
@@ -45,6 +47,7 @@ mod hook_tasks;
 mod hooks_crud;
 mod limiter;
 mod limits;
+mod live_runs;
 mod live_steps;
 mod matrix;
 mod model_sync;

@@ -96,6 +96,11 @@ impl RelayStream {
         self.watch.usage()
     }
 
+    /// Pieces of the reply that have come: about one a token.
+    pub const fn pieces(&self) -> u64 {
+        self.watch.pieces()
+    }
+
     async fn read(&mut self) -> Next {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));

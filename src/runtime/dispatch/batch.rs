@@ -17,12 +17,14 @@ use super::{
     DispatchError, Dispatcher,
     call::Embed,
     deadline::{Urgency, given_up},
+    tab::Tab,
 };
 use crate::{
     domain::{
         embedding::{EmbedCall, Embedded},
         failure::{FailureClass, RefusalReason},
         ids::PoolId,
+        ledger::Spending,
         message::Served,
         pool::Batching,
         route::ModelRoute,
@@ -107,8 +109,8 @@ impl Dispatcher {
         let plan = self.plan(route, 0).ok()?;
         let batching = plan.pool.table().pool.calls.batching;
         let most = usize::try_from(batching.max_inputs).unwrap_or(usize::MAX);
-        // Its deadline and its size are those of one request.
-        let route = ModelRoute { deadline: None, tokens: None, ..route.clone() };
+        // Its deadline, its size and its account are those of one request.
+        let route = ModelRoute { deadline: None, tokens: None, spending: Spending::UNCOUNTED, ..route.clone() };
         let kind = Kind { pool: plan.pool.id.clone(), route, dimensions: call.dimensions };
         (batching.window_ms > 0.0 && call.inputs.len() < most).then_some((batching, kind))
     }
@@ -121,10 +123,14 @@ impl Dispatcher {
         let Some(outcome) = Urgency::of(route).in_time(outcome).await else {
             return Some(Err(DispatchError { failure: given_up(), served: None }));
         };
-        Some(outcome.unwrap_or_else(|_| {
+        let outcome = outcome.unwrap_or_else(|_| {
             let message = "the batch that the request was part of was given up; it is safe to retry";
             Err(DispatchError::refused(RefusalReason::Restarting, message))
-        }))
+        });
+        if let (Ok((embedded, _)), Some(tab)) = (&outcome, Tab::of_texts(&route.spending, call)) {
+            tab.embedded(embedded);
+        }
+        Some(outcome)
     }
 
     async fn join(&self, kind: Kind, batching: Batching, member: Member) {

@@ -9,6 +9,7 @@ use super::{
     DispatchError, Dispatcher, HeldCall,
     call::{Call, says_at_most},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
+    tab::{self, Tab},
 };
 use crate::{
     domain::{
@@ -77,12 +78,17 @@ pub(super) enum Begun {
 pub struct HeldRelay {
     stream: Box<RelayStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
 }
 
 impl HeldRelay {
     /// The next whole lines; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        match self.stream.next().await {
+        let next = self.stream.next().await;
+        if let Some(tab) = &mut self.tab {
+            tab.now(self.stream.pieces(), self.stream.usage());
+        }
+        match next {
             Some(Ok(lines)) => Some(Ok(lines)),
             Some(Err(error)) => {
                 self.call.failed(&error);
@@ -100,6 +106,7 @@ impl HeldRelay {
 pub struct HeldReply {
     reply: Box<ReplyStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
 }
 
 impl HeldReply {
@@ -107,7 +114,7 @@ impl HeldReply {
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
         let next = self.reply.next().await;
         match &next {
-            Some(Ok(_)) => {}
+            Some(Ok(event)) => self.hear(event),
             Some(Err(error)) => self.call.failed(error),
             None => self.call.is_read(),
         }
@@ -116,7 +123,15 @@ impl HeldReply {
 
     /// The next event if it is there already.
     pub fn next_ready(&mut self) -> Option<ReplyEvent> {
-        self.reply.next_ready()
+        let event = self.reply.next_ready()?;
+        self.hear(&event);
+        Some(event)
+    }
+
+    fn hear(&mut self, event: &ReplyEvent) {
+        if let Some(tab) = &mut self.tab {
+            tab.hear(event);
+        }
     }
 }
 
@@ -143,16 +158,43 @@ impl Dispatcher {
         if !matches!(begun, Begun::Pieces(_) | Begun::RelayedStream(_)) {
             call.is_read();
         }
+        let tab = Tab::open(&route.spending, || exchange.sent_bytes());
         let answer = match begun {
-            Begun::Whole(reply) => Answer::Whole(reply),
-            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
-            Begun::Embedded(embedded) => Answer::Embedded(embedded),
-            Begun::RelayedWhole(body) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::Whole(reply) => {
+                tab.into_iter().for_each(|tab| tab.reply(&reply));
+                Answer::Whole(reply)
+            }
+            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call), tab }),
+            Begun::Embedded(embedded) => {
+                tab.into_iter().for_each(|tab| tab.embedded(&embedded));
+                Answer::Embedded(embedded)
+            }
+            Begun::RelayedWhole(body) => {
+                if let Some((tab, original)) = tab.zip(exchange.original) {
+                    let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
+                    tab.unread(words, body.usage(original.route));
+                }
+                Answer::Relayed(RelayedReply::Whole(body))
+            }
             Begun::RelayedStream(stream) => {
-                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
+                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call), tab }))
             }
         };
         Ok((answer, served))
+    }
+}
+
+impl Exchange<'_> {
+    /// Bytes of what the client says.
+    fn sent_bytes(&self) -> usize {
+        if let Some(original) = self.original {
+            return original.body.len();
+        }
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => tab::words_of(&call),
+            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
+            Err(_) => 0,
+        }
     }
 }
 

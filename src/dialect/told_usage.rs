@@ -1,0 +1,108 @@
+//! Tokens as OpenAI's and Ollama's servers tell them, in answers that are passed on as they are.
+
+use serde::Deserialize;
+
+use super::{Dialect, head::member};
+use crate::domain::chat::Usage;
+
+/// Of a chunk of OpenAI's; `None` where it tells none.
+pub(super) fn openai(chunk: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Counted {
+        usage: Option<OpenaiCounts>,
+    }
+    let counted: Counted = serde_json::from_slice(chunk).ok()?;
+    counted.usage.map(Usage::from)
+}
+
+/// Of a line of Ollama's.
+pub(super) fn ollama(line: &[u8]) -> Usage {
+    serde_json::from_slice::<OllamaCounts>(line).unwrap_or_default().into()
+}
+
+/// Of a whole answer, of which nothing else is decoded: vectors are large.
+pub fn of_whole(dialect: Dialect, answer: &[u8]) -> Usage {
+    if dialect == Dialect::Ollama {
+        let count = |name: &str| member(answer, name).and_then(|value| serde_json::from_slice(value).ok());
+        let (input_tokens, output_tokens) = (count("prompt_eval_count"), count("eval_count"));
+        return Usage { input_tokens, output_tokens, ..Usage::default() };
+    }
+    let counts = member(answer, "usage").and_then(|value| serde_json::from_slice::<OpenaiCounts>(value).ok());
+    counts.map(Usage::from).unwrap_or_default()
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OpenaiCounts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<CachedTokens>,
+    completion_tokens_details: Option<ReasoningTokens>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CachedTokens {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ReasoningTokens {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<OpenaiCounts> for Usage {
+    fn from(counts: OpenaiCounts) -> Self {
+        Self {
+            input_tokens: counts.prompt_tokens,
+            output_tokens: counts.completion_tokens,
+            cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
+            reasoning_tokens: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OllamaCounts {
+    prompt_eval_count: Option<u64>,
+    eval_count: Option<u64>,
+}
+
+impl From<OllamaCounts> for Usage {
+    fn from(counts: OllamaCounts) -> Self {
+        Self { input_tokens: counts.prompt_eval_count, output_tokens: counts.eval_count, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tokens_of_whole_answers_are_found_at_their_top_alone() {
+        let told = |dialect, answer: &str| {
+            let usage = of_whole(dialect, answer.as_bytes());
+            (usage.input_tokens, usage.output_tokens)
+        };
+        for (answer, tokens) in [
+            (
+                r#"{"choices":[{"message":{"content":"\"usage\":{}"}}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+                (Some(7), Some(3)),
+            ),
+            (
+                r#"{"data":[{"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":5,"total_tokens":5}}"#,
+                (Some(5), None),
+            ),
+            (r#"{"usage":null}"#, (None, None)),
+            (r#"[{"usage":{"prompt_tokens":7}}]"#, (None, None)),
+            ("no json", (None, None)),
+        ] {
+            assert_eq!(told(Dialect::Openai, answer), tokens, "{answer}");
+        }
+        let answer = r#"{"response":"a","done":true,"prompt_eval_count":5,"eval_count":1}"#;
+        assert_eq!(told(Dialect::Ollama, answer), (Some(5), Some(1)));
+        assert_eq!(told(Dialect::Ollama, r#"{"embeddings":[[0.5]],"prompt_eval_count":2}"#), (Some(2), None));
+    }
+}
