@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Dialect, head::member};
+use super::{Dialect, head::member, lenient, ollama, openai};
 use crate::domain::chat::Usage;
 
 /// Of a chunk of OpenAI's; `None` where it tells none.
@@ -10,9 +10,12 @@ pub(super) fn openai(chunk: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     struct Counted {
         usage: Option<OpenaiCounts>,
+        #[serde(default, deserialize_with = "lenient::member")]
+        timings: Option<openai::Timings>,
     }
     let counted: Counted = serde_json::from_slice(chunk).ok()?;
-    counted.usage.map(Usage::from)
+    let worked = counted.timings.and_then(|timings| timings.worked());
+    counted.usage.map(|counts| Usage { worked, ..counts.into() })
 }
 
 /// Of a line of Ollama's.
@@ -25,10 +28,15 @@ pub fn of_whole(dialect: Dialect, answer: &[u8]) -> Usage {
     if dialect == Dialect::Ollama {
         let count = |name: &str| member(answer, name).and_then(|value| serde_json::from_slice(value).ok());
         let (input_tokens, output_tokens) = (count("prompt_eval_count"), count("eval_count"));
-        return Usage { input_tokens, output_tokens, ..Usage::default() };
+        let [load_duration, prompt_eval_duration, eval_duration] =
+            ["load_duration", "prompt_eval_duration", "eval_duration"].map(count);
+        let work = ollama::WorkTimes { load_duration, prompt_eval_duration, eval_duration };
+        return Usage { input_tokens, output_tokens, worked: work.worked(), ..Usage::default() };
     }
     let counts = member(answer, "usage").and_then(|value| serde_json::from_slice::<OpenaiCounts>(value).ok());
-    counts.map(Usage::from).unwrap_or_default()
+    let timings = member(answer, "timings").and_then(|value| serde_json::from_slice::<openai::Timings>(value).ok());
+    let worked = timings.and_then(|timings| timings.worked());
+    Usage { worked, ..counts.map(Usage::from).unwrap_or_default() }
 }
 
 #[derive(Deserialize, Default)]
@@ -59,6 +67,7 @@ impl From<OpenaiCounts> for Usage {
             output_tokens: counts.completion_tokens,
             cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
             reasoning_tokens: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
+            worked: None,
         }
     }
 }
@@ -68,11 +77,17 @@ impl From<OpenaiCounts> for Usage {
 struct OllamaCounts {
     prompt_eval_count: Option<u64>,
     eval_count: Option<u64>,
+    load_duration: Option<u64>,
+    prompt_eval_duration: Option<u64>,
+    eval_duration: Option<u64>,
 }
 
 impl From<OllamaCounts> for Usage {
     fn from(counts: OllamaCounts) -> Self {
-        Self { input_tokens: counts.prompt_eval_count, output_tokens: counts.eval_count, ..Self::default() }
+        let (input_tokens, output_tokens) = (counts.prompt_eval_count, counts.eval_count);
+        let OllamaCounts { load_duration, prompt_eval_duration, eval_duration, .. } = counts;
+        let worked = ollama::WorkTimes { load_duration, prompt_eval_duration, eval_duration }.worked();
+        Self { input_tokens, output_tokens, worked, ..Self::default() }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns: [`BackendState`]. Children: tracked tasks, at most one probe and one download, which end with the actor.
 //! Supervisor: `Fleet`.
-//! Mailbox: 1 data permit for reports of failed calls, of which one at a time is enough; 256 control permits: reports of
-//! own tasks and one intent per reconcile.
+//! Mailbox: 64 data permits for what calls tell, of which a part is enough; 256 control permits: reports of own tasks and one
+//! intent per reconcile.
 //! On crash: handed-out leases stay valid; the published view stays until the successor has probed; generation + 1.
 
 mod access;
@@ -11,7 +11,8 @@ mod breaker;
 mod downloads;
 mod kept_out;
 mod latency;
-pub(super) mod limiter;
+mod limit;
+mod limiter;
 mod model_sync;
 mod probe;
 mod rest;
@@ -29,9 +30,11 @@ pub use self::access::{BreakerPosition, BreakerSnapshot};
 pub(super) use self::{
     access::{Access, Effect, Entry, Standing, Way},
     latency::LatencyView,
+    limiter::{CallSample, INITIAL_LIMIT},
 };
 use self::{
     downloads::Downloads,
+    limiter::Limiter,
     probe::{ProbeOutcome, Sight, probe},
 };
 use super::{
@@ -51,7 +54,7 @@ use crate::{
     providers::{Provider, Target, Transport, connect},
 };
 
-const BOUNDS: Bounds = Bounds { data: 1, control: 256 };
+const BOUNDS: Bounds = Bounds { data: 64, control: 256 };
 /// Rest between the end of a probe and the next.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Failed calls start no probe within this time after the last.
@@ -122,6 +125,20 @@ impl BackendHandle {
         }
     }
 
+    /// Reports what an answered call showed; loss is harmless, others will come.
+    pub(super) fn call_ended(&self, sample: CallSample) {
+        if let Err(error) = self.address.try_send(Lane::Data, BackendMsg::CallEnded(sample)) {
+            tracing::trace!(%error, "what a call showed was not reported");
+        }
+    }
+
+    /// Reports that the backend refused a call because it has too much to do; loss is harmless.
+    pub(super) fn call_refused(&self, in_flight: u16) {
+        if let Err(error) = self.address.try_send(Lane::Data, BackendMsg::CallRefused { in_flight }) {
+            tracing::debug!(%error, "a refused call was not reported");
+        }
+    }
+
     /// Reports that calls are kept out of the backend for a time.
     pub(super) fn calls_kept_out(&self) -> Result<(), SendError> {
         self.address.try_send(Lane::Control, BackendMsg::CallsKeptOut)
@@ -143,6 +160,10 @@ pub(super) enum BackendMsg {
     ProbeFinished { probe: TaskName, outcome: ProbeOutcome },
     /// From a call that could not reach the backend. May be lost.
     CallFailed,
+    /// From a call that was answered, where the limit is to be found. May be lost.
+    CallEnded(CallSample),
+    /// From a call that was refused, with so many in flight. May be lost.
+    CallRefused { in_flight: u16 },
     /// From a call after which the breaker is open or the backend rests; one at a time is on its way. Who waits looks again
     /// now and when that ends; what is lost is made up for by the next slot that comes free.
     CallsKeptOut,
@@ -186,6 +207,8 @@ pub(super) struct BackendState {
     is_probing: bool,
     probe_again: bool,
     downloads: Downloads,
+    /// Finds how many calls it can bear, where no `maxConcurrency` says it.
+    limiter: Limiter,
     /// Counts the timers behind which who waits looks again.
     look_number: u64,
     /// How often the breaker had opened when that was last written down.
@@ -200,6 +223,10 @@ impl BackendState {
         let stop = CancellationToken::new();
         let downloads = Downloads::new(Arc::clone(&args.cell));
         let openings_told = args.cell.breaker().opened;
+        let limiter = match args.generation {
+            1 => Limiter::new(),
+            _ => Limiter::resuming(args.cell.slots().limit),
+        };
         Self {
             provider: provider_of(&args.goal, &args.deps.transport),
             // Until the first probe of this life the predecessor's sight is the best there is.
@@ -215,6 +242,7 @@ impl BackendState {
             probe_again: false,
             probe_stop: stop.child_token(),
             downloads,
+            limiter,
             look_number: 0,
             openings_told,
             _stop_on_drop: stop.clone().drop_guard(),
@@ -248,7 +276,7 @@ impl BackendState {
             self.health = Health::Unknown;
             self.downloads.clear();
             self.cell.unconstrained.store(Arc::default());
-            self.cell.forget_limit();
+            self.forget_limit();
         }
         self.downloads.forget_failures(&self.goal.declared);
         self.probe_soon();
@@ -340,7 +368,7 @@ impl BackendState {
         match outcome {
             Ok(Sight { models: observed, load }) => {
                 if let Some(load) = load {
-                    self.cell.on_load(load);
+                    self.on_load(load);
                 }
                 if self.health != Health::Healthy {
                     let (backend, models) = (&self.goal.backend, observed.len());
@@ -380,6 +408,8 @@ impl BackendState {
         view.downloading = self.downloads.running_model().map(str::to_owned);
         view.observe(self.observed.clone());
         self.cell.publish(view);
+        // It may have had a limit of its own until now.
+        self.cell.set_found_limit(self.limiter.limit());
     }
 }
 
@@ -425,6 +455,8 @@ impl Actor for BackendActor {
             BackendMsg::ProbeDue { probe } => state.on_probe_due(probe),
             BackendMsg::ProbeFinished { probe, outcome } => state.on_probe(probe, outcome),
             BackendMsg::CallFailed => state.on_call_failed(),
+            BackendMsg::CallEnded(sample) => state.on_call_ended(sample),
+            BackendMsg::CallRefused { in_flight } => state.on_call_refused(in_flight),
             BackendMsg::CallsKeptOut => state.on_calls_kept_out(),
             BackendMsg::LookDue { timer } => state.on_look_due(timer),
             BackendMsg::DownloadFinished { generation, model, result } => {

@@ -27,7 +27,7 @@ use self::{
     admission::{Choice, Plan},
     attempt::{Attempt, Held, HeldCall},
     batch::Batches,
-    call::{Call, Embed, Generate},
+    call::{Call, Embed, Generate, words_of},
     deadline::given_up,
     repeat::{Onward, Spent},
     tab::Tab,
@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     domain::{
-        chat::ChatCall,
+        chat::{ChatCall, Usage},
         embedding::{EmbedCall, Embedded},
         failure::{Failure, RefusalReason},
         ids::PoolId,
@@ -109,8 +109,8 @@ impl Dispatcher {
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
         let (held, served) = self.run(route, Generate(call)).await?;
-        let completion = held.release();
-        if let Some(tab) = Tab::open(&route.spending, || tab::words_of(call)) {
+        let completion = held.release(|completion| completion.usage);
+        if let Some(tab) = Tab::open(&route.spending, || words_of(call)) {
             tab.complete(&completion);
         }
         Ok((completion, served))
@@ -125,7 +125,7 @@ impl Dispatcher {
             return outcome;
         }
         let (held, served) = self.run(route, Embed(call)).await?;
-        let embedded = held.release();
+        let embedded = held.release(|_| Usage::default());
         if let Some(tab) = Tab::of_texts(&route.spending, call) {
             tab.embedded(&embedded);
         }

@@ -274,7 +274,7 @@ async fn the_policy_of_a_pool_decides_the_distribution() {
     // Whoever is busiest is left alone, so much more so than the others that no chance in their latencies matters.
     let gate = sims[0].hold();
     let mut running = Vec::new();
-    while gate.waiting() < 9 {
+    while gate.waiting() < 7 {
         running.push(server.execute_later("long"));
         let (waiting, started) = (gate.waiting(), running.len());
         eventually("the call placed", || async {

@@ -1,6 +1,6 @@
 //! How many calls one backend can bear at once, found by watching it: a pure function of what its calls cost.
 //!
-//! Owned by the backend's cell, fed by the calls and the probes, asked by nobody: a new limit goes straight into the slots.
+//! Owned by the backend's actor, fed by the calls and the probes, asked by nobody: a new limit goes straight into the slots.
 //! Answers of models differ in length, so latency says nothing; what tells that a backend has too much to do is that calls
 //! *wait* in it: it says so itself, it refuses calls, or first tokens come later than for prompts of that size when it is
 //! idle. From how long calls waited and how long they took follows, by Little's law, how many of them it was really working
@@ -43,6 +43,8 @@ const LONGEST_HOLD: u32 = 8;
 /// Rises in a row after which the backend is taken for one that can bear much more, and how much each one is then.
 const RISES_BEFORE_STRIDES: u32 = 3;
 const STRIDE: f64 = 1.5;
+/// Where nothing tells how long calls wait, no more is tried than most servers bear.
+const BLIND_LIMIT: u16 = 16;
 /// Prompt sizes that are told apart, by powers of two.
 const SIZES: usize = 24;
 /// Calls after which the fastest first token is looked for anew: caches warm up, models are replaced.
@@ -82,6 +84,8 @@ pub(in crate::runtime) struct Limiter {
     stubborn: f64,
     /// The backend told how many it can work on; nothing above it is tried.
     ceiling: u16,
+    /// The backend tells how many calls wait in it.
+    tells_waiting: bool,
 }
 
 /// The limit from which it falls, and the seconds that calls waited on the way.
@@ -120,7 +124,13 @@ impl Limiter {
             falling: None,
             stubborn: 0.0,
             ceiling: *LIMITS.end(),
+            tells_waiting: false,
         }
+    }
+
+    /// For a backend that a predecessor has watched: it goes on from the limit that is in force.
+    pub(in crate::runtime) fn resuming(limit: u16) -> Self {
+        Self { limit: limit.clamp(*LIMITS.start(), *LIMITS.end()), doubles: false, ..Self::new() }
     }
 
     /// Calls that may run at once.
@@ -173,6 +183,7 @@ impl Limiter {
                 self.set(f64::from(self.ceiling));
             }
         }
+        self.tells_waiting |= signal.waiting.is_some();
         // What waits there waits for us or for others; either way ours are too many.
         if let Some(waiting) = signal.waiting.filter(|waiting| *waiting > 0)
             && in_flight > 0
@@ -231,6 +242,9 @@ impl Limiter {
             falling.waited = f64::midpoint(falling.waited, all_waited);
         } else if window.most_in_flight >= self.limit {
             self.rise();
+            if window.known == 0 && !self.tells_waiting {
+                self.set(f64::from(self.limit.min(BLIND_LIMIT.max(before))));
+            }
             self.falling = self.falling.filter(|falling| self.limit < falling.from);
         }
         (self.limit != before).then_some(self.limit)

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
@@ -19,17 +19,13 @@ use crate::{
     domain::{
         backend::Backend,
         ids::BackendId,
-        load::LoadSignal,
         message::ConstraintKind,
         model::{ObservedModel, normalised, normalised_stem, with_tag},
         time::Timestamp,
     },
     providers::Provider,
     runtime::{
-        backend::{
-            Access, BackendHandle, BreakerSnapshot, Effect,
-            limiter::{CallSample, INITIAL_LIMIT, Limiter},
-        },
+        backend::{Access, BackendHandle, BreakerSnapshot, Effect, INITIAL_LIMIT},
         lease::offer_free_slots,
         pool::{BackendKey, stable_hash},
         slots::Slots,
@@ -153,9 +149,6 @@ pub struct BackendCell {
     /// Its name in the queues of pools; no other place of this process ever has the same.
     pub(in crate::runtime) key: BackendKey,
     pub(in crate::runtime) slots: Slots,
-    /// Finds the limit of the slots where no `maxConcurrency` sets it. Tried and never waited for: what a call that ends
-    /// just then would add is not missed.
-    limiter: Mutex<Limiter>,
     /// Whether calls go there, by what became of earlier ones.
     pub(in crate::runtime) access: Access,
     /// True while the actor is being told that calls are kept out, so that a storm of failures is one message.
@@ -188,7 +181,6 @@ impl BackendCell {
             hash: stable_hash([id.as_str().as_bytes()]),
             key: KEYS.fetch_add(1, Ordering::Relaxed),
             slots: Slots::new(fixed_limit(&backend).unwrap_or(INITIAL_LIMIT)),
-            limiter: Mutex::new(Limiter::new()),
             access: Access::new(),
             told_kept_out: AtomicBool::new(false),
             settling: AtomicU16::new(0),
@@ -297,8 +289,7 @@ impl BackendCell {
         for pool in self.turns.pools() {
             pool.changed();
         }
-        let limit = fixed.or_else(|| self.limiter.try_lock().ok().map(|limiter| limiter.limit()));
-        if let Some(limit) = limit {
+        if let Some(limit) = fixed {
             self.set_limit(limit);
         }
     }
@@ -313,46 +304,22 @@ impl BackendCell {
         });
     }
 
+    /// Sets how many calls may run at once, where no `maxConcurrency` does.
+    pub(in crate::runtime) fn set_found_limit(self: &Arc<Self>, limit: u16) {
+        if self.finds_limit() {
+            self.set_limit(limit);
+        }
+    }
+
+    /// Whether its limit is found out by watching its calls.
+    pub(in crate::runtime) fn finds_limit(&self) -> bool {
+        fixed_limit(&self.view.load().backend).is_none()
+    }
+
     fn set_limit(self: &Arc<Self>, limit: u16) {
         if self.slots.set_limit(limit) {
             offer_free_slots(self);
         }
-    }
-
-    /// A call has been answered.
-    pub(in crate::runtime) fn on_answer(self: &Arc<Self>, sample: CallSample) {
-        self.learn(|limiter| limiter.on_answer(sample));
-    }
-
-    /// The backend refused a call because it has too much to do.
-    pub(in crate::runtime) fn on_refusal(self: &Arc<Self>, in_flight: u16) {
-        self.learn(|limiter| limiter.on_refusal(in_flight));
-    }
-
-    /// The backend told how busy it is.
-    pub(in crate::runtime) fn on_load(self: &Arc<Self>, signal: LoadSignal) {
-        let in_flight = self.slots.counts().in_use;
-        self.learn(|limiter| limiter.on_load(signal, in_flight));
-    }
-
-    /// It is another server now.
-    pub(in crate::runtime) fn forget_limit(self: &Arc<Self>) {
-        self.learn(|limiter| {
-            *limiter = Limiter::new();
-            Some(limiter.limit())
-        });
-    }
-
-    fn learn(self: &Arc<Self>, of: impl FnOnce(&mut Limiter) -> Option<u16>) {
-        if fixed_limit(&self.view.load().backend).is_some() {
-            return;
-        }
-        let Ok(mut limiter) = self.limiter.try_lock() else { return };
-        let before = self.slots.counts().limit;
-        let Some(limit) = of(&mut limiter) else { return };
-        drop(limiter);
-        tracing::debug!(backend = %self.id, before, limit, "the limit of calls at once is another one now");
-        self.set_limit(limit);
     }
 
     /// Takes the backend out of routing for good: it is no longer stored.

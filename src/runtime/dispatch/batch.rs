@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
+        chat::Usage,
         embedding::{EmbedCall, Embedded},
         failure::{FailureClass, RefusalReason},
         ids::PoolId,
@@ -203,7 +204,7 @@ impl Dispatcher {
                 () = all_gone(&mut members) => return,
             };
             match outcome {
-                Ok((held, served)) => share(members, held.release(), &served),
+                Ok((held, served)) => share(members, held.release(|_| Usage::default()), &served),
                 // One bad text must not be the others' failure.
                 Err(error) if members.len() > 1 && is_callers_fault(&error) => dispatcher.send_each(&kind, members),
                 Err(error) => members.into_iter().for_each(|member| answer(member.reply, Err(error.clone()))),
@@ -220,7 +221,7 @@ impl Dispatcher {
                     outcome = dispatcher.run(&kind.route, Embed(&call)) => outcome,
                     () = member.reply.closed() => return,
                 };
-                answer(member.reply, outcome.map(|(held, served)| (held.release(), served)));
+                answer(member.reply, outcome.map(|(held, served)| (held.release(|_| Usage::default()), served)));
             });
         }
     }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use super::{
     DispatchError, Dispatcher, HeldCall,
-    call::{Call, says_at_most},
+    call::{Call, says_at_most, words_of},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
-    tab::{self, Tab},
+    tab::Tab,
 };
 use crate::{
     domain::{
-        chat::{ChatCall, ChatReply, ReplyEvent},
+        chat::{ChatCall, ChatReply, ReplyEvent, Usage},
         embedding::{EmbedCall, Embedded},
         failure::{Failure, ToldFault},
         message::Served,
@@ -107,6 +107,7 @@ pub struct HeldReply {
     reply: Box<ReplyStream>,
     call: Box<HeldCall>,
     tab: Option<Tab>,
+    usage: Usage,
 }
 
 impl HeldReply {
@@ -116,7 +117,7 @@ impl HeldReply {
         match &next {
             Some(Ok(event)) => self.hear(event),
             Some(Err(error)) => self.call.failed(error),
-            None => self.call.is_read(),
+            None => self.call.is_read(|| self.usage),
         }
         next.map(|next| next.map_err(Failure::from))
     }
@@ -129,6 +130,9 @@ impl HeldReply {
     }
 
     fn hear(&mut self, event: &ReplyEvent) {
+        if let ReplyEvent::Usage(usage) = event {
+            self.usage = *usage;
+        }
         if let Some(tab) = &mut self.tab {
             tab.hear(event);
         }
@@ -155,8 +159,11 @@ impl Dispatcher {
         }
         let (held, served) = self.run(route, exchange).await?;
         let (begun, mut call) = held.into_parts();
-        if !matches!(begun, Begun::Pieces(_) | Begun::RelayedStream(_)) {
-            call.is_read();
+        match &begun {
+            Begun::Pieces(_) | Begun::RelayedStream(_) => {}
+            Begun::Whole(reply) => call.is_read(|| reply.usage),
+            Begun::Embedded(_) => call.is_read(Usage::default),
+            Begun::RelayedWhole(body) => call.is_read(|| exchange.usage_of(body)),
         }
         let tab = Tab::open(&route.spending, || exchange.sent_bytes());
         let answer = match begun {
@@ -164,7 +171,9 @@ impl Dispatcher {
                 tab.into_iter().for_each(|tab| tab.reply(&reply));
                 Answer::Whole(reply)
             }
-            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call), tab }),
+            Begun::Pieces(reply) => {
+                Answer::Pieces(HeldReply { reply, call: Box::new(call), tab, usage: Usage::default() })
+            }
             Begun::Embedded(embedded) => {
                 tab.into_iter().for_each(|tab| tab.embedded(&embedded));
                 Answer::Embedded(embedded)
@@ -172,7 +181,7 @@ impl Dispatcher {
             Begun::RelayedWhole(body) => {
                 if let Some((tab, original)) = tab.zip(exchange.original) {
                     let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
-                    tab.unread(words, body.usage(original.route));
+                    tab.unread(words, exchange.usage_of(&body));
                 }
                 Answer::Relayed(RelayedReply::Whole(body))
             }
@@ -185,16 +194,9 @@ impl Dispatcher {
 }
 
 impl Exchange<'_> {
-    /// Bytes of what the client says.
-    fn sent_bytes(&self) -> usize {
-        if let Some(original) = self.original {
-            return original.body.len();
-        }
-        match (self.translate)() {
-            Ok(Asked::Chat(call)) => tab::words_of(&call),
-            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
-            Err(_) => 0,
-        }
+    /// What a backend told in an answer that is passed on.
+    fn usage_of(&self, body: &RelayedBody) -> Usage {
+        self.original.map_or_else(Usage::default, |original| body.usage(original.route))
     }
 }
 
@@ -208,6 +210,21 @@ fn no_place_behind() -> ProviderError {
 
 impl Call for &Exchange<'_> {
     type Answer = Begun;
+
+    fn sent_bytes(&self) -> usize {
+        if let Some(original) = self.original {
+            return original.body.len();
+        }
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => words_of(&call),
+            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
+            Err(_) => 0,
+        }
+    }
+
+    fn is_stream(begun: &Begun) -> bool {
+        matches!(begun, Begun::Pieces(_) | Begun::RelayedStream(_))
+    }
 
     /// Of the raw bytes where they are there: reading a long conversation for its beginning would cost more than the call.
     fn prefix(&self) -> u64 {

@@ -5,14 +5,14 @@
 //! keeps one there is no tab.
 
 use crate::domain::{
-    chat::{ChatCall, ChatReply, ReplyEvent, Usage},
+    chat::{ChatReply, ReplyEvent, Usage},
     embedding::{EmbedCall, Embedded},
     ledger::Spending,
     message::Completion,
 };
 
 /// Bytes of text that are about one token.
-const BYTES_A_TOKEN: u64 = 4;
+pub(super) const BYTES_A_TOKEN: usize = 4;
 /// Longest prompt that is guessed from its size: pictures in it have many bytes and few tokens.
 const MOST_GUESSED: u64 = 128 * 1024;
 
@@ -92,12 +92,7 @@ impl Drop for Tab {
 
 /// A guess; every piece is at least one.
 fn tokens_in(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_A_TOKEN)
-}
-
-/// Bytes of all that a model is told.
-pub(super) fn words_of(call: &ChatCall) -> usize {
-    call.messages.iter().flat_map(|turn| &turn.parts).filter_map(|part| part.as_text()).map(str::len).sum()
+    u64::try_from(bytes.div_ceil(BYTES_A_TOKEN)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -108,7 +103,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::domain::{chat::ChatTurn, ledger::TokenLedger};
+    use crate::domain::ledger::TokenLedger;
 
     #[derive(Default)]
     struct Sum(AtomicU64);
@@ -162,8 +157,6 @@ mod tests {
     #[test]
     fn a_prompt_full_of_pictures_is_not_taken_for_words() {
         assert_eq!(spent(10 << 20, drop), MOST_GUESSED);
-        let call = ChatCall { messages: vec![ChatTurn::text("user", "four"); 3], ..ChatCall::default() };
-        assert_eq!(words_of(&call), 12);
     }
 
     #[test]

@@ -227,3 +227,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_backend_of_which_nothing_is_told_is_given_no_more_than_most_bear() {
+    let blind = |limiter: &mut Limiter| {
+        for _ in 0..2_000 {
+            limiter.on_answer(CallSample {
+                in_flight: limiter.limit(),
+                prompt_tokens: 100,
+                first_token: None,
+                worked: None,
+                total: Duration::from_secs(1),
+            });
+        }
+        limiter.limit()
+    };
+    let mut limiter = Limiter::new();
+    assert_eq!(blind(&mut limiter), BLIND_LIMIT);
+    limiter.on_load(LoadSignal { waiting: Some(0), ..LoadSignal::default() }, 16);
+    assert_eq!(blind(&mut limiter), *LIMITS.end(), "it says that nothing waits");
+}
