@@ -26,6 +26,7 @@ mod chain_model;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
+mod chaos;
 mod choosing;
 mod cli;
 mod client_gone;
