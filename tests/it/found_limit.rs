@@ -36,6 +36,17 @@ async fn the_limit_of_a_backend_that_tells_nothing_is_found_by_how_late_first_to
 }
 
 #[tokio::test]
+async fn a_backend_in_which_nobody_waits_is_given_more_calls() {
+    let (server, sim, id) = backend_of(200, Flavour::OpenAi).await;
+    sim.script(Rule::on(Routes::CALLS).reply("one two three four").chunk_delay(Duration::from_millis(40)));
+    let clients: Vec<Client> = (0..100).map(|_| Client::clone(&server)).collect();
+    futures_util::stream::iter(clients).for_each_concurrent(30, stream).await;
+    let limit = server.slots(&id).limit;
+    assert!(limit >= 16, "{limit} calls at once on two hundred slots");
+    server.wait_until_idle(&id).await;
+}
+
+#[tokio::test]
 async fn the_limit_of_a_server_that_tells_its_slots_is_that_number_before_any_call() {
     let (server, _sim, id) = backend_of(3, Flavour::LlamaCpp).await;
     eventually("the number of its slots as the limit", || async {
