@@ -198,6 +198,14 @@ impl ModelRoute {
         }
     }
 
+    /// Wants all of it in this pool.
+    pub fn hold_to(&mut self, pool: &str) {
+        if self.targets.is_empty() {
+            self.targets.push(RouteTarget::default());
+        }
+        self.targets.iter_mut().for_each(|target| target.pool = Some(pool.to_owned()));
+    }
+
     /// Narrows the route to what the request allows; never widens it, but for the cloud kinds that the request names where
     /// the route names none.
     ///

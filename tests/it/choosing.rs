@@ -30,15 +30,15 @@ pub(crate) fn calls(sim: &SimBackend) -> usize {
 
 /// A server with two OpenAI-compatible backends of one's own with `m`: `prem` with a label in a pool of its own and in that of
 /// tasks, `rest` in that of tasks alone; and a cloud with `gpt-x`.
-struct Place {
-    server: TestServer,
-    prem: SimBackend,
-    rest: SimBackend,
-    cloud: SimBackend,
+pub(crate) struct Place {
+    pub(crate) server: TestServer,
+    pub(crate) prem: SimBackend,
+    pub(crate) rest: SimBackend,
+    pub(crate) cloud: SimBackend,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let cloud = SimBackend::openai().model("gpt-x").api_key("sk-1234567890abcd").start().await.unwrap();
         let server = TestServer::start(&[("OPENAI_BASE_URL", &cloud.v1_url())]).await;
         let prem = SimBackend::openai().model("m").model("openai/gpt-oss").start().await.unwrap();

@@ -23,6 +23,7 @@ mod batching;
 mod bodies;
 mod chain_chat;
 mod chain_model;
+mod chain_places;
 mod chain_run;
 mod chain_tools;
 mod chain_values;
