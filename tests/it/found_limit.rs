@@ -38,9 +38,9 @@ async fn the_limit_of_a_backend_that_tells_nothing_is_found_by_how_late_first_to
 #[tokio::test]
 async fn a_backend_in_which_nobody_waits_is_given_more_calls() {
     let (server, sim, id) = backend_of(200, Flavour::OpenAi).await;
-    sim.script(Rule::on(Routes::CALLS).reply("one two three four").chunk_delay(Duration::from_millis(40)));
-    let clients: Vec<Client> = (0..100).map(|_| Client::clone(&server)).collect();
-    futures_util::stream::iter(clients).for_each_concurrent(30, stream).await;
+    sim.script(Rule::on(Routes::CALLS).reply("one two three four").chunk_delay(Duration::from_millis(200)));
+    let clients: Vec<Client> = (0..48).map(|_| Client::clone(&server)).collect();
+    futures_util::stream::iter(clients).for_each_concurrent(16, stream).await;
     let limit = server.slots(&id).limit;
     assert!(limit >= 16, "{limit} calls at once on two hundred slots");
     server.wait_until_idle(&id).await;
