@@ -121,7 +121,7 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
-        if let Some(outcome) = self.embed_with_others(route, call).await {
+        if let Some(outcome) = Box::pin(self.embed_with_others(route, call)).await {
             return outcome;
         }
         let (held, served) = self.run(route, Embed(call)).await?;

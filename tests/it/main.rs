@@ -41,6 +41,7 @@ mod execute;
 mod extensions;
 mod fields;
 mod first_light;
+mod found_limit;
 mod fuzz;
 mod gemini;
 mod hook_server;

@@ -109,7 +109,7 @@ impl Plan {
         let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
         match prospect(standings, may_bypass, patience) {
             Prospect::Wait => {
-                let admitted = self.wait_for_slot(candidates, found.epoch, waited, may_bypass).await?;
+                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
                 if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
             }
             Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),

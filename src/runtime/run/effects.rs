@@ -166,6 +166,8 @@ impl RunState {
     ) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let alive = Arc::clone(&self.alive);
+        // In one place: each of the futures around it would hold it twice.
+        let work = Box::pin(work);
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {
