@@ -210,6 +210,7 @@ fn load(at: usize, engine: &Engine) -> Load {
         weight: 1,
         hash: stable_hash([at.to_string().as_bytes()]),
         is_warm: true,
+        context: 0,
         latency: LatencyView::UNKNOWN,
     }
 }
