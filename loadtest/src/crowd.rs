@@ -98,10 +98,13 @@ async fn finished(mut clients: JoinSet<bool>) -> io::Result<usize> {
 async fn waiting(plan: &CrowdPlan, progress: &mut dyn FnMut(&str)) -> io::Result<Crowd> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
     let folder = scratch_folder("crowd")?;
-    let server = Served::penstock(&plan.server, &folder, &[]).await?;
+    // What is measured is the queue, and not what is refused before it.
+    let server = Served::penstock(&plan.server, &folder, &[("MAX_IN_FLIGHT", "0")]).await?;
     let http = Client::new();
     let id = register(&http, &server.url, &sim.url(), SLOTS).await?;
-    let queue = json!({"queue": {"capacity": plan.waiting, "maxWaitMs": 600_000}}).to_string();
+    // Requests of the usual class may fill four fifths of a queue.
+    let capacity = (plan.waiting * 5).div_ceil(4);
+    let queue = json!({"queue": {"capacity": capacity, "maxWaitMs": 600_000}}).to_string();
     let pool = http.put(format!("{}/pools/internal_tasks_pool", server.url)).header("content-type", "application/json");
     pool.body(queue).send().await.and_then(reqwest::Response::error_for_status).map_err(io::Error::other)?;
     let gate = sim.hold_on(Routes::CALLS);

@@ -10,13 +10,12 @@ use crate::{
     domain::{
         ids::PoolId,
         page::Page,
-        pool::{Batching, CallSettings, Hedging, Policy, PoolPatch, QueueLimits, RetryBudget},
+        pool::{Batching, CallSettings, Hedging, MAX_QUEUE_CAPACITY, Policy, PoolPatch, QueueLimits, RetryBudget},
     },
     error::{Error, ErrorCode},
 };
 
-/// Largest queue a pool may have, and the longest wait.
-const MAX_QUEUE_CAPACITY: u32 = 4_096;
+/// Longest wait in a queue.
 const MAX_WAIT_MS: u32 = 600_000;
 /// Most repeats in a second that are allowed however few calls there are.
 const MAX_MIN_RETRIES: u32 = 10_000;

@@ -68,6 +68,9 @@ impl Policy {
     }
 }
 
+/// Most requests that a pool may let wait at once: each holds its body, a connection of its client and a few kilobytes.
+pub const MAX_QUEUE_CAPACITY: u32 = 16_384;
+
 /// Bounds of a pool's wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

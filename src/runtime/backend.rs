@@ -30,11 +30,10 @@ pub use self::access::{BreakerPosition, BreakerSnapshot};
 pub(super) use self::{
     access::{Access, Effect, Entry, Standing, Way},
     latency::LatencyView,
-    limiter::{CallSample, INITIAL_LIMIT},
+    limiter::{CallSample, INITIAL_LIMIT, Limiter},
 };
 use self::{
     downloads::Downloads,
-    limiter::Limiter,
     probe::{ProbeOutcome, Sight, probe},
 };
 use super::{

@@ -23,6 +23,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+#[cfg(test)]
+pub(super) use self::repeat::MAX_ATTEMPTS;
 use self::{
     admission::{Choice, Plan},
     attempt::{Attempt, Held, HeldCall},

@@ -1,9 +1,10 @@
 //! One pool: the queue of requests that wait for a slot. The fleet publishes the route table they are served by.
 //!
 //! Owns: the queue, and the timer of its next expiry. Children: none. Supervisor: `Fleet`.
-//! Mailbox: 4,096 data permits, above any queue capacity in use, because every queued request is one message and the
-//! queue itself is what bounds them; freed slots that come as values share them, and where there is no room the slot is
-//! freed and a wake-up sent. 64 control permits, of which one wake-up and one alarm at a time are in use.
+//! Mailbox: 32,768 data permits, two for each request of the largest queue, because a queued request is one message when
+//! it comes and one when it gives up, and the queue itself is what bounds them; freed slots that come as values share them,
+//! and where there is no room the slot is freed and a wake-up sent. 64 control permits, of which one wake-up and one alarm
+//! at a time are in use.
 //! On crash: waiting requests get a retryable refusal, slots on their way to it go to other waiters; the route table stays
 //! readable; the successor's queue is empty.
 
@@ -46,8 +47,9 @@ use super::{
     lease::Slot,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
+use crate::domain::pool::MAX_QUEUE_CAPACITY;
 
-const BOUNDS: Bounds = Bounds { data: 4096, control: 64 };
+const BOUNDS: Bounds = Bounds { data: 2 * MAX_QUEUE_CAPACITY as usize, control: 64 };
 
 /// Talks to the pool's actor, across its restarts.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Backends one call may be tried on, of each target.
-pub(super) const MAX_ATTEMPTS: usize = 3;
+pub(in crate::runtime) const MAX_ATTEMPTS: usize = 3;
 /// The same on all targets of a route that falls back.
 pub(super) const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 

@@ -101,7 +101,10 @@ fn least_loaded(loads: &[Load], picked: &mut [usize], random: &mut impl FnMut(us
     picked[1..].sort_by(|a, b| cost(a).total_cmp(&cost(b)));
 }
 
-/// What a further call costs there: the part of its slots that it would use, times its latency in terms of the usual one.
+/// What a further call costs there: the part of its slots that it would use, times the square of its latency in terms of
+/// the usual one. The square, because an engine that batches takes hardly longer for more calls: with the latency alone, as
+/// for servers that work on one call after the other, one slow backend would get calls while fast ones have slots, and the
+/// slowest calls of the pool would be its calls (`docs/performance.md`, one slow backend in four).
 /// A latency that is old, or that nobody knows, is the usual one: who was slow is tried again, and who was fast is not
 /// overrun.
 fn cost(load: Load, usual: Option<f32>) -> f64 {
@@ -110,7 +113,7 @@ fn cost(load: Load, usual: Option<f32>) -> f64 {
     let LatencyView { millis, trust } = load.latency;
     let believed = usual + (millis - usual) * trust;
     let factor = f64::from((believed + LATENCY_NOISE) / (usual + LATENCY_NOISE));
-    share * factor.clamp(LATENCY_WEIGHT.recip(), LATENCY_WEIGHT)
+    share * (factor * factor).clamp(LATENCY_WEIGHT.recip(), LATENCY_WEIGHT)
 }
 
 /// The average of what is known, by how much it is to be believed.
@@ -201,8 +204,8 @@ mod tests {
     #[test]
     fn least_loaded_takes_a_slow_backend_for_a_busier_one() {
         let mut loads = loads(&[1, 3]);
-        // Twice as many calls, but a third of the time.
-        (loads[0].latency, loads[1].latency) = (took(3_000.0, 1.0), took(1_000.0, 1.0));
+        // Twice as many calls, but half of the time.
+        (loads[0].latency, loads[1].latency) = (took(3_000.0, 1.0), took(1_500.0, 1.0));
         assert_eq!(first_picks(Policy::LeastLoaded, &loads, 100), [0, 100]);
         loads[1].in_use = 7;
         assert_eq!(first_picks(Policy::LeastLoaded, &loads, 100), [100, 0]);
@@ -239,7 +242,8 @@ mod tests {
         let mut loads = loads(&[0, 1]);
         (loads[0].latency, loads[1].latency) = (took(9.0, 1.0), took(1.0, 1.0));
         assert_eq!(first_picks(Policy::LeastLoaded, &loads, 100), [100, 0]);
-        loads[1].in_use = 16;
+        loads.iter_mut().for_each(|load| load.limit = 256);
+        loads[1].in_use = 64;
         (loads[0].latency, loads[1].latency) = (took(600_000.0, 1.0), took(500.0, 1.0));
         assert_eq!(first_picks(Policy::LeastLoaded, &loads, 100), [100, 0]);
     }
@@ -253,7 +257,12 @@ mod tests {
         assert_eq!(picks[3], 0, "it loses against every other: {picks:?}");
         assert!(picks[..3].iter().all(|count| (1_800..2_200).contains(count)), "{picks:?}");
         loads[3].in_use = 0;
-        assert!(first_picks(Policy::LeastLoaded, &loads, 6_000)[3] > 2_700, "idle it is as good as they are busy");
+        assert_eq!(first_picks(Policy::LeastLoaded, &loads, 6_000)[3], 0, "nor idle, while they have slots");
+        loads[3].latency = took(2_000.0, 1.0);
+        assert!(
+            first_picks(Policy::LeastLoaded, &loads, 6_000)[3] > 2_700,
+            "a little slower, idle it is the better one"
+        );
     }
 
     #[test]
