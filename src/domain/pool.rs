@@ -29,12 +29,24 @@ pub enum Policy {
     PrefixAffinity,
     /// Backends that have the model in memory first, the fewest running calls among equals.
     WarmFirst,
+    /// The largest context first, at random among equals.
+    Auto,
+    /// The same.
+    LowLatency,
 }
 
 impl Policy {
     /// Every policy of this version.
-    pub const ALL: [Self; 6] =
-        [Self::LeastLoaded, Self::Random, Self::RoundRobin, Self::Weighted, Self::PrefixAffinity, Self::WarmFirst];
+    pub const ALL: [Self; 8] = [
+        Self::LeastLoaded,
+        Self::Random,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::PrefixAffinity,
+        Self::WarmFirst,
+        Self::Auto,
+        Self::LowLatency,
+    ];
 
     /// Its name in the API.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +57,8 @@ impl Policy {
             Self::Weighted => "weighted",
             Self::PrefixAffinity => "prefix-affinity",
             Self::WarmFirst => "warm-first",
+            Self::Auto => "auto",
+            Self::LowLatency => "low-latency",
         }
     }
 

@@ -4,66 +4,9 @@
 use std::{collections::BTreeMap, time::Instant};
 
 pub use crate::domain::model::Capability;
-use crate::domain::{ledger::Spending, pool::Policy, priority::Priority, provider::ProviderKind};
-
-/// A chain's `routing_strategy`: how one of several usable backends is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RoutingStrategy {
-    /// Uniformly at random.
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// At random, in proportion to the backends' weights.
-    Weighted,
-    /// Fewest running calls.
-    LeastLoaded,
-    /// The same beginning of a conversation to the same backend.
-    PrefixAffinity,
-    /// Backends that have the model in memory first.
-    WarmFirst,
-    /// Largest context first.
-    Auto,
-    /// Largest context first.
-    LowLatency,
-}
-
-impl RoutingStrategy {
-    /// Every strategy that a chain may name in this version.
-    pub const ALL: [Self; 8] = [
-        Self::Random,
-        Self::RoundRobin,
-        Self::Weighted,
-        Self::LeastLoaded,
-        Self::PrefixAffinity,
-        Self::WarmFirst,
-        Self::Auto,
-        Self::LowLatency,
-    ];
-
-    /// Its name in a chain.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::RoundRobin => "round-robin",
-            Self::Weighted => "weighted",
-            Self::LeastLoaded => "least-loaded",
-            Self::PrefixAffinity => "prefix-affinity",
-            Self::WarmFirst => "warm-first",
-            Self::Auto => "auto",
-            Self::LowLatency => "low-latency",
-        }
-    }
-
-    /// Reads a name in any case; `None` for an unknown one.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|strategy| strategy.as_str().eq_ignore_ascii_case(text.trim()))
-    }
-
-    /// The pool policy of the same name, where this version has it.
-    pub fn policy(self) -> Option<Policy> {
-        Policy::parse(self.as_str())
-    }
-}
+/// A chain's `routing_strategy`: a policy in place of the pool's.
+pub use crate::domain::pool::Policy as RoutingStrategy;
+use crate::domain::{ledger::Spending, priority::Priority, provider::ProviderKind};
 
 /// What a request asks of routing beside its body: it holds for every call made for the request, those of a chain's steps
 /// included (`docs/api.md`, choosing where a request goes).
@@ -77,6 +20,8 @@ pub struct RouteScope {
     pub require: BTreeMap<String, String>,
     /// What requests have in common that should meet the same backend.
     pub session: Option<String>,
+    /// How one of the usable backends is chosen, whatever the chain or the pool says.
+    pub strategy: Option<RoutingStrategy>,
     /// How urgent it is; `None` = as the route of the API says.
     pub priority: Option<Priority>,
     /// When nobody will want the answer any more.
@@ -198,6 +143,14 @@ impl ModelRoute {
         }
     }
 
+    /// Wants all of it in this pool.
+    pub fn hold_to(&mut self, pool: &str) {
+        if self.targets.is_empty() {
+            self.targets.push(RouteTarget::default());
+        }
+        self.targets.iter_mut().for_each(|target| target.pool = Some(pool.to_owned()));
+    }
+
     /// Narrows the route to what the request allows; never widens it, but for the cloud kinds that the request names where
     /// the route names none.
     ///
@@ -216,6 +169,7 @@ impl ModelRoute {
         if !self.spending.is_counted() {
             self.spending = scope.spending.clone();
         }
+        self.strategy = scope.strategy.or(self.strategy);
         self.priority = scope.priority.unwrap_or(self.priority);
         self.deadline = [self.deadline, scope.deadline].into_iter().flatten().min();
         if self.targets.is_empty() && (scope.pool.is_some() || !scope.providers.is_empty()) {
@@ -247,13 +201,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strategies_are_read_in_any_case_and_every_policy_is_one() {
+    fn strategies_are_read_in_any_case() {
         for strategy in RoutingStrategy::ALL {
             assert_eq!(RoutingStrategy::parse(&strategy.as_str().to_uppercase()), Some(strategy));
         }
-        for policy in Policy::ALL {
-            assert_eq!(RoutingStrategy::parse(policy.as_str()).and_then(RoutingStrategy::policy), Some(policy));
-        }
         assert_eq!(RoutingStrategy::parse("fastest"), None);
+    }
+
+    #[test]
+    fn the_policy_of_the_request_comes_before_that_of_the_chain() {
+        let chains =
+            ModelRoute { strategy: Some(RoutingStrategy::Auto), ..ModelRoute::default_model(Capability::Chat) };
+        for (wanted, expected) in
+            [(None, RoutingStrategy::Auto), (Some(RoutingStrategy::Random), RoutingStrategy::Random)]
+        {
+            let mut route = chains.clone();
+            route.narrow(&RouteScope { strategy: wanted, ..RouteScope::default() }).unwrap();
+            assert_eq!(route.strategy, Some(expected));
+        }
     }
 }

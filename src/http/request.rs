@@ -23,6 +23,7 @@ use crate::{
         ids::RequestId,
         ledger::Spending,
         page::{MAX_LIMIT, Page},
+        pool::Policy,
         priority::Priority,
         provider::ProviderKind,
         time::Timestamp,
@@ -178,6 +179,7 @@ where
         let pool = self.wish("x-penstock-pool")?;
         let mut scope = Scope { pool, spending: self.spending.clone(), ..Scope::default() };
         scope.session = self.wish("x-penstock-session")?;
+        scope.strategy = self.policy()?;
         scope.priority = self.priority()?;
         scope.deadline = self.deadline()?;
         for name in self.wishes("x-penstock-provider")? {
@@ -204,6 +206,15 @@ where
             }
         }
         Ok(scope)
+    }
+
+    fn policy(&self) -> Result<Option<Policy>, Error> {
+        let Some(name) = self.wish("x-penstock-policy")? else { return Ok(None) };
+        let policy = Policy::parse(&name).ok_or_else(|| {
+            let known = Policy::ALL.map(Policy::as_str).join(", ");
+            Error::invalid(format!("header X-Penstock-Policy must be one of {known}, not '{name}'"))
+        })?;
+        Ok(Some(policy))
     }
 
     fn priority(&self) -> Result<Option<Priority>, Error> {

@@ -1,6 +1,6 @@
 //! The road of one request: id, token, route, body, handler, answer, log line.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -85,8 +85,11 @@ impl Service {
         let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
         let mut request = Request::new(id, request, limits);
         let mut pass = Pass::default();
-        let work = AssertUnwindSafe(self.route(&mut request, &mut pass)).catch_unwind();
-        let answered = self.drain.unless_over(work).await.unwrap_or_else(|| Ok(Err(stopping())));
+        let answered = {
+            // In one place: handed on as a value, it would be held twice.
+            let work = pin!(AssertUnwindSafe(self.route(&mut request, &mut pass)).catch_unwind());
+            self.drain.unless_over(work).await.unwrap_or_else(|| Ok(Err(stopping())))
+        };
         let answered = answered
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
         let mut response = match answered {

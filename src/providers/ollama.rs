@@ -207,10 +207,10 @@ impl Provider for OllamaProvider {
 #[async_trait]
 impl ModelStore for OllamaProvider {
     async fn pull(&self, model: &str, on_progress: &mut (dyn FnMut(PullProgress) + Send)) -> Result<(), ProviderError> {
-        let mut response = self.transport.open(self.post(&self.pull, ollama::model_body(model))).await?;
+        let mut answer = self.transport.open(self.post(&self.pull, ollama::model_body(model))).await?;
         let mut lines = Lines::default();
         let unusable = |message: String| ProviderError::new(ProviderErrorKind::Reply, message);
-        while let Some(piece) = next_piece(&mut response, PULL_IDLE).await? {
+        while let Some(piece) = next_piece(&mut answer, PULL_IDLE).await? {
             lines.push(&piece).map_err(|error| unusable(error.to_string()))?;
             while let Some(line) = lines.next_line() {
                 let line = ollama::parse_pull_line(&line)?;

@@ -59,7 +59,7 @@ impl ReplyStream {
     }
 
     /// Waits for the first event: until then a failure is one of the call, and another backend may be tried. No longer than
-    /// the first byte may take, and for no more than [`UNCOMMITTED_BYTES`] without an event: then the answer counts as begun.
+    /// the first byte may take, and for no more than 64 KiB without an event: then the answer counts as begun.
     ///
     /// # Errors
     /// The backend failed before it had said anything.

@@ -1,15 +1,18 @@
-//! HTTP to backends and hooks: one reqwest client, a timeout for each phase, answers of bounded size.
+//! HTTP to backends and hooks: a timeout for each phase, answers of bounded size. Plain HTTP goes over connections of our own
+//! (`direct`), everything else through one reqwest client.
 
+mod answer;
+mod direct;
 mod pieces;
 mod spliced;
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Body, Client, Method, Response, Url, header};
+use reqwest::{Body, Client, Method, Url, header};
 
-pub(super) use self::pieces::Pieces;
-use self::{pieces::Deadline, spliced::spliced};
+pub(super) use self::{answer::Answer, pieces::Pieces};
+use self::{answer::NoAnswer, direct::DirectClient, pieces::Deadline, spliced::Spliced};
 use super::{ProviderError, ProviderErrorKind};
 use crate::domain::backend::ApiKey;
 
@@ -20,7 +23,9 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// Shorter than the five seconds after which uvicorn and llama.cpp close an idle connection, so that we never send
 /// into a connection the server is just closing.
 const POOL_IDLE: Duration = Duration::from_secs(4);
+/// Idle connections to one server.
 const POOL_IDLE_CONNECTIONS: usize = 256;
+const USER_AGENT: &str = concat!("penstock/", env!("CARGO_PKG_VERSION"));
 
 /// Timeouts by phase (`docs/operations.md`, defaults).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub struct Target {
 #[derive(Clone)]
 pub struct Transport {
     client: Client,
+    direct: DirectClient,
     config: TransportConfig,
 }
 
@@ -96,9 +102,9 @@ impl Transport {
             // Retries are the runtime's decision, and a redirect could carry a prompt where nobody sent it.
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .build()?;
-        Ok(Self { client, config })
+        Ok(Self { client, direct: DirectClient::new(config.connect), config })
     }
 
     /// The client itself, for callers with rules of their own (`hooks`).
@@ -114,26 +120,26 @@ impl Transport {
     /// Sends a request and collects the whole body of a successful answer.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Bytes, ProviderError> {
         let exchange = async {
-            let mut response = self.open(call).await?;
-            self.whole(&mut response).await
+            let mut answer = self.open(call).await?;
+            self.whole(&mut answer).await
         };
         self.deadline().hold(exchange).await
     }
 
     /// The body of a successful answer. Its first byte may come long after its headers, when all of it has been made.
-    async fn whole(&self, response: &mut Response) -> Result<Bytes, ProviderError> {
-        collect(response, self.config.first_byte, self.config.idle, MAX_REPLY_BYTES).await
+    async fn whole(&self, answer: &mut Answer) -> Result<Bytes, ProviderError> {
+        collect(answer, self.config.first_byte, self.config.idle, MAX_REPLY_BYTES).await
     }
 
     /// Sends a request and returns as soon as a successful answer begins; its pieces are waited for by phase.
     pub(super) async fn stream(&self, call: Call<'_>) -> Result<Pieces, ProviderError> {
         let end = self.deadline();
-        let response = end.hold(self.open(call)).await?;
-        Ok(self.pieces(response, end))
+        let answer = end.hold(self.open(call)).await?;
+        Ok(self.pieces(answer, end))
     }
 
-    fn pieces(&self, response: Response, end: Deadline) -> Pieces {
-        Pieces::new(response, self.config.first_byte, self.config.idle, end)
+    fn pieces(&self, answer: Answer, end: Deadline) -> Pieces {
+        Pieces::new(answer, self.config.first_byte, self.config.idle, end)
     }
 
     /// Posts the bytes of a client as they are and collects the answer, with its media type.
@@ -144,9 +150,9 @@ impl Transport {
         body: [Bytes; 3],
     ) -> Result<(String, Bytes), ProviderError> {
         let exchange = async {
-            let mut response = self.open_body(Method::POST, url, credential, Some(spliced(body))).await?;
-            let content_type = content_type(&response).to_owned();
-            Ok((content_type, self.whole(&mut response).await?))
+            let mut answer = self.open_body(Method::POST, url, credential, Some(Spliced::of(body))).await?;
+            let content_type = answer.content_type().to_owned();
+            Ok((content_type, self.whole(&mut answer).await?))
         };
         self.deadline().hold(exchange).await
     }
@@ -159,13 +165,14 @@ impl Transport {
         body: [Bytes; 3],
     ) -> Result<Pieces, ProviderError> {
         let end = self.deadline();
-        let response = end.hold(self.open_body(Method::POST, url, credential, Some(spliced(body)))).await?;
-        Ok(self.pieces(response, end))
+        let answer = end.hold(self.open_body(Method::POST, url, credential, Some(Spliced::of(body)))).await?;
+        Ok(self.pieces(answer, end))
     }
 
     /// Sends a request and returns as soon as a successful answer begins; the caller reads its pieces.
-    pub(super) async fn open(&self, call: Call<'_>) -> Result<Response, ProviderError> {
-        self.open_body(call.method, call.url, call.credential, call.body.map(Body::from)).await
+    pub(super) async fn open(&self, call: Call<'_>) -> Result<Answer, ProviderError> {
+        let body = call.body.map(|body| Spliced::of([body.into(), Bytes::new(), Bytes::new()]));
+        self.open_body(call.method, call.url, call.credential, body).await
     }
 
     async fn open_body(
@@ -173,61 +180,67 @@ impl Transport {
         method: Method,
         url: &Url,
         credential: Credential<'_>,
-        body: Option<Body>,
-    ) -> Result<Response, ProviderError> {
-        let mut request = self.client.request(method, url.clone());
-        request = match credential {
-            Credential::None => request,
-            Credential::Bearer(key) => request.header(header::AUTHORIZATION, secret("Bearer ", key)?),
-            Credential::GoogleKey(key) => request.header("x-goog-api-key", secret("", key)?),
-        };
-        if let Some(body) = body {
-            request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        body: Option<Spliced>,
+    ) -> Result<Answer, ProviderError> {
+        let mut headers = header::HeaderMap::new();
+        match credential {
+            Credential::None => {}
+            Credential::Bearer(key) => drop(headers.insert(header::AUTHORIZATION, secret("Bearer ", key)?)),
+            Credential::GoogleKey(key) => drop(headers.insert("x-goog-api-key", secret("", key)?)),
         }
-        let mut response = tokio::time::timeout(self.config.first_byte, request.send())
-            .await
-            .map_err(|_| timeout(format!("the backend did not begin to answer within {:?}", self.config.first_byte)))?
-            .map_err(|error| send_error(&error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         }
-        let retry_after = retry_after(response.headers(), jiff::Timestamp::now());
+        let mut answer =
+            tokio::time::timeout(self.config.first_byte, self.begin(method, url, headers, body)).await.map_err(
+                |_| timeout(format!("the backend did not begin to answer within {:?}", self.config.first_byte)),
+            )??;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let retry_after = retry_after(&answer.headers, jiff::Timestamp::now());
         let idle = self.config.idle;
-        let body = collect(&mut response, idle, idle, MAX_ERROR_BYTES).await.unwrap_or_default();
-        Err(ProviderError::from_status(status.as_u16(), retry_after, &body))
+        let body = collect(&mut answer, idle, idle, MAX_ERROR_BYTES).await.unwrap_or_default();
+        Err(ProviderError::from_status(answer.status.as_u16(), retry_after, &body))
+    }
+
+    /// Sends a request and waits for the head of its answer, whatever that says.
+    async fn begin(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: header::HeaderMap,
+        body: Option<Spliced>,
+    ) -> Result<Answer, ProviderError> {
+        if let Some(target) = self.direct.target(url) {
+            let sent = self.direct.send(target, method, headers, body.unwrap_or_default()).await;
+            return sent.map(Answer::direct).map_err(not_answered);
+        }
+        let request = self.client.request(method, url.clone()).headers(headers);
+        let request = match body {
+            Some(body) => request.body(Body::wrap(body)),
+            None => request,
+        };
+        request.send().await.map(Answer::reqwest).map_err(|error| not_answered(reason(&error)))
     }
 }
 
-fn content_type(response: &Response) -> &str {
-    response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
 /// The next piece of an answer, `None` at its end.
-pub(super) async fn next_piece(response: &mut Response, idle: Duration) -> Result<Option<Bytes>, ProviderError> {
-    tokio::time::timeout(idle, response.chunk()).await.map_err(|_| silent(idle))?.map_err(cut)
+pub(super) async fn next_piece(answer: &mut Answer, idle: Duration) -> Result<Option<Bytes>, ProviderError> {
+    tokio::time::timeout(idle, answer.chunk()).await.map_err(|_| silent(idle))?
 }
 
 fn silent(limit: Duration) -> ProviderError {
     stalled(format!("the backend fell silent for {limit:?} in the middle of its answer"))
 }
 
-fn cut(_error: reqwest::Error) -> ProviderError {
-    ProviderError::new(ProviderErrorKind::Cut, "the backend broke off in the middle of its answer")
-}
-
 /// All of a body, whose first piece may take as long as `first` and each further one as long as `idle`.
-async fn collect(
-    response: &mut Response,
-    first: Duration,
-    idle: Duration,
-    limit: usize,
-) -> Result<Bytes, ProviderError> {
+async fn collect(answer: &mut Answer, first: Duration, idle: Duration, limit: usize) -> Result<Bytes, ProviderError> {
     let mut gathered = Gathered::up_to(limit);
-    let mut next = next_piece(response, first).await.map_err(ProviderError::before_the_first_word)?;
+    let mut next = next_piece(answer, first).await.map_err(ProviderError::before_the_first_word)?;
     while let Some(piece) = next {
         gathered.add(piece)?;
-        next = next_piece(response, idle).await?;
+        next = next_piece(answer, idle).await?;
     }
     Ok(gathered.whole.freeze())
 }
@@ -269,25 +282,36 @@ fn stalled(message: String) -> ProviderError {
     ProviderError::new(ProviderErrorKind::Stalled, message)
 }
 
-fn send_error(error: &reqwest::Error) -> ProviderError {
+/// What reqwest met.
+fn reason(error: &reqwest::Error) -> NoAnswer {
     if error.is_timeout() {
-        timeout("the backend could not be reached in time".to_owned())
+        NoAnswer::ConnectTimeout
     } else if error.is_connect() {
-        ProviderError::new(ProviderErrorKind::Connect, format!("the backend cannot be reached ({})", root_cause(error)))
-    } else if error.is_request() {
-        ProviderError::new(ProviderErrorKind::Connect, "the backend closed the connection before it answered")
+        NoAnswer::Connect(root_cause(error).to_string())
     } else {
-        ProviderError::new(ProviderErrorKind::Cut, "the call to the backend failed")
+        NoAnswer::Closed
     }
 }
 
-/// The innermost words, for example "Connection refused"; they hold no URL and no key.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn not_answered(error: NoAnswer) -> ProviderError {
+    match error {
+        NoAnswer::ConnectTimeout => timeout("the backend could not be reached in time".to_owned()),
+        NoAnswer::Connect(reason) => {
+            ProviderError::new(ProviderErrorKind::Connect, format!("the backend cannot be reached ({reason})"))
+        }
+        NoAnswer::Closed => {
+            ProviderError::new(ProviderErrorKind::Connect, "the backend closed the connection before it answered")
+        }
+    }
+}
+
+/// The innermost error, for example "Connection refused"; it holds no URL and no key.
+pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    cause
 }
 
 /// A key as a header value that no debug output shows.

@@ -42,13 +42,13 @@ use crate::{
     domain::{
         chat::{ChatCall, Usage},
         embedding::{EmbedCall, Embedded},
-        failure::{Failure, RefusalReason},
+        failure::{Failure, FailureClass, RefusalReason},
         ids::PoolId,
         message::{Completion, Served},
         model::Capability,
         pool::{CallSettings, EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
-        route::ModelRoute,
+        route::{ModelRoute, RouteScope},
     },
     providers::Provider,
 };
@@ -123,7 +123,7 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
-        if let Some(outcome) = self.embed_with_others(route, call).await {
+        if let Some(outcome) = Box::pin(self.embed_with_others(route, call)).await {
             return outcome;
         }
         let (held, served) = self.run(route, Embed(call)).await?;
@@ -132,6 +132,30 @@ impl Dispatcher {
             tab.embedded(&embedded);
         }
         Ok((embedded, served))
+    }
+
+    /// A route of a chain's task as the request of the run allows it.
+    ///
+    /// # Errors
+    /// When the task wants what the request excludes: then its call may go nowhere.
+    pub(super) fn narrowed(&self, mut route: ModelRoute, scope: &RouteScope) -> Result<ModelRoute, DispatchError> {
+        if let Some(allowed) = &scope.pool {
+            let id = |named: &str| self.directory.pool_named(named).map(|pool| pool.id.clone());
+            // One pool may be called by its id here and by its name there.
+            for own in route.targets.iter_mut().filter_map(|target| target.pool.as_mut()) {
+                if own != allowed && id(own).is_some_and(|own| id(allowed) == Some(own)) {
+                    own.clone_from(allowed);
+                }
+            }
+        }
+        route.narrow(scope).map_err(|why| DispatchError {
+            failure: Failure::new(
+                FailureClass::InvalidInput,
+                format!("the request excludes where the task may go: {why}"),
+            ),
+            served: None,
+        })?;
+        Ok(route)
     }
 
     /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken

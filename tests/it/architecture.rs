@@ -31,8 +31,8 @@ const EDGES: &[(&str, &[&str])] = &[
 /// `text -> the files or folders below src/ that alone may hold it`, with the reason.
 const BANS: &[(&str, &[&str], &str)] = &[
     ("ractor::", &["runtime"], "callers see handles, never actors"),
-    ("hyper::", &["http"], "handlers are free of HTTP"),
-    ("hyper_util::", &["http"], "handlers are free of HTTP"),
+    ("hyper::", &["http", "providers/transport"], "handlers and adapters are free of HTTP"),
+    ("hyper_util::", &["http", "providers/transport"], "handlers and adapters are free of HTTP"),
     ("rusqlite", &["stores/embedded"], "rows and connections stay in their store"),
     (
         "reqwest::",

@@ -2,6 +2,7 @@
 
 use loadtest::sim::{Flavour, Route, Rule, SimBackend};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::client::{get, post};
 
@@ -14,9 +15,9 @@ async fn a_call_waits_for_a_slot_and_metrics_tell_it() {
     let sim = SimBackend::vllm().model("m").slots(1).start().await.unwrap();
     let long = sim.script(Rule::on(Route::Chat).containing("long").hang_before_headers());
     let addr = sim.addr();
-    let first = tokio::spawn(post(addr, "/v1/chat/completions", body("long")));
+    let first = TaskTracker::new().spawn(post(addr, "/v1/chat/completions", body("long")));
     sim.wait_until("the first call", |record| record.calls.now == 1).await.unwrap();
-    let second = tokio::spawn(post(addr, "/v1/chat/completions", body("short")));
+    let second = TaskTracker::new().spawn(post(addr, "/v1/chat/completions", body("short")));
     sim.wait_until("the second call", |record| record.calls.now == 2).await.unwrap();
     let told = loop {
         let text = get(addr, "/metrics").await.unwrap().text();
@@ -39,9 +40,9 @@ async fn a_waiting_call_that_is_hung_up_leaves_its_place() {
     let sim = SimBackend::vllm().model("m").slots(1).start().await.unwrap();
     let long = sim.script(Rule::on(Route::Chat).containing("long").hang_before_headers());
     let addr = sim.addr();
-    let first = tokio::spawn(post(addr, "/v1/chat/completions", body("long")));
+    let first = TaskTracker::new().spawn(post(addr, "/v1/chat/completions", body("long")));
     sim.wait_until("the first call", |record| record.calls.now == 1).await.unwrap();
-    let second = tokio::spawn(post(addr, "/v1/chat/completions", body("short")));
+    let second = TaskTracker::new().spawn(post(addr, "/v1/chat/completions", body("short")));
     sim.wait_until("the second call", |record| record.calls.now == 2).await.unwrap();
     second.abort();
     sim.wait_for_aborts(1).await.unwrap();

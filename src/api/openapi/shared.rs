@@ -50,7 +50,7 @@ const RETRY_HEADERS: [(&str, &str); 2] = [
 ];
 
 /// Headers by which a request says where it may go (`docs/api.md`, choosing where a request goes).
-const WISHES: [(&str, &str); 6] = [
+const WISHES: [(&str, &str); 7] = [
     ("X-Penstock-Pool", "Only this pool, by id or name"),
     (
         "X-Penstock-Provider",
@@ -61,6 +61,7 @@ const WISHES: [(&str, &str); 6] = [
         "Labels every backend must carry that gets to see the request: name=value, separated by commas",
     ),
     ("X-Penstock-Session", "What requests have in common that should meet the same backend"),
+    ("X-Penstock-Policy", "How one of the usable backends is chosen, in place of the chain's or the pool's policy"),
     ("X-Penstock-Priority", "Before whom it is served when slots are scarce: interactive, standard or batch"),
     ("X-Penstock-Deadline-Ms", "Milliseconds from its arrival after which nobody wants the answer any more"),
 ];
@@ -261,7 +262,7 @@ pub(super) fn answer_headers(response: ResponseBuilder, is_served: bool) -> Resp
 }
 
 /// References to what a request may wish of routing.
-pub(super) fn wishes() -> [Ref; 6] {
+pub(super) fn wishes() -> [Ref; 7] {
     WISHES.map(|(name, _)| parameter_reference(name))
 }
 

@@ -1,4 +1,4 @@
-//! How long an Ollama server says that it worked on a call (https://github.com/ollama/ollama/blob/main/docs/api.md).
+//! How long an Ollama server says that it worked on a call (<https://github.com/ollama/ollama/blob/main/docs/api.md>).
 
 use std::time::Duration;
 

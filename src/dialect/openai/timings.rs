@@ -1,4 +1,4 @@
-//! How long llama.cpp's server says that it worked on a call (`timings`, https://github.com/ggml-org/llama.cpp/tree/master/tools/server).
+//! How long llama.cpp's server says that it worked on a call (`timings`, <https://github.com/ggml-org/llama.cpp/tree/master/tools/server>).
 
 use std::time::Duration;
 

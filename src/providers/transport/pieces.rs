@@ -7,15 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use reqwest::Response;
 use tokio::time::{Instant, Sleep};
 
-use super::{Gathered, MAX_REPLY_BYTES, content_type, cut, silent, too_long};
+use super::{Answer, Gathered, MAX_REPLY_BYTES, silent, too_long};
 use crate::providers::ProviderError;
 
 /// The body of an answer that has begun, piece by piece. Dropping it before its end closes the connection.
 pub(in crate::providers) struct Pieces {
-    response: Response,
+    answer: Answer,
     /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
     first: Option<Patience>,
     /// For the first words, however many pieces without any come before.
@@ -53,16 +52,16 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 impl Pieces {
     /// Of an answer that has begun. Its first piece may take this long, each further one as long as `idle`, and all of them
     /// until `end`.
-    pub(super) const fn new(response: Response, first: Duration, idle: Duration, end: Deadline) -> Self {
-        Self { response, first: Some(Patience::new(first)), words: first, idle: Patience::new(idle), end }
+    pub(super) const fn new(answer: Answer, first: Duration, idle: Duration, end: Deadline) -> Self {
+        Self { answer, first: Some(Patience::new(first)), words: first, idle: Patience::new(idle), end }
     }
 
     /// The next piece, `None` at the end.
     pub(in crate::providers) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
         let mut first = self.first.take();
         let patience = first.as_mut().unwrap_or(&mut self.idle);
-        match patience.wait(self.end.at, self.response.chunk()).await {
-            Some(piece) => piece.map_err(cut),
+        match patience.wait(self.end.at, self.answer.chunk()).await {
+            Some(piece) => piece,
             None if Instant::now() >= self.end.at => Err(too_long(self.end.limit)),
             None => Err(silent(patience.limit)),
         }
@@ -81,7 +80,7 @@ impl Pieces {
 
     /// The media type of the answer; empty where it names none.
     pub(in crate::providers) fn content_type(&self) -> &str {
-        content_type(&self.response)
+        self.answer.content_type()
     }
 
     /// All of it.

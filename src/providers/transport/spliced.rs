@@ -7,17 +7,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use reqwest::Body;
 
 /// The pieces of a spliced body, sent one after the other with their exact length.
-struct Spliced {
+pub(super) struct Spliced {
     pieces: std::array::IntoIter<Bytes, 3>,
     left: u64,
 }
 
-pub(super) fn spliced(pieces: [Bytes; 3]) -> Body {
-    let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-    Body::wrap(Spliced { pieces: pieces.into_iter(), left })
+impl Spliced {
+    pub(super) fn of(pieces: [Bytes; 3]) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces: pieces.into_iter(), left }
+    }
+}
+
+/// No body.
+impl Default for Spliced {
+    fn default() -> Self {
+        Self::of(Default::default())
+    }
 }
 
 impl http_body::Body for Spliced {

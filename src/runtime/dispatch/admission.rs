@@ -54,8 +54,6 @@ impl Found {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice {
     policy: Policy,
-    /// The largest context first, the policy among equals.
-    by_context: bool,
     /// What the call begins with, as a number; 0 under policies that do not ask for it.
     prefix: u64,
 }
@@ -69,19 +67,15 @@ impl Choice {
         session: Option<&str>,
         prefix: impl FnOnce() -> u64,
     ) -> Self {
-        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
-        let policy = match strategy.and_then(RoutingStrategy::policy) {
-            Some(policy) => policy,
-            None if session.is_some() => Policy::PrefixAffinity,
-            None if by_context => Policy::Random,
-            None => pool.policy(),
-        };
+        let of_session = session.map(|_| Policy::PrefixAffinity);
+        let policy = strategy.or(of_session).unwrap_or_else(|| pool.policy());
         let prefix = match (policy, session) {
-            (Policy::PrefixAffinity, Some(session)) => text_prefix(session),
+            // Among backends with equal contexts the session counts.
+            (Policy::PrefixAffinity | Policy::Auto | Policy::LowLatency, Some(session)) => text_prefix(session),
             (Policy::PrefixAffinity, None) => prefix(),
             _ => 0,
         };
-        Self { policy, by_context, prefix }
+        Self { policy, prefix }
     }
 }
 
@@ -115,7 +109,7 @@ impl Plan {
         let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
         match prospect(standings, may_bypass, patience) {
             Prospect::Wait => {
-                let admitted = self.wait_for_slot(candidates, found.epoch, waited, may_bypass).await?;
+                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
                 if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
             }
             Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
@@ -162,17 +156,14 @@ impl Plan {
                 weight: candidate.weight,
                 hash: candidate.backend.hash,
                 is_warm: candidate.is_warm,
+                context: candidate.context_length,
                 latency: candidate.backend.access.latency(),
             }
         };
         let loads: Vec<Load> = candidates.iter().map(load).collect();
         let turn = self.pool.next_turn(self.query.key.as_ref().map_or("", ModelKey::as_str));
         let pick = Pick { turn, key: choice.prefix };
-        let mut picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
-        if choice.by_context {
-            // The tier stays first: a large context is no reason to leave the own machines.
-            picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
-        }
+        let picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
         let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
         picked.into_iter().filter_map(|at| candidates[at].take()).collect()
     }

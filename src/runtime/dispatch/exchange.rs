@@ -153,7 +153,7 @@ impl Dispatcher {
         if route.capability == Capability::Embed
             && self.batches_embeddings()
             && let Ok(Asked::Embed(call)) = (exchange.translate)()
-            && let Some(outcome) = self.embed_with_others(route, &call).await
+            && let Some(outcome) = Box::pin(self.embed_with_others(route, &call)).await
         {
             return outcome.map(|(embedded, served)| (Answer::Embedded(embedded), served));
         }

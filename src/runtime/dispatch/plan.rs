@@ -89,6 +89,19 @@ impl Dispatcher {
         kept_out.ok_or_else(|| DispatchError::refused(RefusalReason::NoBackend, self.nobody(route, targets)))
     }
 
+    /// That a pool does not exist, and which do.
+    fn no_pool(&self, wanted: &str) -> String {
+        /// Names that are told.
+        const MOST_NAMES: usize = 20;
+        let pools = self.directory.pools();
+        let names: Vec<String> =
+            pools.iter().take(MOST_NAMES).map(|cell| format!("'{}'", cell.table().pool.name)).collect();
+        let more = if pools.len() > MOST_NAMES { " and others" } else { "" };
+        let known =
+            if names.is_empty() { "there are none".to_owned() } else { format!("they are {}{more}", names.join(", ")) };
+        format!("there is no pool '{wanted}', by id or by name; {known}")
+    }
+
     /// What was wanted and what there is.
     fn nobody(&self, route: &ModelRoute, targets: &[RouteTarget]) -> String {
         let mut names: Vec<&str> = targets.iter().filter_map(|target| target.model.as_deref()).collect();
@@ -102,8 +115,10 @@ impl Dispatcher {
         let labels = if labels.is_empty() { String::new() } else { format!(" with {}", labels.join(", ")) };
         let pool = match targets.first().and_then(|target| target.pool.as_deref()) {
             Some(pool) if targets.iter().all(|target| target.pool.as_deref() == Some(pool)) => {
-                let missing = if self.directory.pool_named(pool).is_some() { "" } else { " (there is no such pool)" };
-                format!(" in pool '{pool}'{missing}")
+                match self.directory.pool_named(pool) {
+                    Some(_) => format!(" in pool '{pool}'"),
+                    None => return self.no_pool(pool),
+                }
             }
             _ => String::new(),
         };

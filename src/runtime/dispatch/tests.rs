@@ -2,6 +2,7 @@
 //! breakers, rests and queues.
 #![cfg(test)]
 
+mod chains;
 mod repeats;
 mod world;
 

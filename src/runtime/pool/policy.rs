@@ -25,6 +25,8 @@ pub(crate) struct Load {
     pub(crate) hash: u64,
     /// Whether the model is in memory.
     pub(crate) is_warm: bool,
+    /// Tokens of context, 0 = unknown.
+    pub(crate) context: i64,
     /// How long its answers take to begin.
     pub(crate) latency: LatencyView,
 }
@@ -34,7 +36,7 @@ pub(crate) struct Load {
 pub(crate) struct Pick {
     /// Counts the picks of the pool.
     pub(crate) turn: usize,
-    /// What calls have in common that should go to the same backend.
+    /// What calls have in common that should go to the same backend; 0 = nothing.
     pub(crate) key: u64,
 }
 
@@ -68,17 +70,19 @@ fn order_equals(
         Policy::LeastLoaded => least_loaded(loads, picked, random),
         // The backends of a key that no other call has.
         Policy::Weighted => by_rank(loads, picked, random(usize::MAX) as u64),
-        Policy::PrefixAffinity => {
-            by_rank(loads, picked, pick.key);
-            let running = picked.iter().map(|at| u64::from(loads[*at].in_use)).sum();
-            let weights = picked.iter().map(|at| u64::from(loads[*at].weight)).sum();
-            picked.sort_by_key(|at| is_overloaded(loads[*at].in_use, loads[*at].weight, running, weights));
-        }
+        Policy::PrefixAffinity => by_affinity(loads, picked, pick.key),
         Policy::WarmFirst => {
             picked.sort_by_key(|at| !loads[*at].is_warm);
             let (warm, cold) = picked.split_at_mut(picked.partition_point(|at| loads[*at].is_warm));
             least_loaded(loads, warm, random);
             least_loaded(loads, cold, random);
+        }
+        Policy::Auto | Policy::LowLatency => {
+            match pick.key {
+                0 => shuffle(picked, random),
+                key => by_affinity(loads, picked, key),
+            }
+            picked.sort_by_key(|at| std::cmp::Reverse(loads[*at].context));
         }
     }
 }
@@ -119,6 +123,14 @@ fn usual_latency(latencies: impl Iterator<Item = LatencyView>) -> Option<f32> {
     (trust > 1e-6).then_some(sum / trust)
 }
 
+/// The backends of a key in their order, those with more than their share of the running calls last.
+fn by_affinity(loads: &[Load], picked: &mut [usize], key: u64) {
+    by_rank(loads, picked, key);
+    let running = picked.iter().map(|at| u64::from(loads[*at].in_use)).sum();
+    let weights = picked.iter().map(|at| u64::from(loads[*at].weight)).sum();
+    picked.sort_by_key(|at| is_overloaded(loads[*at].in_use, loads[*at].weight, running, weights));
+}
+
 fn by_rank(loads: &[Load], picked: &mut [usize], key: u64) {
     // Numbers above 0 are in the order of their bits.
     picked.sort_by_cached_key(|at| rank(key, loads[*at].hash, loads[*at].weight).to_bits());
@@ -143,6 +155,7 @@ mod tests {
             weight: 1,
             hash: stable_hash([format!("backend-{at}").as_bytes()]),
             is_warm: true,
+            context: 0,
             latency: LatencyView::UNKNOWN,
         };
         in_use.iter().enumerate().map(load).collect()
@@ -313,6 +326,23 @@ mod tests {
         assert_eq!(all[..2], [2, 1]);
         loads.iter_mut().for_each(|load| load.is_warm = false);
         assert_eq!(first_picks(Policy::WarmFirst, &loads, 2_000)[1], 0, "then as least-loaded");
+    }
+
+    #[test]
+    fn auto_and_low_latency_take_the_largest_context_and_break_ties_at_random_or_by_session() {
+        for policy in [Policy::Auto, Policy::LowLatency] {
+            let mut loads = loads(&[0, 9, 9, 0]);
+            (loads[1].context, loads[2].context, loads[3].context) = (8_192, 8_192, 4_096);
+            let (mut random, mut firsts) = (fastrand::Rng::with_seed(7), [0; 4]);
+            for turn in 0..2_000 {
+                let picked = order(policy, &loads, Pick { turn, key: 0 }, |below| random.usize(..below));
+                firsts[picked[0]] += 1;
+                assert_eq!(picked[2..], [3, 0], "unknown contexts come last");
+            }
+            assert!(firsts[0] == 0 && firsts[3] == 0 && (900..1_100).contains(&firsts[1]), "{firsts:?}");
+            let of_session = |turn| order(policy, &loads, Pick { turn, key: 9 }, |below| turn % below);
+            assert!((1..9).all(|turn| of_session(turn) == of_session(0)));
+        }
     }
 
     #[test]

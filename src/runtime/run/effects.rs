@@ -131,15 +131,8 @@ impl RunState {
     }
 
     /// A route as the run's request allows it.
-    fn narrowed(&self, mut route: ModelRoute) -> Result<ModelRoute, DispatchError> {
-        route.narrow(&self.scope).map_err(|why| DispatchError {
-            failure: Failure::new(
-                FailureClass::InvalidInput,
-                format!("the request excludes where the task may go: {why}"),
-            ),
-            served: None,
-        })?;
-        Ok(route)
+    fn narrowed(&self, route: ModelRoute) -> Result<ModelRoute, DispatchError> {
+        self.deps.dispatcher.narrowed(route, &self.scope)
     }
 
     /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
@@ -173,6 +166,8 @@ impl RunState {
     ) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let alive = Arc::clone(&self.alive);
+        // In one place: each of the futures around it would hold it twice.
+        let work = Box::pin(work);
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {

@@ -205,6 +205,7 @@ impl Run {
             weight: 1,
             hash: stable_hash([at.to_string().as_bytes()]),
             is_warm: true,
+            context: 0,
             latency: self.backends[at].access.latency(),
         }
     }
