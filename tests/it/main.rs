@@ -73,6 +73,7 @@ mod restart;
 mod routing;
 mod service;
 mod shutdown;
+mod single_flight;
 mod supervision;
 mod taskchains;
 mod tasks;
