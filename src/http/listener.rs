@@ -23,8 +23,11 @@ use crate::config::ListenConfig;
 
 /// Connections the kernel may hold before we accept them.
 const BACKLOG: u32 = 4096;
-/// Bytes a connection buffers; the bound on its headers.
-const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Bytes of a request's headers.
+const HEADER_BYTES: usize = 64 * 1024;
+/// Bytes that are read at a time at most: a long prompt that comes in one piece needs not be put together. A connection
+/// reads as much only once it has been sent as much.
+const READ_BYTES: usize = 512 * 1024;
 /// Bytes the kernel may hold for a client that does not take them: beyond it the client's backend waits. Without this bound
 /// it would take megabytes for each.
 const UNSENT_BYTES: u32 = 128 * 1024;
@@ -171,6 +174,7 @@ fn connection(
         .timer(TokioTimer::new())
         // Also the time a kept connection may be idle.
         .header_read_timeout(header_timeout)
-        .max_buf_size(CONNECTION_BUFFER)
+        .max_header_size(HEADER_BYTES)
+        .max_buf_size(READ_BYTES)
         .serve_connection(TokioIo::new(stream), handler)
 }
