@@ -1,6 +1,7 @@
 //! What the hot paths cost, one file a question. Run with `cargo bench`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench fails by panicking")]
 
+mod admission;
 mod chain;
 mod head;
 mod reply;
@@ -10,4 +11,4 @@ mod request;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-criterion::criterion_main!(chain::benches, head::benches, reply::benches, request::benches);
+criterion::criterion_main!(admission::benches, chain::benches, head::benches, reply::benches, request::benches);

@@ -30,6 +30,7 @@ pub mod queue;
 mod registry;
 pub mod reply;
 mod run;
+pub mod runs;
 pub mod scope;
 pub mod service;
 pub mod stream;

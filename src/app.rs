@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{Api, ChainPrograms},
-    config::{Config, DefaultsConfig, ListenConfig},
+    config::{Config, DefaultsConfig, DrainConfig, ListenConfig},
     domain::{
         ids::PoolId,
         model::Capabilities,
@@ -17,6 +17,7 @@ use crate::{
     http::{HttpConfig, Service, listener},
     providers::{ProviderError, TokenizerService, Transport, TransportConfig},
     runtime::{RootEnded, Runtime, RuntimeDeps, dispatch::RouteDefaults},
+    shutdown::{Drain, DrainTimes},
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
         embedded::{EmbeddedSettings, EmbeddedStore, OpenError, SecretKey},
@@ -25,8 +26,10 @@ use crate::{
 
 /// Longest time of one chain attempt whose task sets no timeout.
 const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(300);
+/// What clients get for the last words of answers that the drain has ended.
+const NOTICE_TIME: Duration = Duration::from_millis(750);
 /// What actors and their tasks get after the last request.
-const ACTOR_STOP_TIME: Duration = Duration::from_secs(5);
+const ACTOR_STOP_TIME: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +65,8 @@ pub enum StartError {
 pub enum Ended {
     /// As it was told to, every request answered.
     Drained,
-    /// As it was told to, with this many connections cut at the drain timeout.
+    /// As it was told to, with this many requests that were not finished when the time for work was over. They were told
+    /// so, as far as they took it.
     Cut(usize),
     /// By itself: an actor at the top could not live.
     Failed,
@@ -135,18 +139,25 @@ impl App {
             programs: ChainPrograms::default(),
             instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
         };
-        let stopping = CancellationToken::new();
-        let http = HttpConfig { auth: config.auth, limits: config.limits };
-        let service = Service::new(api, http, stopping.clone());
+        let (stopping, drain) = (CancellationToken::new(), Drain::default());
+        let http = HttpConfig { auth: config.auth, limits: config.limits, rates: config.rates };
+        let service = Service::new(api, http, drain.clone());
         let address = config.listen;
         let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tasks = TaskTracker::new();
-        let server = tasks.spawn(listener::serve(listener, service, config.drain_timeout));
+        let DrainConfig { settle, timeout: deadline } = config.drain;
+        let (stop, times) = (stopping.clone(), DrainTimes { settle, deadline, notice: NOTICE_TIME });
+        let server = tasks.spawn(async move {
+            tokio::select! {
+                () = listener::serve(listener, service, &drain) => drain.ended(),
+                never = drain.conduct(stop, times) => never,
+            }
+        });
         let root = tasks.spawn(root);
         Ok(Self { addr, runtime, store, stopping, server, root })
     }
 
-    /// Cancelling it stops the server: no new connections, running requests finish.
+    /// Cancelling it stops the server: no new work, running requests finish.
     pub fn stopper(&self) -> CancellationToken {
         self.stopping.clone()
     }
@@ -155,7 +166,7 @@ impl App {
     pub async fn ended(mut self) -> Ended {
         let served = tokio::select! {
             served = &mut self.server => match served {
-                Ok(cut) => Some(cut),
+                Ok(unfinished) => Some(unfinished),
                 Err(error) => {
                     tracing::error!(%error, "the listener failed");
                     None
@@ -173,7 +184,7 @@ impl App {
         match served {
             None => Ended::Failed,
             Some(0) => Ended::Drained,
-            Some(cut) => Ended::Cut(cut),
+            Some(unfinished) => Ended::Cut(unfinished),
         }
     }
 }

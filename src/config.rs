@@ -5,7 +5,7 @@
 mod duration;
 mod env;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use crate::domain::provider::ProviderKind;
 pub use env::{ConfigError, client_token, from_env, from_process};
@@ -19,6 +19,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Limits of a request and of the connection it comes on.
     pub limits: LimitConfig,
+    /// What a caller may use.
+    pub rates: RateConfig,
     /// The embedded store.
     pub store: StoreConfig,
     /// Default models and pools.
@@ -27,8 +29,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// What the process writes about itself.
     pub log: LogConfig,
-    /// Longest wait for running requests after a stop signal.
-    pub drain_timeout: Duration,
+    /// The way out.
+    pub drain: DrainConfig,
 }
 
 /// Where to listen.
@@ -67,6 +69,8 @@ pub struct LimitConfig {
     pub body_timeout: Duration,
     /// Connections at once; more wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Requests that ask a model, at once; more are refused. 0: as many as come.
+    pub max_in_flight: usize,
     /// Chain runs at once; more are refused.
     pub max_runs: usize,
 }
@@ -78,8 +82,37 @@ impl Default for LimitConfig {
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             max_connections: 16_384,
+            // Half of the connections: the others can still be told that there is too much, and be asked how it is going.
+            max_in_flight: 8_192,
             max_runs: 4_096,
         }
+    }
+}
+
+/// What a caller may use; what is `None` is not bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RateConfig {
+    /// Requests that ask a model.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Of these at once; `None`: those of a minute.
+    pub request_burst: Option<NonZeroU64>,
+    /// Tokens of prompts and answers, counted when the answer is there.
+    pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+/// What happens after a stop signal (`docs/operations.md`, draining).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// How long the process is not ready and serves all the same.
+    pub settle: Duration,
+    /// How long work may go on, from the signal.
+    pub timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        // The shortest patience of the usual process managers is 10 seconds (`docker stop`).
+        Self { settle: Duration::ZERO, timeout: Duration::from_secs(8) }
     }
 }
 

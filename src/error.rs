@@ -5,10 +5,11 @@
 
 pub mod meaning;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::domain::{
     failure::{RefusalReason, ToldFault},
+    ids::RunId,
     message::Served,
 };
 
@@ -27,6 +28,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// Something unique is taken.
     Conflict,
+    /// Somebody has cancelled the run.
+    Cancelled,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body's media type is not read here.
@@ -68,8 +71,11 @@ pub struct Error {
     detail: Option<Box<dyn std::error::Error + Send + Sync>>,
     reason: Option<RefusalReason>,
     retry_after_seconds: Option<u32>,
+    /// The same as it is known to ourselves.
+    exact_wait: Option<Duration>,
     fields: Vec<(&'static str, serde_json::Value)>,
     served: Option<Box<Served>>,
+    run: Option<Box<RunId>>,
     /// The field at fault and the backend's word for it; empty where unknown.
     told: Option<Box<ToldFault>>,
 }
@@ -89,8 +95,10 @@ impl Error {
             detail: None,
             reason: None,
             retry_after_seconds: None,
+            exact_wait: None,
             fields: Vec::new(),
             served: None,
+            run: None,
             told: None,
         }
     }
@@ -110,6 +118,15 @@ impl Error {
         let mut error = Self::new(ErrorCode::Unavailable, message);
         error.reason = Some(reason);
         error.retry_after_seconds = Some(retry_after_seconds);
+        error
+    }
+
+    /// 429 with its reason, for a caller who has used what it may use, and the time after which it has some again.
+    pub fn limited(reason: RefusalReason, message: impl Into<String>, wait: Duration) -> Self {
+        let mut error = Self::new(ErrorCode::RateLimited, message);
+        error.reason = Some(reason);
+        error.retry_after_seconds = Some(u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX));
+        error.exact_wait = Some(wait);
         error
     }
 
@@ -138,6 +155,13 @@ impl Error {
     #[must_use]
     pub fn with_served(mut self, served: Option<Box<Served>>) -> Self {
         self.served = served;
+        self
+    }
+
+    /// Names the run that failed.
+    #[must_use]
+    pub fn of_run(mut self, run: &RunId) -> Self {
+        self.run = Some(Box::new(run.clone()));
         self
     }
 
@@ -180,7 +204,7 @@ impl Error {
         self.detail.as_deref()
     }
 
-    /// Why it was refused, for 503.
+    /// Why it was refused, for 503 and a caller's own 429.
     pub const fn reason(&self) -> Option<RefusalReason> {
         self.reason
     }
@@ -188,6 +212,16 @@ impl Error {
     /// Seconds after which a retry makes sense.
     pub const fn retry_after_seconds(&self) -> Option<u32> {
         self.retry_after_seconds
+    }
+
+    /// The same to the nanosecond, where we know it ourselves.
+    pub const fn exact_wait(&self) -> Option<Duration> {
+        self.exact_wait
+    }
+
+    /// The run that failed, if it was one.
+    pub fn run(&self) -> Option<&RunId> {
+        self.run.as_deref()
     }
 
     /// The backend that was asked last, if one was.

@@ -1,13 +1,18 @@
 //! hyper, and nothing but hyper: connections in, [`api`](crate::api) called, answers out.
 //!
-//! `listener` accepts and serves connections, `service` is the road of one request, `router` knows all routes, `request`
-//! reads, `respond` writes, `gathered` puts bodies together, `events` streams, `auth` checks tokens.
+//! `listener` accepts and serves connections (`connection`), `service` is the road of one request, `router` knows all routes,
+//! `auth` checks tokens, `admission` says who may ask a model now, `request` reads, `respond` writes, `gathered` puts bodies
+//! together, `events` streams, `placed` holds what a request has until its answer is out.
 
+pub mod admission;
 mod auth;
+mod connection;
+mod discard;
 mod events;
 mod gathered;
 pub mod listener;
 mod live;
+mod placed;
 mod request;
 mod respond;
 mod router;

@@ -2,17 +2,17 @@
 //!
 //! # Layout, from the bottom up
 //! - [`error`], [`domain`]: pure values every layer speaks
-//! - [`config`]: what the environment says, checked before any socket opens
+//! - [`config`]: what the environment says, checked before any socket opens; [`shutdown`]: how far a stop has come
 //! - [`engine`]: the chain language as a machine of events and effects, without I/O
 //! - [`dialect`]: wire formats as pure functions
 //! - [`stores`]: where configuration is kept
 //! - [`providers`], [`hooks`]: calls to backends and to remote hooks
 //! - [`runtime`]: supervised actors for backends, pools and runs; the dispatch of calls
 //! - [`api`]: what each route does; [`http`]: hyper, and all routes in one place
-//! - [`app`], [`shutdown`], [`cli`]: how a process is put together, ends, and is told what to do
+//! - [`app`], [`cli`]: how a process is put together, ends, and is told what to do
 //!
 //! # The life of a request
-//! 1. [`http`] accepts the connection, gives the request an id, checks its token and finds its route.
+//! 1. [`http`] accepts the connection, gives the request an id, checks its token, finds its route and admits it or not.
 //! 2. It reads the body (JSON or YAML, bounded) into the route's typed input.
 //! 3. [`api`] checks the input. Configuration goes to [`stores`], then `reconcile` is poked.
 //! 4. Calls go to [`runtime::dispatch`]: it picks a pool and candidates from published route tables,
@@ -26,6 +26,8 @@ pub mod error;
 pub mod domain;
 
 pub mod config;
+
+pub mod shutdown;
 
 pub mod engine;
 
@@ -42,8 +44,6 @@ pub mod runtime;
 pub mod api;
 
 pub mod http;
-
-pub mod shutdown;
 
 pub mod app;
 

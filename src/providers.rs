@@ -32,6 +32,7 @@ use crate::{
     domain::{
         chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
+        load::LoadSignal,
         message::Completion,
         model::ObservedModel,
     },
@@ -72,6 +73,11 @@ pub trait Provider: Send + Sync + 'static {
         _wants_stream: bool,
     ) -> Result<Option<Relayed>, ProviderError> {
         Ok(None)
+    }
+
+    /// How busy the server says that it is; `None` where it does not tell. The caller bounds the time.
+    async fn load(&self) -> Option<LoadSignal> {
+        None
     }
 
     /// How many tokens the texts are to a model, in all; `None` where the backend cannot count.

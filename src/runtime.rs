@@ -18,8 +18,19 @@ mod restart;
 mod root;
 pub mod run;
 pub mod runs;
+#[cfg(test)]
+mod simulation;
 mod slots;
+#[cfg(test)]
+#[path = "runtime/slots/tests.rs"]
+mod slots_tests;
 mod task;
+mod turns;
+
+/// What [`slots`] counts with. Named here, so that `tests/slots.rs` can put loom's in its place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 use std::{sync::Arc, time::Duration};
 
@@ -101,7 +112,7 @@ impl Runtime {
     pub async fn start(deps: RuntimeDeps) -> Result<(Self, impl Future<Output = RootEnded> + Send), RootEnded> {
         let tasks = TaskTracker::new();
         let directory = Arc::new(Directory::default());
-        let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults);
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
         let (events, alerts) = (EventsHandle::vacant(), AlertLog::default());
         let runtime = Self {
             directory: Arc::clone(&directory),

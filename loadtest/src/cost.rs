@@ -4,23 +4,16 @@
 //! CPU time is what the kernel counts for all threads of the server's process, in nanoseconds; the simulated backend and
 //! the client live in this process and are not counted.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf};
 
 use reqwest::Client;
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
-    task::JoinSet,
-};
-use tokio_util::task::TaskTracker;
+use serde_json::json;
+use tokio::task::JoinSet;
 
-use crate::sim::{Routes, Rule, SimBackend};
+use crate::{
+    served::{ALIAS, MODEL, Served, register, scratch_folder},
+    sim::{Routes, Rule, SimBackend},
+};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -52,12 +45,6 @@ pub struct Cost {
     pub ratio: f64,
 }
 
-/// Longest wait for a server to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
-const MODEL: &str = "chat:1b";
-/// The same model to the server, and another text: its name must be put into the body.
-const ALIAS: &str = "Chat:1B";
-
 /// Measures.
 ///
 /// # Errors
@@ -66,10 +53,10 @@ pub async fn measure(plan: &CostPlan) -> io::Result<Vec<Cost>> {
     let sim = SimBackend::vllm().model(MODEL).count_only().start().await?;
     sim.script(Rule::on(Routes::CALLS).reply("word ".repeat(20)));
     let floor = Served::floor(&sim.url()).await?;
-    let folder = tempfile_folder()?;
-    let server = Served::penstock(&plan.server, &folder).await?;
+    let folder = scratch_folder("cost")?;
+    let server = Served::penstock(&plan.server, &folder, &[]).await?;
     let http = Client::new();
-    register(&http, &server.url, &sim.url()).await?;
+    register(&http, &server.url, &sim.url(), 1000).await?;
     let mut costs = Vec::new();
     for size in &plan.sizes {
         let to_floor = body(MODEL, *size, plan.stream);
@@ -128,105 +115,4 @@ async fn turn(http: &Client, served: &Served, body: &str, plan: &CostPlan) -> io
     }
     let spent = served.cpu_nanos()?.saturating_sub(before);
     Ok(spent as f64 / 1000.0 / (share * plan.at_once) as f64)
-}
-
-/// A server in a process of its own; it ends with this value.
-struct Served {
-    child: Child,
-    url: String,
-    /// Read on, so that the process never waits for somebody to take its log.
-    _log: tokio::task::JoinHandle<()>,
-}
-
-impl Served {
-    async fn floor(to: &str) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["floor", "--to", to]);
-        Self::start(command, |line| line.strip_prefix("listening ").map(str::to_owned)).await
-    }
-
-    async fn penstock(binary: &Path, folder: &Path) -> io::Result<Self> {
-        let mut command = Command::new(binary);
-        let folder = folder.to_string_lossy().into_owned();
-        command.arg("serve").env_clear().envs([
-            ("PORT", "0"),
-            ("ADDR", "127.0.0.1"),
-            ("DATA_DIR", &folder),
-            ("TASK_MODEL", MODEL),
-            ("EMBED_MODEL", "embed:1b"),
-        ]);
-        Self::start(command, |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            (line["message"] == "penstock is ready")
-                .then(|| format!("http://{}", line["address"].as_str().unwrap_or("")))
-        })
-        .await
-    }
-
-    /// Starts a process and reads its log until a line tells where it listens.
-    async fn start(mut command: Command, address_in: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = child.stdout.take().ok_or_else(|| io::Error::other("the process has no output"))?;
-        let mut lines = BufReader::new(output).lines();
-        let url = tokio::time::timeout(PATIENCE, async {
-            while let Some(line) = lines.next_line().await? {
-                if let Some(url) = address_in(&line) {
-                    return Ok(url);
-                }
-            }
-            Err(io::Error::other("the process ended before it was ready"))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)) })
-    }
-
-    /// CPU time of all its threads so far.
-    fn cpu_nanos(&self) -> io::Result<u64> {
-        let pid = self.child.id().ok_or_else(|| io::Error::other("the process has ended"))?;
-        let mut nanos = 0;
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanos += counted.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(nanos)
-    }
-}
-
-async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
-    while let Ok(Some(_)) = lines.next_line().await {}
-}
-
-/// Registers the simulated backend and waits until calls go there.
-async fn register(http: &Client, server: &str, sim: &str) -> io::Result<()> {
-    let post = |path: String, body: Value| {
-        let request = http.post(format!("{server}{path}")).header("content-type", "application/json");
-        let request = request.body(body.to_string());
-        async move {
-            let answer = request.send().await.map_err(io::Error::other)?;
-            let (status, text) = (answer.status(), answer.text().await.map_err(io::Error::other)?);
-            Ok::<_, io::Error>((status.as_u16(), text))
-        }
-    };
-    let backend = json!({"name": "sim", "baseUrl": sim, "type": "vllm", "maxConcurrency": 1000});
-    let (status, text) = post("/backends".to_owned(), backend).await?;
-    let id: Value = serde_json::from_str(&text).map_err(io::Error::other)?;
-    let Some(id) = id["id"].as_str() else { return Err(io::Error::other(format!("{status}: {text}"))) };
-    post(format!("/backend-associations/internal_tasks_pool/backends/{id}"), Value::Null).await?;
-    let ready = async {
-        loop {
-            let call = serde_json::from_str(&body(ALIAS, 10, false)).map_err(io::Error::other)?;
-            if post("/v1/chat/completions".to_owned(), call).await?.0 == 200 {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.map_err(io::Error::other)?
-}
-
-fn tempfile_folder() -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("loadtest-cost-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

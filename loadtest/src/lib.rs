@@ -5,9 +5,13 @@
 //! # Layout
 //! - [`sim`]: simulated LLM backends (Ollama, OpenAI-compatible, Gemini), a simulated hook and a simulated tokenizer service
 //! - [`rules`]: what such a server shall answer, as a file
-//! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it
+//! - [`floor`]: the least that a proxy costs; [`cost`]: what a server costs beside it; [`refusal`]: what it costs to be refused;
+//!   [`crowd`]: what a server remembers of many clients
 
 pub mod cost;
+pub mod crowd;
 pub mod floor;
+pub mod refusal;
 pub mod rules;
+mod served;
 pub mod sim;

@@ -4,6 +4,9 @@
 //! - `loadtest floor --to http://127.0.0.1:8000` serves a proxy that does nothing but forward.
 //! - `loadtest cost --server target/ci/penstock` compares the CPU time of a request through the server with that through
 //!   such a proxy.
+//! - `loadtest crowd --server target/ci/penstock` shows what the server remembers of many clients that wait, and of many
+//!   slow streams.
+//! - `loadtest refusal --server target/ci/penstock` measures the CPU time of requests that are refused for load.
 
 use std::{
     io::{self, Write},
@@ -14,7 +17,9 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::{
     cost::{self, CostPlan},
+    crowd::{self, Crowd, CrowdPlan},
     floor::Floor,
+    refusal::{self, RefusalPlan},
     rules,
     sim::{Flavour, Routes, Rule, SimBackend},
 };
@@ -39,6 +44,42 @@ enum Command {
     Floor(FloorArgs),
     /// Measure the CPU time of a request through a server and through such a proxy.
     Cost(CostArgs),
+    /// Let many clients wait at once, and many streams run, and measure the server's memory.
+    Crowd(CrowdArgs),
+    /// Measure the CPU time of requests that are refused for load.
+    Refusal(RefusalArgs),
+}
+
+#[derive(Args)]
+struct CrowdArgs {
+    /// The server's binary.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Clients that wait for a slot at the same time.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    waiting: usize,
+    /// Streams at the same time.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    streams: usize,
+}
+
+#[derive(Args)]
+struct RefusalArgs {
+    /// The server's binary.
+    #[arg(long, value_name = "FILE")]
+    server: PathBuf,
+    /// Bytes of a prompt; may be repeated.
+    #[arg(long = "size", value_name = "N", default_values_t = [100, 10 << 10])]
+    sizes: Vec<usize>,
+    /// Requests of one turn.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    requests: usize,
+    /// Turns, the one that warms up not counted.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Requests at a time.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    at_once: usize,
 }
 
 #[derive(Args)]
@@ -127,6 +168,8 @@ async fn main() -> io::Result<()> {
             floor.serve().await
         }
         Command::Cost(args) => measure(args).await,
+        Command::Crowd(args) => gather(args).await,
+        Command::Refusal(args) => measure_refusals(args).await,
     }
 }
 
@@ -138,6 +181,39 @@ async fn measure(args: CostArgs) -> io::Result<()> {
     for cost in costs {
         let (size, floor, server, ratio) = (cost.size, cost.floor, cost.server, cost.ratio);
         writeln!(io::stdout(), "{size:>12} {floor:>12.1} {server:>12.1} {ratio:>7.2}")?;
+    }
+    Ok(())
+}
+
+async fn gather(args: CrowdArgs) -> io::Result<()> {
+    let CrowdArgs { server, waiting, streams } = args;
+    let mut tell = |what: &str| {
+        // Progress that nobody reads is no reason to stop.
+        let _unread = writeln!(io::stderr(), "{what}");
+    };
+    let plan = CrowdPlan { server, waiting, streams };
+    let (waiting, streams) = crowd::measure(&plan, &mut tell).await?;
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "{:>10} {:>8} {:>9} {:>9} {:>9} {:>10}",
+        "", "clients", "answered", "idle MiB", "most MiB", "after MiB"
+    )?;
+    for (name, crowd) in [("waiting", waiting), ("streams", streams)] {
+        let Crowd { clients, answered, idle, most, after } = crowd;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (idle, most, after) = (mib(idle), mib(most), mib(after));
+        writeln!(out, "{name:>10} {clients:>8} {answered:>9} {idle:>9.1} {most:>9.1} {after:>10.1}")?;
+    }
+    Ok(())
+}
+
+async fn measure_refusals(args: RefusalArgs) -> io::Result<()> {
+    let RefusalArgs { server, sizes, requests, rounds, at_once } = args;
+    let plan = RefusalPlan { server, sizes, requests, rounds, at_once: at_once.max(1) };
+    writeln!(io::stdout(), "{:>12}  what", "CPU us")?;
+    for cost in refusal::measure(&plan).await? {
+        writeln!(io::stdout(), "{:>12.1}  {}", cost.micros, cost.what)?;
     }
     Ok(())
 }

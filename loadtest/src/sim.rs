@@ -2,7 +2,7 @@
 //! them.
 //!
 //! The life of a request: `server` accepts it -> `desk` reads it, writes it into the [`Record`], asks the [`Rule`]s what
-//! shall happen and lets the [`HoldGate`]s hold it -> a dialect (`ollama`, `openai`, `gemini`, `hook`, `tokenizer`) makes the answer -> `body`
+//! shall happen, lets the [`HoldGate`]s hold it and waits for a slot where they are counted (`capacity`) -> a dialect (`ollama`, `openai`, `gemini`, `hook`, `tokenizer`) makes the answer -> `body`
 //! plays it, with the stalls and cuts that the rule wants. A request that ends early is noticed by the drop of its ticket.
 //! Wire formats are those of `docs/backends.md`.
 //!
@@ -30,6 +30,7 @@ mod wait;
 // A request, what is known of it and what shall become of it.
 mod answer;
 mod call;
+mod capacity;
 mod dialect;
 mod gate;
 mod record;

@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
     },
     error::Error,
-    runtime::directory::{BackendView, SlotSnapshot},
+    runtime::directory::{BackendCell, BackendView, BreakerSnapshot, SlotSnapshot},
 };
 
 /// Body of POST and PUT.
@@ -92,6 +92,31 @@ pub(super) struct BackendState {
     error: Option<String>,
     generation: u64,
     slots: SlotSnapshot,
+    breaker: BreakerSnapshot,
+    /// Until when it has asked to be left alone, if that is not over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rests_until: Option<Timestamp>,
+    /// Milliseconds until it begins to answer, on average; absent before the first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f32>,
+}
+
+impl BackendState {
+    fn of(cell: &BackendCell, view: &BackendView) -> Self {
+        Self {
+            id: view.backend.id.clone(),
+            name: view.backend.name.clone(),
+            models: view.models.clone(),
+            pulled_models: pulled(view),
+            error: view.error().map(str::to_owned),
+            generation: view.generation,
+            slots: cell.slots(),
+            breaker: cell.breaker(),
+            rests_until: cell.rests_until(),
+            latency_ms: cell.latency_ms().map(|millis| (millis * 10.0).round() / 10.0),
+            backend: view.backend.clone(),
+        }
+    }
 }
 
 /// A model seen on a backend, every field in the spellings of both API generations.
@@ -202,6 +227,21 @@ pub async fn delete(api: &Api, id: &str) -> Result<Reply, Error> {
     Reply::json(&"backend removed")
 }
 
+/// `POST /backends/{id}/breaker/reset`: calls go there again as if none had failed.
+///
+/// # Errors
+/// 404.
+pub async fn reset_breaker(api: &Api, id: &str) -> Result<Reply, Error> {
+    let id = BackendId::new(id);
+    api.store.backend(&id).await?;
+    // One that is not there yet has a closed breaker.
+    if let Some(cell) = api.runtime.directory.backend(&id) {
+        cell.reset_breaker();
+        tracing::info!(backend = %id, "breaker is reset");
+    }
+    Reply::json(&"breaker reset")
+}
+
 /// `GET /state`: every backend that is in a pool, by name.
 ///
 /// # Errors
@@ -210,18 +250,9 @@ pub fn state(api: &Api) -> Result<Reply, Error> {
     let backends = api.runtime.directory.backends();
     let mut entries: Vec<BackendState> = backends
         .values()
-        .map(|cell| (cell.view(), cell.slots()))
-        .filter(|(view, _)| view.in_pool)
-        .map(|(view, slots)| BackendState {
-            id: view.backend.id.clone(),
-            name: view.backend.name.clone(),
-            models: view.models.clone(),
-            pulled_models: pulled(&view),
-            error: view.error().map(str::to_owned),
-            generation: view.generation,
-            slots,
-            backend: view.backend.clone(),
-        })
+        .map(|cell| (cell, cell.view()))
+        .filter(|(_, view)| view.in_pool)
+        .map(|(cell, view)| BackendState::of(cell, &view))
         .collect();
     entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Reply::json(&entries)

@@ -9,7 +9,7 @@ use super::{
     failure::openai_error,
     openai,
     reply::EVENT_STREAM,
-    run::{self, with_state},
+    run::{self, Runnable, with_state},
     scope::Scope,
     stream::translated,
 };
@@ -50,25 +50,26 @@ pub async fn complete(
     let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
     let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
+    let (chain, info) = (Runnable { program, chain: Some(id) }, run::info(request_id, now));
     let outcome = if wants_stream {
-        match begin(api, program, input, run::info(request_id, now), &scope, StreamWish::Response).await? {
+        match begin(api, chain, input, info, &scope, StreamWish::Response).await? {
             Begun::Over(outcome) => outcome,
-            Begun::Telling { events, served, model } => {
+            Begun::Telling { run, events, served, model } => {
                 let reply = arriving(events, &model, include_usage, stack_trace);
-                return Ok(reply.served_by(Some(served)).warning(unread).warning(choices));
+                return Ok(reply.served_by(Some(served)).of_run(run).warning(unread).warning(choices));
             }
         }
     } else {
-        run::to_its_end(api, program, input, request_id, now, scope).await?
+        run::to_its_end(api, chain, input, info, scope).await?
     };
-    let RunOutcome { result, state, warnings, served, .. } = outcome;
+    let RunOutcome { run_id, result, state, warnings, served, .. } = outcome;
     let output = match result {
         Ok(Value::OpenaiChatResponse(output)) => output,
         Ok(other) => {
-            let error = no_response(other.data_type()).with_served(served.map(Box::new));
+            let error = no_response(other.data_type()).with_served(served.map(Box::new)).of_run(&run_id);
             return Err(with_state(error, &state));
         }
-        Err(run_failure) => return Err(run::failed(&run_failure, &state, served)),
+        Err(run_failure) => return Err(run::failed(&run_id, &run_failure, &state, served)),
     };
     let beside = stack_trace.then(|| ("stackTrace", steps(&state)));
     let reply = if wants_stream {
@@ -80,7 +81,7 @@ pub async fn complete(
     } else {
         Reply::json(&*output)?
     };
-    Ok(reply.served_by(served).warning(warnings).warning(unread).warning(choices))
+    Ok(reply.served_by(served).of_run(run_id).warning(warnings).warning(unread).warning(choices))
 }
 
 /// A response that is still being made.

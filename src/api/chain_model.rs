@@ -8,19 +8,21 @@ mod input;
 mod output;
 mod told;
 
-use std::sync::Arc;
-
 use self::input::ChainInput;
 pub(super) use self::told::{Begun, ChainStream, begin};
-use super::{Api, chain_chat, run, scope::Scope};
+use super::{
+    Api, chain_chat,
+    run::{self, Runnable},
+    scope::Scope,
+};
 use crate::{
     domain::{
         chat::{ChatCall, ChatReply},
-        ids::{ChainId, RequestId},
+        ids::{ChainId, RequestId, RunId},
         message::Served,
         time::Timestamp,
     },
-    engine::{Program, RunOutcome, StreamWish},
+    engine::{RunOutcome, StreamWish},
     error::{Error, ErrorCode},
 };
 
@@ -42,6 +44,8 @@ pub(super) struct ChainCall<'a> {
 /// All of a chain's reply.
 #[derive(Debug)]
 pub(super) struct ChainReply {
+    /// The run that said it.
+    pub(super) run: RunId,
     /// What it said.
     pub(super) reply: ChatReply,
     /// Who served the last call of the run, if there was one.
@@ -52,6 +56,8 @@ pub(super) struct ChainReply {
 
 /// A chain's reply that has begun.
 pub(super) struct ChainAnswer {
+    /// The run that says it.
+    pub(super) run: RunId,
     /// What it says; dropping it stops the run.
     pub(super) events: ChainStream,
     /// Who serves the step whose tokens are passed on; of a run that is over already, who served its last call.
@@ -69,9 +75,11 @@ pub(super) async fn converse(api: &Api, asked: &ChainCall<'_>) -> Result<ChainRe
     let now = Timestamp::now();
     let program = program(api, asked).await?;
     let ChainInput { input, mut warnings } = input::of(asked.call, false).map_err(Error::invalid)?;
-    let outcome = run::to_its_end(api, program, input, asked.request_id, now, asked.scope.clone()).await?;
+    let info = run::info(asked.request_id, now);
+    let outcome = run::to_its_end(api, program, input, info, asked.scope.clone()).await?;
+    let run = outcome.run_id.clone();
     let (reply, served) = finished(outcome, &mut warnings)?;
-    Ok(ChainReply { reply, served, warnings })
+    Ok(ChainReply { run, reply, served, warnings })
 }
 
 /// Runs the chain and tells its reply while it is made. Resolves at the first piece of it, or at the end of a run that tells
@@ -85,10 +93,11 @@ pub(super) async fn stream(api: &Api, asked: &ChainCall<'_>) -> Result<ChainAnsw
     let ChainInput { input, mut warnings } = input::of(asked.call, true).map_err(Error::invalid)?;
     let begun = begin(api, program, input, run::info(asked.request_id, now), asked.scope, StreamWish::Text).await?;
     match begun {
-        Begun::Telling { events, served, .. } => Ok(ChainAnswer { events, served: Some(served), warnings }),
+        Begun::Telling { run, events, served, .. } => Ok(ChainAnswer { run, events, served: Some(served), warnings }),
         Begun::Over(outcome) => {
+            let run = outcome.run_id.clone();
             let (reply, served) = finished(outcome, &mut warnings)?;
-            Ok(ChainAnswer { events: ChainStream::of(reply), served, warnings })
+            Ok(ChainAnswer { run, events: ChainStream::of(reply), served, warnings })
         }
     }
 }
@@ -100,9 +109,9 @@ pub(super) fn refuse_embedding(chain: &ChainId) -> Error {
     ))
 }
 
-async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Arc<Program>, Error> {
+async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Runnable, Error> {
     let found = api.programs.get(&*api.store, asked.chain, asked.version, chain_chat::invalid).await;
-    found.map_err(|error| match error.code() {
+    found.map(|program| Runnable { program, chain: Some(asked.chain.clone()) }).map_err(|error| match error.code() {
         ErrorCode::NotFound => Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{}' not found", asked.chain)),
         _ => error,
     })
@@ -110,8 +119,8 @@ async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Arc<Program>, Error
 
 /// The reply of a run that is over.
 fn finished(outcome: RunOutcome, warnings: &mut Vec<String>) -> Result<(ChatReply, Option<Served>), Error> {
-    let RunOutcome { result, state, warnings: told, served, finish } = outcome;
-    let value = result.map_err(|run_failure| run::failed(&run_failure, &state, served.clone()))?;
+    let RunOutcome { run_id, result, state, warnings: told, served, finish } = outcome;
+    let value = result.map_err(|run_failure| run::failed(&run_id, &run_failure, &state, served.clone()))?;
     warnings.extend(told);
     Ok((output::reply(&value, &state, finish), served))
 }

@@ -1,5 +1,7 @@
 //! Errors of the layers below as errors of a request: one mapping each.
 
+use std::time::Duration;
+
 use crate::{
     dialect::openai_front::ReadError,
     domain::failure::{Failure, FailureClass, RefusalReason, ToldFault},
@@ -32,7 +34,8 @@ impl From<StoreError> for Error {
 /// The error of a request whose call or run ended in this failure.
 pub(super) fn from_failure(failure: &Failure, message: String) -> Error {
     match failure.refusal {
-        Some(reason) => Error::refused(reason, message, RETRY_AFTER_SECONDS),
+        Some(reason) => Error::refused(reason, message, retry_after_seconds(failure)),
+        None if failure.class == FailureClass::Cancelled => Error::new(ErrorCode::Cancelled, message),
         None => Error::new(ErrorCode::ExecutionFailed, message),
     }
 }
@@ -48,7 +51,7 @@ pub(super) fn of_call(error: DispatchError) -> Error {
 pub(super) fn of_failure(failure: &Failure) -> Error {
     let message = failure.message.clone();
     if let Some(reason) = failure.refusal {
-        return Error::refused(reason, message, RETRY_AFTER_SECONDS);
+        return Error::refused(reason, message, retry_after_seconds(failure));
     }
     let code = match failure.class {
         FailureClass::InvalidInput if failure.status == Some(404) => ErrorCode::ModelNotFound,
@@ -60,19 +63,26 @@ pub(super) fn of_failure(failure: &Failure) -> Error {
         FailureClass::Auth | FailureClass::ServerError | FailureClass::Connection | FailureClass::InvalidOutput => {
             ErrorCode::UpstreamFailed
         }
-        FailureClass::HookError
-        | FailureClass::MaxVisits
-        | FailureClass::MaxSteps
-        | FailureClass::Budget
-        | FailureClass::Cancelled => ErrorCode::ExecutionFailed,
+        FailureClass::HookError | FailureClass::MaxVisits | FailureClass::MaxSteps | FailureClass::Budget => {
+            ErrorCode::ExecutionFailed
+        }
+        FailureClass::Cancelled => ErrorCode::Cancelled,
         FailureClass::Internal => ErrorCode::Internal,
     };
-    let seconds = failure.retry_after.map(|wait| u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
-    let error = Error::new(code, message).retry_after(seconds);
+    let error = Error::new(code, message).retry_after(failure.retry_after.map(whole_seconds));
     match failure.told.as_deref() {
         Some(ToldFault { param, code }) => error.with_param(param).with_upstream_code(code),
         None => error,
     }
+}
+
+/// When a refused request may try again: when it was told, else soon.
+fn retry_after_seconds(failure: &Failure) -> u32 {
+    failure.retry_after.map_or(RETRY_AFTER_SECONDS, |wait| whole_seconds(wait).max(RETRY_AFTER_SECONDS))
+}
+
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX)
 }
 
 impl From<DispatchError> for Error {

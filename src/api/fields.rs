@@ -74,6 +74,12 @@ pub(super) fn number(field: &str, value: i64, least: u32, most: u32) -> Result<u
     fits.ok_or_else(|| Error::unprocessable(format!("field '{field}' must be from {least} to {most}, not {value}")))
 }
 
+/// A number from 0 up to a bound, with a fraction.
+pub(super) fn fraction(field: &str, value: f64, most: f64) -> Result<f64, Error> {
+    let fits = Some(value).filter(|number| (0.0..=most).contains(number));
+    fits.ok_or_else(|| Error::unprocessable(format!("field '{field}' must be from 0 to {most}, not {value}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

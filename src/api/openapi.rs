@@ -16,6 +16,7 @@ mod operation;
 mod pools;
 mod providers;
 mod queue;
+mod runs;
 mod service;
 mod shared;
 
@@ -42,9 +43,10 @@ static DOCUMENT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
 });
 
 /// Resources, in the order of `docs/api.md`.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("service", "What the service says of itself"),
     ("execution", "Prompts, embeddings and chains"),
+    ("runs", "Chains that run now"),
     ("backends", "Servers that run models, and which pools they are in"),
     ("models", "Declared models, and which pools they are in"),
     ("pools", "Groups of backends and models, and how one is chosen"),
@@ -76,6 +78,7 @@ fn operations() -> Vec<Operation> {
     [
         service::operations(),
         execution::operations(),
+        runs::operations(),
         backends::operations(),
         models::operations(),
         pools::operations(),

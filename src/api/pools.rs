@@ -10,14 +10,21 @@ use crate::{
     domain::{
         ids::PoolId,
         page::Page,
-        pool::{Policy, PoolPatch, QueueLimits},
+        pool::{Batching, CallSettings, Hedging, MAX_QUEUE_CAPACITY, Policy, PoolPatch, QueueLimits, RetryBudget},
     },
     error::{Error, ErrorCode},
 };
 
-/// Largest queue a pool may have, and the longest wait.
-const MAX_QUEUE_CAPACITY: u32 = 4_096;
+/// Longest wait in a queue.
 const MAX_WAIT_MS: u32 = 600_000;
+/// Most repeats in a second that are allowed however few calls there are.
+const MAX_MIN_RETRIES: u32 = 10_000;
+/// Latest hedge, and the longest answer that is hedged.
+const MAX_HEDGE_MS: u32 = 60_000;
+const MAX_HEDGED_TOKENS: u32 = 4_096;
+/// Longest wait of an embedding for others, in milliseconds, and the texts of one call.
+const MAX_BATCH_WINDOW_MS: f64 = 2.0;
+const MAX_BATCH_INPUTS: u32 = 2_048;
 
 /// Body of POST and PUT.
 #[derive(Deserialize, Default, ToSchema)]
@@ -29,6 +36,10 @@ pub struct PoolInput {
     policy: Option<String>,
     queue: Option<QueueInput>,
     require_labels: Option<BTreeMap<String, String>>,
+    retry_budget: Option<RetryBudgetInput>,
+    hedging: Option<HedgingInput>,
+    batching: Option<BatchingInput>,
+    single_flight: Option<bool>,
 }
 
 #[derive(Deserialize, Serialize, Default, ToSchema)]
@@ -38,8 +49,74 @@ pub(super) struct QueueInput {
     max_wait_ms: Option<i64>,
 }
 
+#[derive(Deserialize, Serialize, Default, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct RetryBudgetInput {
+    ratio: Option<f64>,
+    min_per_second: Option<i64>,
+}
+
+#[derive(Deserialize, Serialize, Default, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct HedgingInput {
+    after_ms: Option<i64>,
+    max_tokens: Option<i64>,
+}
+
+#[derive(Deserialize, Serialize, Default, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct BatchingInput {
+    window_ms: Option<f64>,
+    max_inputs: Option<i64>,
+}
+
+impl RetryBudgetInput {
+    fn check(self, stored: RetryBudget) -> Result<RetryBudget, Error> {
+        let least = self.min_per_second;
+        let least = least.map(|value| fields::number("retryBudget.minPerSecond", value, 0, MAX_MIN_RETRIES));
+        let ratio = self.ratio.map(|value| fields::fraction("retryBudget.ratio", value, 1.0));
+        Ok(RetryBudget {
+            ratio: ratio.transpose()?.unwrap_or(stored.ratio),
+            min_per_second: least.transpose()?.unwrap_or(stored.min_per_second),
+        })
+    }
+}
+
+impl HedgingInput {
+    fn check(self, stored: Hedging) -> Result<Hedging, Error> {
+        let after = self.after_ms.map(|value| fields::number("hedging.afterMs", value, 0, MAX_HEDGE_MS));
+        let tokens = self.max_tokens.map(|value| fields::number("hedging.maxTokens", value, 1, MAX_HEDGED_TOKENS));
+        Ok(Hedging {
+            after_ms: after.transpose()?.map_or(stored.after_ms, u64::from),
+            max_tokens: tokens.transpose()?.unwrap_or(stored.max_tokens),
+        })
+    }
+}
+
+impl BatchingInput {
+    fn check(self, stored: Batching) -> Result<Batching, Error> {
+        let window = self.window_ms.map(|value| fields::fraction("batching.windowMs", value, MAX_BATCH_WINDOW_MS));
+        let inputs = self.max_inputs.map(|value| fields::number("batching.maxInputs", value, 1, MAX_BATCH_INPUTS));
+        Ok(Batching {
+            window_ms: window.transpose()?.unwrap_or(stored.window_ms),
+            max_inputs: inputs.transpose()?.unwrap_or(stored.max_inputs),
+        })
+    }
+}
+
 impl PoolInput {
-    fn check(self, stored: QueueLimits) -> Result<PoolPatch, Error> {
+    /// What is to be stored, with what is left out of an object as it is stored now.
+    fn check(self, stored: QueueLimits, calls: CallSettings) -> Result<PoolPatch, Error> {
+        let changes_calls = self.retry_budget.is_some()
+            || self.hedging.is_some()
+            || self.batching.is_some()
+            || self.single_flight.is_some();
+        let calls = CallSettings {
+            retry_budget: self.retry_budget.unwrap_or_default().check(calls.retry_budget)?,
+            hedging: self.hedging.unwrap_or_default().check(calls.hedging)?,
+            batching: self.batching.unwrap_or_default().check(calls.batching)?,
+            single_flight: self.single_flight.unwrap_or(calls.single_flight),
+        };
         let policy = self.policy.map(|name| {
             Policy::parse(&name).ok_or_else(|| {
                 let known: Vec<&str> = Policy::ALL.into_iter().map(Policy::as_str).collect();
@@ -60,6 +137,7 @@ impl PoolInput {
             policy: policy.transpose()?,
             queue: queue.transpose()?,
             require_labels: self.require_labels,
+            calls: changes_calls.then_some(calls),
         })
     }
 }
@@ -69,7 +147,7 @@ impl PoolInput {
 /// # Errors
 /// 422, 409, 429.
 pub async fn create(api: &Api, input: PoolInput) -> Result<Reply, Error> {
-    let patch = input.check(QueueLimits::default())?;
+    let patch = input.check(QueueLimits::default(), CallSettings::default())?;
     if patch.name.is_none() {
         return Err(fields::missing("name"));
     }
@@ -101,7 +179,7 @@ pub async fn get(api: &Api, id: &str) -> Result<Reply, Error> {
 pub async fn update(api: &Api, id: &str, input: PoolInput) -> Result<Reply, Error> {
     let id = PoolId::new(id);
     let stored = api.store.pool(&id).await?;
-    let patch = input.check(stored.queue)?;
+    let patch = input.check(stored.queue, stored.calls)?;
     if Api::is_default_pool(&id) {
         let is_renamed = patch.name.as_ref().is_some_and(|name| *name != stored.name);
         let is_repurposed = patch.purpose_type.as_ref().is_some_and(|purpose| *purpose != stored.purpose_type);

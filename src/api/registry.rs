@@ -21,6 +21,7 @@ const MOST_MODELS: usize = 500;
 pub(super) async fn missing(api: &Api, chain: &Chain) -> Vec<Finding> {
     let mut found = Vec::new();
     missing_models(api, chain, &mut found);
+    missing_pools(api, chain, &mut found);
     if chain.tasks.iter().any(|task| task.hook.is_some())
         && let Ok(names) = api.store.hook_names().await
     {
@@ -38,6 +39,22 @@ fn missing_hooks(chain: &Chain, names: &[String], found: &mut Vec<Finding>) {
                 .unwrap_or_else(|| "register it with POST /hooks/remote".to_owned());
             let message = format!("this server has no hook named '{}'", hook.name);
             found.push(warning(chain, at, Code::UnknownHook, "hook/name", message, hint));
+        }
+    }
+}
+
+fn missing_pools(api: &Api, chain: &Chain, found: &mut Vec<Finding>) {
+    let directory = &api.runtime.directory;
+    for (at, task) in chain.tasks.iter().enumerate() {
+        let wanted = task.execute_config.pool.trim();
+        if !wanted.is_empty() && directory.pool_named(wanted).is_none() && found.len() < MOST_MODELS {
+            let pools = directory.pools();
+            let names: Vec<String> = pools.iter().map(|cell| cell.table().pool.name.clone()).collect();
+            let hint = did_you_mean(wanted, names.iter().map(String::as_str));
+            let hint = hint.unwrap_or_else(|| "GET /pools lists the pools of this server".to_owned());
+            let message =
+                format!("this server has no pool '{}', by id or by name", wanted.chars().take(100).collect::<String>());
+            found.push(warning(chain, at, Code::UnknownPool, "execute_config/pool", message, hint));
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{docs_page::WebFile, live::LiveRun, stream::ByteStream};
 use crate::{
-    domain::message::Served,
+    domain::{ids::RunId, message::Served},
     error::{Error, ErrorCode},
     runtime::{dispatch::exchange::RelayedBody, events::DownloadEvent},
 };
@@ -22,6 +22,8 @@ pub struct Reply {
     pub body: ReplyBody,
     /// Who answered, where a backend did.
     pub served: Option<Served>,
+    /// The chain's run that it is the answer of.
+    pub run: Option<RunId>,
     /// What the caller should know beside the answer.
     pub warnings: Vec<String>,
 }
@@ -85,7 +87,7 @@ impl Reply {
 
     /// 200 without a body.
     pub fn empty() -> Self {
-        Self { created: false, body: ReplyBody::Empty, served: None, warnings: Vec::new() }
+        Self { created: false, body: ReplyBody::Empty, served: None, run: None, warnings: Vec::new() }
     }
 
     /// 200 with a stream of events.
@@ -107,6 +109,13 @@ impl Reply {
     #[must_use]
     pub fn served_by(mut self, served: Option<Served>) -> Self {
         self.served = served;
+        self
+    }
+
+    /// Names the run that it is the answer of.
+    #[must_use]
+    pub fn of_run(mut self, run: RunId) -> Self {
+        self.run = Some(run);
         self
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{RequestId, RunId},
+        ids::{ChainId, RequestId, RunId},
         message::Served,
         time::Timestamp,
         value::Value,
@@ -29,22 +29,31 @@ pub(super) fn info(request_id: &RequestId, now: Timestamp) -> RunInfo {
     RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now }
 }
 
+/// A compiled chain, and the id it has.
+pub(super) struct Runnable {
+    pub(super) program: Arc<Program>,
+    pub(super) chain: Option<ChainId>,
+}
+
 /// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
 ///
 /// # Errors
 /// 404 for an unknown pool, 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
 pub(super) async fn to_its_end(
     api: &Api,
-    program: Arc<Program>,
+    chain: Runnable,
     input: Value,
-    request_id: &RequestId,
-    now: Timestamp,
+    info: RunInfo,
     scope: Scope,
 ) -> Result<RunOutcome, Error> {
     scope::check(api, &scope)?;
-    let info = info(request_id, now);
-    let mut run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: None }).await?;
-    run.outcome().await.ok_or_else(failure::crashed)
+    let mut run = api.runtime.runs.start(spec(chain, input, info, scope)).await?;
+    run.outcome().await.ok_or_else(|| failure::crashed().of_run(&run.id))
+}
+
+fn spec(chain: Runnable, input: Value, info: RunInfo, scope: Scope) -> RunSpec {
+    let Runnable { program, chain } = chain;
+    RunSpec { program, chain, input, info, scope, teller: None }
 }
 
 /// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.
@@ -53,7 +62,7 @@ pub(super) async fn to_its_end(
 /// 404 for an unknown pool, 503 when too many run.
 pub(super) async fn live(
     api: &Api,
-    program: Arc<Program>,
+    chain: Runnable,
     input: Value,
     info: RunInfo,
     scope: Scope,
@@ -61,9 +70,9 @@ pub(super) async fn live(
 ) -> Result<Reply, Error> {
     scope::check(api, &scope)?;
     let (watch, steps) = steps::watch();
-    let run =
-        api.runtime.runs.start_watched(RunSpec { program, input, info, scope, teller: None }, Some(watch)).await?;
-    Ok(Reply::live(LiveRun::new(run, steps, answer)))
+    let run = api.runtime.runs.start_watched(spec(chain, input, info, scope), Some(watch)).await?;
+    let id = run.id.clone();
+    Ok(Reply::live(LiveRun::new(run, steps, answer)).of_run(id))
 }
 
 /// Starts it and tells of its output what is wished, where the chain allows it. Dropping the handle stops the run.
@@ -72,7 +81,7 @@ pub(super) async fn live(
 /// 404 for an unknown pool, 503 when too many run.
 pub(super) async fn told(
     api: &Api,
-    program: Arc<Program>,
+    chain: Runnable,
     input: Value,
     info: RunInfo,
     scope: Scope,
@@ -80,16 +89,17 @@ pub(super) async fn told(
 ) -> Result<(RunHandle, mpsc::Receiver<Told>), Error> {
     scope::check(api, &scope)?;
     let (teller, told) = told::teller(wish);
-    let run = api.runtime.runs.start(RunSpec { program, input, info, scope, teller: Some(teller) }).await?;
+    let spec = RunSpec { teller: Some(teller), ..spec(chain, input, info, scope) };
+    let run = api.runtime.runs.start(spec).await?;
     Ok((run, told))
 }
 
 /// The error of a request whose run failed: with the steps it took, unless it was refused before the first.
-pub(super) fn failed(run_failure: &RunFailure, state: &[StateUnit], served: Option<Served>) -> Error {
-    if run_failure.is_refused_input() {
-        return Error::invalid(run_failure.to_string());
+pub(super) fn failed(run: &RunId, why: &RunFailure, state: &[StateUnit], served: Option<Served>) -> Error {
+    if why.is_refused_input() {
+        return Error::invalid(why.to_string()).of_run(run);
     }
-    let error = failure::from_failure(&run_failure.failure, run_failure.to_string());
+    let error = failure::from_failure(&why.failure, why.to_string()).of_run(run);
     with_state(error.with_served(served.map(Box::new)), state)
 }
 

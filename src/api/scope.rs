@@ -138,7 +138,7 @@ impl<'a> Reading<'a> {
         // By id, in which all of them agree.
         let pool = self.pool.as_ref().map(|pool| pool.id.as_str().to_owned());
         let providers = if self.alias.is_some() { self.scope.providers.clone() } else { Vec::new() };
-        let scope = Scope { pool, providers, require: self.scope.require.clone(), session: self.scope.session.clone() };
+        let scope = Scope { pool, providers, ..self.scope.clone() };
         route.narrow(&scope).map_err(|why| {
             let message = format!("no target of alias '{}' is one that the request allows: {why}", self.name);
             Error::new(ErrorCode::ModelNotFound, message)

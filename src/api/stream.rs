@@ -9,8 +9,12 @@ use futures_util::{Stream, stream};
 use super::reply::{EVENT_STREAM, Reply, ReplyBody};
 use crate::{
     dialect::stream::ReplyEncoder,
-    domain::{chat::ReplyEvent, failure::Failure},
+    domain::{
+        chat::ReplyEvent,
+        failure::{Failure, RefusalReason},
+    },
     runtime::dispatch::exchange::{HeldRelay, HeldReply, RelayedReply},
+    shutdown::Drain,
 };
 
 /// The media type of newline-delimited JSON.
@@ -21,8 +25,31 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub struct ByteStream {
     /// For the header.
     pub content_type: &'static str,
-    /// What is sent, as it comes.
-    pub pieces: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    begin: Box<dyn FnOnce(Drain) -> Pieces + Send>,
+}
+
+/// What is sent, as it comes.
+pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+impl ByteStream {
+    /// `begin` gets what tells whether the time for work is over.
+    pub(super) fn new<S>(content_type: &'static str, begin: impl FnOnce(Drain) -> S + Send + 'static) -> Self
+    where
+        S: Stream<Item = Bytes> + Send + 'static,
+    {
+        Self { content_type, begin: Box::new(|drain| Box::pin(begin(drain))) }
+    }
+
+    /// What is sent. A reply that outlives the time for work ends as one that broke off, and says why.
+    pub fn into_pieces(self, drain: Drain) -> Pieces {
+        (self.begin)(drain)
+    }
+}
+
+/// Why a reply ends that outlives the time for work.
+fn stopped() -> Failure {
+    let message = "the server stopped before the answer was complete; it is safe to ask again";
+    Failure::refused(RefusalReason::Draining, message)
 }
 
 impl fmt::Debug for ByteStream {
@@ -56,14 +83,14 @@ pub(super) fn translated(
     reply: impl EventSource,
     encoder: impl ReplyEncoder + 'static,
 ) -> ByteStream {
-    let begun = Some(Translation { reply, encoder });
-    let pieces = stream::unfold(begun, |translation| async move {
-        let mut translation = translation?;
-        let mut out = Vec::new();
-        let goes_on = translation.write_next(&mut out).await;
-        Some((Bytes::from(out), goes_on.then_some(translation)))
-    });
-    ByteStream { content_type, pieces: Box::pin(pieces) }
+    ByteStream::new(content_type, |drain| {
+        stream::unfold(Some(Translation { reply, encoder, drain }), |translation| async move {
+            let mut translation = translation?;
+            let mut out = Vec::new();
+            let goes_on = translation.write_next(&mut out).await;
+            Some((Bytes::from(out), goes_on.then_some(translation)))
+        })
+    })
 }
 
 /// The answer of a backend that speaks the client's dialect, as it is. `failed` writes how a stream of this dialect and
@@ -75,11 +102,10 @@ pub(super) fn relayed(
 ) -> Reply {
     match reply {
         RelayedReply::Whole(body) => Reply { body: ReplyBody::Relayed(body), ..Reply::empty() },
-        RelayedReply::Stream(relay) => {
-            let begun = Some(Relay { relay, failed, is_within_event: false });
-            let pieces = stream::unfold(begun, move |relay| async move { relay?.next(content_type).await });
-            Reply::stream(ByteStream { content_type, pieces: Box::pin(pieces) })
-        }
+        RelayedReply::Stream(relay) => Reply::stream(ByteStream::new(content_type, move |drain| {
+            let begun = Some(Relay { relay, failed, is_within_event: false, drain });
+            stream::unfold(begun, move |relay| async move { relay?.next(content_type).await })
+        })),
     }
 }
 
@@ -88,11 +114,12 @@ struct Relay<F> {
     failed: F,
     /// Whether the last lines have not ended with the blank one that ends an event.
     is_within_event: bool,
+    drain: Drain,
 }
 
 impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
     async fn next(mut self, content_type: &'static str) -> Option<(Bytes, Option<Self>)> {
-        match self.relay.next().await? {
+        match self.drain.piece(self.relay.next()).await.unwrap_or_else(|| Some(Err(stopped())))? {
             Ok(lines) => {
                 self.is_within_event = !lines.ends_with(b"\n\n") && !lines.ends_with(b"\n\r\n");
                 Some((lines, Some(self)))
@@ -112,13 +139,14 @@ impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
 struct Translation<S, E> {
     reply: S,
     encoder: E,
+    drain: Drain,
 }
 
 impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
     /// Writes what there is, at least something; false at the end.
     async fn write_next(&mut self, out: &mut Vec<u8>) -> bool {
         while out.is_empty() {
-            match self.reply.next().await {
+            match self.drain.piece(self.reply.next()).await.unwrap_or_else(|| Some(Err(stopped()))) {
                 Some(Ok(event)) => {
                     self.encoder.event(event, out);
                     while let Some(event) = self.reply.next_ready() {

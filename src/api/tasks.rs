@@ -8,14 +8,14 @@ use super::{
     Api, Reply,
     diagnostics::{self, Sent},
     openapi::ChainSchema,
-    run,
+    run::{self, Runnable},
     scope::Scope,
 };
 use crate::{
     dialect::document::{Document, DocumentError},
     domain::{
         chain::Chain,
-        ids::RequestId,
+        ids::{ChainId, MAX_ID_BYTES, RequestId},
         time::Timestamp,
         value::{DataType, Value},
     },
@@ -65,12 +65,14 @@ pub async fn run(
     let Some(chain) = chain else {
         return Err(diagnostics::refused(Error::invalid("field 'chain' is required"), source, Written::Request).await);
     };
+    let id = Some(chain.id.trim()).filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES).map(ChainId::new);
     let (_, program, source) = diagnostics::compile(chain, source, Written::Request, Error::invalid).await?;
     let value = typed_input(input, input_type.as_deref(), now)?;
     let ignored = if has_unknown { diagnostics::ignored_fields(source, Written::Request).await } else { Vec::new() };
+    let (chain, info) = (Runnable { program, chain: id }, run::info(request_id, now));
     let reply = match is_live {
-        true => run::live(api, program, value, run::info(request_id, now), scope, answer).await,
-        false => answer(run::to_its_end(api, program, value, request_id, now, scope).await?),
+        true => run::live(api, chain, value, info, scope, answer).await,
+        false => answer(run::to_its_end(api, chain, value, info, scope).await?),
     };
     reply.map(|reply| reply.warning(ignored))
 }
@@ -85,12 +87,12 @@ fn typed_input(input: Json, input_type: Option<&str>, now: Timestamp) -> Result<
 }
 
 fn answer(outcome: RunOutcome) -> Result<Reply, Error> {
-    let RunOutcome { result, state, warnings, served, .. } = outcome;
+    let RunOutcome { run_id, result, state, warnings, served, .. } = outcome;
     match result {
         Ok(output) => {
             let reply = TasksReply { output: &output, output_type: output.data_type(), state: &state };
-            Ok(Reply::json(&reply)?.served_by(served).warning(warnings))
+            Ok(Reply::json(&reply)?.served_by(served).of_run(run_id).warning(warnings))
         }
-        Err(run_failure) => Err(run::failed(&run_failure, &state, served)),
+        Err(run_failure) => Err(run::failed(&run_id, &run_failure, &state, served)),
     }
 }

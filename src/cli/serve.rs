@@ -53,7 +53,7 @@ async fn run(config: Config) -> ExitCode {
     let ended = tokio::select! {
         ended = &mut ended => ended,
         signal = signals.next() => {
-            tracing::info!(signal, "stopping: no new connections, running requests finish");
+            tracing::info!(signal, "stopping: no new work, running requests finish");
             stop.cancel();
             tokio::select! {
                 ended = &mut ended => ended,
@@ -66,7 +66,9 @@ async fn run(config: Config) -> ExitCode {
     };
     match ended {
         Ended::Drained => tracing::info!("penstock has stopped"),
-        Ended::Cut(connections) => tracing::warn!(connections, "penstock has stopped; some requests were cut"),
+        Ended::Cut(requests) => {
+            tracing::warn!(requests, "penstock has stopped; some requests were ended at the deadline")
+        }
         Ended::Failed => return ExitCode::from(EXIT_SOFTWARE),
     }
     ExitCode::SUCCESS
@@ -83,6 +85,10 @@ fn log_settings(config: &Config) {
         model_sync = config.defaults.model_sync.as_str(),
         max_output_tokens = config.defaults.max_output_tokens,
         max_body_bytes = config.limits.max_body_bytes,
+        max_in_flight = config.limits.max_in_flight,
+        requests_per_minute = config.rates.requests_per_minute,
+        tokens_per_minute = config.rates.tokens_per_minute,
+        drain_timeout = ?config.drain.timeout,
         tokenizer_service = config.upstream.tokenizer_service_url.is_some(),
         authentication = !is_open,
         "settings"

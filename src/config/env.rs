@@ -1,10 +1,10 @@
 //! The environment variables: their names, their checks, and the one-line message for each bad value.
 
-use std::{collections::BTreeMap, net::ToSocketAddrs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::ToSocketAddrs, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use super::{
-    AuthConfig, Config, DefaultsConfig, LimitConfig, ListenConfig, LogConfig, LogFormat, ModelSync, StoreConfig,
-    UpstreamConfig, duration,
+    AuthConfig, Config, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig, LogConfig, LogFormat, ModelSync,
+    RateConfig, StoreConfig, UpstreamConfig, duration,
 };
 use crate::domain::{backend::trim_url, provider::ProviderKind};
 
@@ -35,7 +35,12 @@ const MODEL_SYNC: &str = "MODEL_SYNC";
 const MAX_OUTPUT_TOKENS: &str = "MAX_OUTPUT_TOKENS";
 const DEFAULT_SYSTEM_INSTRUCTION: &str = "DEFAULT_SYSTEM_INSTRUCTION";
 const MAX_BODY_BYTES: &str = "MAX_BODY_BYTES";
+const MAX_IN_FLIGHT: &str = "MAX_IN_FLIGHT";
+const RATE_LIMIT_RPM: &str = "RATE_LIMIT_RPM";
+const RATE_LIMIT_BURST: &str = "RATE_LIMIT_BURST";
+const RATE_LIMIT_TPM: &str = "RATE_LIMIT_TPM";
 const DRAIN_TIMEOUT: &str = "DRAIN_TIMEOUT";
+const DRAIN_SETTLE: &str = "DRAIN_SETTLE";
 const CONNECT_TIMEOUT: &str = "CONNECT_TIMEOUT";
 const FIRST_BYTE_TIMEOUT: &str = "FIRST_BYTE_TIMEOUT";
 const IDLE_TIMEOUT: &str = "IDLE_TIMEOUT";
@@ -45,6 +50,9 @@ const GEMINI_BASE_URL: &str = "GEMINI_BASE_URL";
 const TOKENIZER_SERVICE_URL: &str = "TOKENIZER_SERVICE_URL";
 const LOG_FORMAT: &str = "LOG_FORMAT";
 const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// Largest rate a minute: above it the shares of a nanosecond would count.
+const MAX_RATE: i64 = 1_000_000_000;
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
 const NOT_YET: [(&str, &str); 7] = [
@@ -95,6 +103,7 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         listen: listen(&variables)?,
         auth: auth(&variables)?,
         limits: limits(&variables)?,
+        rates: rates(&variables)?,
         store: StoreConfig {
             data_dir: variables.text(DATA_DIR).map_or_else(|| PathBuf::from("./data"), PathBuf::from),
             secret_key: variables.text(SECRET_KEY).map(str::to_owned),
@@ -102,7 +111,7 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         defaults: defaults(&variables)?,
         upstream: upstream(&variables)?,
         log: log(&variables)?,
-        drain_timeout: variables.duration(DRAIN_TIMEOUT)?.unwrap_or(Duration::from_secs(25)),
+        drain: drain(&variables)?,
     };
     Ok((config, warnings))
 }
@@ -142,7 +151,45 @@ fn limits(variables: &Variables) -> Result<LimitConfig, ConfigError> {
     if let Some(bytes) = variables.positive(MAX_BODY_BYTES)? {
         limits.max_body_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
+    let most = variables.parsed(MAX_IN_FLIGHT, "is not a whole number from 0 (no bound) on")?;
+    limits.max_in_flight = most.unwrap_or(limits.max_in_flight);
     Ok(limits)
+}
+
+fn rates(variables: &Variables) -> Result<RateConfig, ConfigError> {
+    let rate = |name| -> Result<Option<NonZeroU64>, ConfigError> {
+        let problem = || format!("is above {MAX_RATE}; unset it where nothing is to be limited");
+        match variables.positive(name)? {
+            Some(number) if number > MAX_RATE => Err(ConfigError { name, problem: problem() }),
+            number => Ok(number.and_then(|number| u64::try_from(number).ok()).and_then(NonZeroU64::new)),
+        }
+    };
+    let rates = RateConfig {
+        requests_per_minute: rate(RATE_LIMIT_RPM)?,
+        request_burst: rate(RATE_LIMIT_BURST)?,
+        tokens_per_minute: rate(RATE_LIMIT_TPM)?,
+    };
+    if rates.request_burst.is_some() && rates.requests_per_minute.is_none() {
+        let problem = "has no effect without RATE_LIMIT_RPM; set that too, or unset it".to_owned();
+        return Err(ConfigError { name: RATE_LIMIT_BURST, problem });
+    }
+    Ok(rates)
+}
+
+fn drain(variables: &Variables) -> Result<DrainConfig, ConfigError> {
+    let standard = DrainConfig::default();
+    let is_zero = |text: &str| text.trim().trim_end_matches(char::is_alphabetic).parse() == Ok(0.0);
+    let settle = match variables.text(DRAIN_SETTLE) {
+        Some(text) if is_zero(text) => Duration::ZERO,
+        _ => variables.duration(DRAIN_SETTLE)?.unwrap_or(standard.settle),
+    };
+    let timeout = variables.duration(DRAIN_TIMEOUT)?.unwrap_or(standard.timeout);
+    if settle >= timeout {
+        let problem =
+            format!("is {settle:?}, of the {timeout:?} in all (DRAIN_TIMEOUT) nothing would be left for work");
+        return Err(ConfigError { name: DRAIN_SETTLE, problem });
+    }
+    Ok(DrainConfig { settle, timeout })
 }
 
 fn defaults(variables: &Variables) -> Result<DefaultsConfig, ConfigError> {
@@ -306,7 +353,7 @@ mod tests {
         assert_eq!((config.listen.port, config.listen.address), (8081, None));
         assert_eq!(config.defaults, DefaultsConfig::default());
         assert_eq!(config.upstream, UpstreamConfig::default());
-        assert_eq!(config.drain_timeout, Duration::from_secs(25));
+        assert_eq!((config.drain, config.rates), (DrainConfig::default(), RateConfig::default()));
         assert!(warnings.is_empty());
     }
 
@@ -330,6 +377,14 @@ mod tests {
             (MAX_OUTPUT_TOKENS, "-1"),
             (MAX_BODY_BYTES, "10MB"),
             (DRAIN_TIMEOUT, "soon"),
+            (DRAIN_SETTLE, "8s"),
+            (DRAIN_SETTLE, "-1"),
+            (MAX_IN_FLIGHT, "-1"),
+            (MAX_IN_FLIGHT, "many"),
+            (RATE_LIMIT_RPM, "0"),
+            (RATE_LIMIT_RPM, "1000000001"),
+            (RATE_LIMIT_TPM, "10k"),
+            (RATE_LIMIT_BURST, "5"),
             (OPENAI_BASE_URL, "api.openai.com"),
             (TOKENIZER_SERVICE_URL, "tokens:8080"),
             (LOG_FORMAT, "xml"),
@@ -345,6 +400,18 @@ mod tests {
             let Err(error) = read(&[(name, value)]) else { panic!("{name}={value} was taken") };
             assert_eq!(error.name, name);
         }
+    }
+
+    #[test]
+    fn bounds_are_read_and_nothing_is_a_bound_too() {
+        let (config, _) = read(&[(MAX_IN_FLIGHT, "0"), (DRAIN_SETTLE, "0s"), (DRAIN_TIMEOUT, "1m")]).unwrap();
+        assert_eq!((config.limits.max_in_flight, config.drain.settle), (0, Duration::ZERO));
+        let pairs = [(RATE_LIMIT_RPM, "60"), (RATE_LIMIT_BURST, "10"), (RATE_LIMIT_TPM, "1000000000")];
+        let RateConfig { requests_per_minute, request_burst, tokens_per_minute } = read(&pairs).unwrap().0.rates;
+        let rates = [requests_per_minute, request_burst, tokens_per_minute];
+        assert_eq!(rates.map(|rate| rate.map(NonZeroU64::get)), [Some(60), Some(10), Some(1_000_000_000)]);
+        let (config, _) = read(&[(DRAIN_SETTLE, "5s"), (DRAIN_TIMEOUT, "25s")]).unwrap();
+        assert_eq!(config.drain, DrainConfig { settle: Duration::from_secs(5), timeout: Duration::from_secs(25) });
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod pull;
 mod reply;
 mod request;
 mod stream;
+mod work_times;
 
+pub(super) use self::work_times::WorkTimes;
 pub use self::{
     embed::{embed_body, old_embed_body, parse_embeddings, parse_old_embedding},
     models::{Listed, Shown, model_body, parse_running, parse_show, parse_tags},

@@ -16,6 +16,7 @@ mod request;
 mod response_format;
 mod server;
 mod stream;
+mod timings;
 mod unwrap;
 
 pub use self::{
@@ -29,6 +30,7 @@ pub use self::{
 pub(super) use self::{
     reply::is_given_up,
     request::{Drawn, Forced, Streamed},
+    timings::Timings,
 };
 
 use serde::Deserialize;

@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use memchr::{Memchr, memmem};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Dialect, error_body::parse_error, head::has_member, openai::is_given_up, reply::ReplyError};
+use super::{Dialect, error_body::parse_error, head::has_member, openai::is_given_up, reply::ReplyError, told_usage};
 use crate::domain::chat::Usage;
 
 /// What was seen so far.
@@ -26,6 +26,7 @@ pub struct StreamWatch {
     is_error_event: bool,
     failure: Option<Told>,
     usage: Usage,
+    pieces: u64,
 }
 
 /// A failure that the backend told of.
@@ -55,6 +56,7 @@ impl StreamWatch {
             is_error_event: false,
             failure: None,
             usage: Usage::default(),
+            pieces: 0,
         }
     }
 
@@ -83,6 +85,11 @@ impl StreamWatch {
         self.usage
     }
 
+    /// Pieces of the reply that have come: about one a token.
+    pub const fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
     /// Looks at whole lines. Gives how many bytes of them stand before a failure: all, where there is none.
     pub fn look(&mut self, lines: &[u8]) -> usize {
         let mut start = 0;
@@ -107,6 +114,7 @@ impl StreamWatch {
         if payload.is_empty() {
             return;
         }
+        self.pieces += 1;
         let is_first = !std::mem::replace(&mut self.has_spoken, true);
         if payload.starts_with(b"[DONE]") && self.dialect != Dialect::Ollama {
             self.is_complete = true;
@@ -170,12 +178,12 @@ impl StreamWatch {
 
     fn read_telling(&mut self, line: &[u8]) {
         if self.dialect != Dialect::Ollama {
-            if let Ok(Counted { usage: Some(counts) }) = serde_json::from_slice(line) {
-                self.usage = counts.into();
+            if let Some(usage) = told_usage::openai(line) {
+                self.usage = usage;
             }
         } else if has_member(line, "done", b"true") {
             self.is_complete = true;
-            self.usage = serde_json::from_slice::<OllamaCounts>(line).unwrap_or_default().into();
+            self.usage = told_usage::ollama(line);
         }
     }
 }
@@ -216,56 +224,6 @@ struct EndingChoice<'a> {
     index: Option<u32>,
     #[serde(default, borrow)]
     finish_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    usage: Option<OpenaiCounts>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct OpenaiCounts {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<CachedTokens>,
-    completion_tokens_details: Option<ReasoningTokens>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct CachedTokens {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ReasoningTokens {
-    reasoning_tokens: Option<u64>,
-}
-
-impl From<OpenaiCounts> for Usage {
-    fn from(counts: OpenaiCounts) -> Self {
-        Self {
-            input_tokens: counts.prompt_tokens,
-            output_tokens: counts.completion_tokens,
-            cached_tokens: counts.prompt_tokens_details.and_then(|details| details.cached_tokens),
-            reasoning_tokens: counts.completion_tokens_details.and_then(|details| details.reasoning_tokens),
-        }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct OllamaCounts {
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
-}
-
-impl From<OllamaCounts> for Usage {
-    fn from(counts: OllamaCounts) -> Self {
-        Self { input_tokens: counts.prompt_eval_count, output_tokens: counts.eval_count, ..Self::default() }
-    }
 }
 
 #[cfg(test)]

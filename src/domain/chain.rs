@@ -31,6 +31,10 @@ pub struct Chain {
     pub token_limit: i64,
     /// How a backend is chosen; empty = as the pool says.
     pub routing_strategy: String,
+    /// Labels that every backend must carry that any task of the chain asks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "read::text_map")]
+    #[schemars(with = "BTreeMap<String, read::TextSchema>")]
+    pub require: BTreeMap<String, String>,
     /// Tasks one run may execute; 0 = 1000.
     #[serde(skip_serializing_if = "is_default")]
     pub max_steps: i64,
@@ -146,6 +150,13 @@ pub struct ExecuteConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<read::FallbackModelSchema>")]
     pub fallback_models: Vec<FallbackModel>,
+    /// Only this pool, by id or name; empty = any.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub pool: String,
+    /// Labels that every backend must carry that the task asks, beside those that the chain requires.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "read::text_map")]
+    #[schemars(with = "BTreeMap<String, read::TextSchema>")]
+    pub require: BTreeMap<String, String>,
 }
 
 /// A model to ask when the wanted ones have failed. Written as its name alone, or with its kind of backend.
@@ -296,11 +307,12 @@ mod tests {
     fn what_was_read_is_written_in_canonical_spelling_and_reads_back_the_same() {
         let written = json!({
             "id": "c", "description": "", "debug": false, "token_limit": 0, "routing_strategy": "",
-            "max_steps": 5, "timeout": "5m", "token_budget": 9, "input_schema": {"type": "object"}, "output_var": "v",
+            "require": {"zone": "on-prem"}, "max_steps": 5, "timeout": "5m", "token_budget": 9, "input_schema": {"type": "object"}, "output_var": "v",
             "tasks": [{
                 "id": "a", "description": "", "handler": "parse_json", "prompt_template": "",
                 "valid_conditions": {"yes": true, "no": false},
-                "execute_config": {"model": "m", "fallback_models": ["n", {"model": "o", "provider": "openai"}]},
+                "execute_config": {"model": "m", "fallback_models": ["n", {"model": "o", "provider": "openai"}],
+                    "pool": "night shift", "require": {"gpu": "h100"}},
                 "hook": {"name": "h", "args": {"k": "1"}},
                 "output_schema": {"type": "array"}, "repair_attempts": 0,
                 "retry_policy": {"max_attempts": 4, "initial_backoff": "1s", "jitter": 0.5, "retry_on": ["timeout"]},

@@ -4,7 +4,7 @@
 //! adapters in `providers` write it in their backend's words. What comes back is a stream of [`ReplyEvent`]s, or all of
 //! them collected into one [`ChatReply`].
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use serde_json::Value as Json;
 
@@ -211,10 +211,10 @@ pub enum Finish {
     ContentFilter,
 }
 
-/// Tokens as the backend counted them; `None` where it does not tell.
+/// What a call took, as the backend counted it; `None` where it does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Of the prompt.
+    /// Tokens of the prompt.
     pub input_tokens: Option<u64>,
     /// Of the reply, reasoning included.
     pub output_tokens: Option<u64>,
@@ -222,6 +222,8 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Of the reply, spent on reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// How long it worked on the call. Time in its own queue is no work.
+    pub worked: Option<Duration>,
 }
 
 /// One piece of a reply as it arrives. `choice` counts from 0 where several replies were asked for.

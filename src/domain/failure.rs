@@ -101,6 +101,16 @@ pub enum RefusalReason {
     RunsFull,
     /// The process is stopping.
     Draining,
+    /// The process answers as many requests as it may.
+    Overloaded,
+    /// The credential has sent more requests than it may.
+    RequestRate,
+    /// The credential has used more tokens than it may.
+    TokenRate,
+    /// The request's deadline is too near for an answer, or has passed.
+    Deadline,
+    /// The backends asked to be left alone for a while, and it is not over.
+    CoolingDown,
 }
 
 impl RefusalReason {
@@ -114,6 +124,11 @@ impl RefusalReason {
             Self::Restarting => "restarting",
             Self::RunsFull => "runs_full",
             Self::Draining => "draining",
+            Self::Overloaded => "overloaded",
+            Self::RequestRate => "request_rate",
+            Self::TokenRate => "token_rate",
+            Self::Deadline => "deadline",
+            Self::CoolingDown => "cooling_down",
         }
     }
 }

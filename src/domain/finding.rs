@@ -72,10 +72,14 @@ pub enum Code {
     TemplateSyntax,
     /// A JSON Schema is none.
     SchemaInvalid,
+    /// A task excludes what the chain requires.
+    Contradiction,
     /// The server has no such hook.
     UnknownHook,
     /// No backend of the server has the model.
     UnknownModel,
+    /// The server has no such pool.
+    UnknownPool,
     /// The server has no such chain.
     UnknownChain,
     /// The chain is so large that not all of it was looked at.

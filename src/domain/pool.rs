@@ -29,12 +29,24 @@ pub enum Policy {
     PrefixAffinity,
     /// Backends that have the model in memory first, the fewest running calls among equals.
     WarmFirst,
+    /// The largest context first, at random among equals.
+    Auto,
+    /// The same.
+    LowLatency,
 }
 
 impl Policy {
     /// Every policy of this version.
-    pub const ALL: [Self; 6] =
-        [Self::LeastLoaded, Self::Random, Self::RoundRobin, Self::Weighted, Self::PrefixAffinity, Self::WarmFirst];
+    pub const ALL: [Self; 8] = [
+        Self::LeastLoaded,
+        Self::Random,
+        Self::RoundRobin,
+        Self::Weighted,
+        Self::PrefixAffinity,
+        Self::WarmFirst,
+        Self::Auto,
+        Self::LowLatency,
+    ];
 
     /// Its name in the API.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +57,8 @@ impl Policy {
             Self::Weighted => "weighted",
             Self::PrefixAffinity => "prefix-affinity",
             Self::WarmFirst => "warm-first",
+            Self::Auto => "auto",
+            Self::LowLatency => "low-latency",
         }
     }
 
@@ -53,6 +67,9 @@ impl Policy {
         Self::ALL.into_iter().find(|policy| policy.as_str().eq_ignore_ascii_case(text.trim()))
     }
 }
+
+/// Most requests that a pool may let wait at once: each holds its body, a connection of its client and a few kilobytes.
+pub const MAX_QUEUE_CAPACITY: u32 = 16_384;
 
 /// Bounds of a pool's wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -70,8 +87,70 @@ impl Default for QueueLimits {
     }
 }
 
+/// How many calls a pool may repeat: retries after failures and hedges spend from one budget, which calls fill.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetryBudget {
+    /// Repeats for each call, 0 to 1: 0.2 lets one in five calls be repeated.
+    pub ratio: f64,
+    /// Repeats in a second that are allowed however few calls there are.
+    pub min_per_second: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { ratio: 0.2, min_per_second: 10 }
+    }
+}
+
+/// A second attempt of a short call on another backend, when the first one is late; the first answer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hedging {
+    /// Milliseconds after which an attempt counts as late; 0 = calls are not hedged.
+    pub after_ms: u64,
+    /// Only calls whose answer may have at most this many tokens; embeddings have none.
+    pub max_tokens: u32,
+}
+
+impl Default for Hedging {
+    fn default() -> Self {
+        Self { after_ms: 0, max_tokens: 64 }
+    }
+}
+
+/// Embeddings of several requests in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Batching {
+    /// Longest time in milliseconds that a request waits for others, at most 2; 0 = embeddings are not batched.
+    pub window_ms: f64,
+    /// Most texts in one call.
+    pub max_inputs: u32,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { window_ms: 0.0, max_inputs: 32 }
+    }
+}
+
+/// How a pool makes its calls, beside which backend it chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CallSettings {
+    /// Bounds retries and hedges.
+    pub retry_budget: RetryBudget,
+    /// Second attempts of calls that are late.
+    pub hedging: Hedging,
+    /// Embeddings of several requests together.
+    pub batching: Batching,
+    /// Whether identical calls of temperature 0 that run at the same time are made once.
+    pub single_flight: bool,
+}
+
 /// What a user may set of a pool; `None` keeps what is stored (or the default on creation).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PoolPatch {
     /// Unique, not empty.
     pub name: Option<String>,
@@ -83,10 +162,12 @@ pub struct PoolPatch {
     pub queue: Option<QueueLimits>,
     /// Only backends that carry all these labels may serve the pool.
     pub require_labels: Option<BTreeMap<String, String>>,
+    /// How calls are made.
+    pub calls: Option<CallSettings>,
 }
 
 /// A stored pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pool {
     /// UUID, or the fixed id of a seeded pool.
@@ -101,6 +182,9 @@ pub struct Pool {
     pub queue: QueueLimits,
     /// Labels a backend must carry to serve this pool.
     pub require_labels: BTreeMap<String, String>,
+    /// How calls are made.
+    #[serde(flatten)]
+    pub calls: CallSettings,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last written.

@@ -1,69 +1,12 @@
 //! Which models may serve a call: what a chain, a request or the defaults ask of the fleet (`docs/workflow-spec.md`,
 //! which model). Made by the engine and by `api`, read by the dispatch.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 pub use crate::domain::model::Capability;
-use crate::domain::{pool::Policy, provider::ProviderKind};
-
-/// A chain's `routing_strategy`: how one of several usable backends is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RoutingStrategy {
-    /// Uniformly at random.
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// At random, in proportion to the backends' weights.
-    Weighted,
-    /// Fewest running calls.
-    LeastLoaded,
-    /// The same beginning of a conversation to the same backend.
-    PrefixAffinity,
-    /// Backends that have the model in memory first.
-    WarmFirst,
-    /// Largest context first.
-    Auto,
-    /// Largest context first.
-    LowLatency,
-}
-
-impl RoutingStrategy {
-    /// Every strategy that a chain may name in this version.
-    pub const ALL: [Self; 8] = [
-        Self::Random,
-        Self::RoundRobin,
-        Self::Weighted,
-        Self::LeastLoaded,
-        Self::PrefixAffinity,
-        Self::WarmFirst,
-        Self::Auto,
-        Self::LowLatency,
-    ];
-
-    /// Its name in a chain.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::RoundRobin => "round-robin",
-            Self::Weighted => "weighted",
-            Self::LeastLoaded => "least-loaded",
-            Self::PrefixAffinity => "prefix-affinity",
-            Self::WarmFirst => "warm-first",
-            Self::Auto => "auto",
-            Self::LowLatency => "low-latency",
-        }
-    }
-
-    /// Reads a name in any case; `None` for an unknown one.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|strategy| strategy.as_str().eq_ignore_ascii_case(text.trim()))
-    }
-
-    /// The pool policy of the same name, where this version has it.
-    pub fn policy(self) -> Option<Policy> {
-        Policy::parse(self.as_str())
-    }
-}
+/// A chain's `routing_strategy`: a policy in place of the pool's.
+pub use crate::domain::pool::Policy as RoutingStrategy;
+use crate::domain::{ledger::Spending, priority::Priority, provider::ProviderKind};
 
 /// What a request asks of routing beside its body: it holds for every call made for the request, those of a chain's steps
 /// included (`docs/api.md`, choosing where a request goes).
@@ -77,10 +20,18 @@ pub struct RouteScope {
     pub require: BTreeMap<String, String>,
     /// What requests have in common that should meet the same backend.
     pub session: Option<String>,
+    /// How one of the usable backends is chosen, whatever the chain or the pool says.
+    pub strategy: Option<RoutingStrategy>,
+    /// How urgent it is; `None` = as the route of the API says.
+    pub priority: Option<Priority>,
+    /// When nobody will want the answer any more.
+    pub deadline: Option<Instant>,
+    /// Where it is written down what its calls cost.
+    pub spending: Spending,
 }
 
 /// The models and backends that may serve one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelRoute {
     /// What the model must be able to do.
     pub capability: Capability,
@@ -97,10 +48,16 @@ pub struct ModelRoute {
     pub strategy: Option<RoutingStrategy>,
     /// Tokens of the call, where they were counted: models with a smaller known context are skipped.
     pub tokens: Option<u64>,
+    /// Before whom it is served when slots are scarce.
+    pub priority: Priority,
+    /// After which it is not begun, and given up.
+    pub deadline: Option<Instant>,
+    /// Where it is written down what it costs.
+    pub spending: Spending,
 }
 
 /// One way a call may go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RouteTarget {
     /// The model; `None` = the default model of the providers, or any of theirs that can do it.
     pub model: Option<String>,
@@ -155,6 +112,9 @@ impl ModelRoute {
             session: None,
             strategy: None,
             tokens: None,
+            priority: Priority::Standard,
+            deadline: None,
+            spending: Spending::UNCOUNTED,
         }
     }
 
@@ -183,6 +143,14 @@ impl ModelRoute {
         }
     }
 
+    /// Wants all of it in this pool.
+    pub fn hold_to(&mut self, pool: &str) {
+        if self.targets.is_empty() {
+            self.targets.push(RouteTarget::default());
+        }
+        self.targets.iter_mut().for_each(|target| target.pool = Some(pool.to_owned()));
+    }
+
     /// Narrows the route to what the request allows; never widens it, but for the cloud kinds that the request names where
     /// the route names none.
     ///
@@ -198,6 +166,12 @@ impl ModelRoute {
         if self.session.is_none() {
             self.session.clone_from(&scope.session);
         }
+        if !self.spending.is_counted() {
+            self.spending = scope.spending.clone();
+        }
+        self.strategy = scope.strategy.or(self.strategy);
+        self.priority = scope.priority.unwrap_or(self.priority);
+        self.deadline = [self.deadline, scope.deadline].into_iter().flatten().min();
         if self.targets.is_empty() && (scope.pool.is_some() || !scope.providers.is_empty()) {
             self.targets.push(RouteTarget::default());
         }
@@ -227,13 +201,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strategies_are_read_in_any_case_and_every_policy_is_one() {
+    fn strategies_are_read_in_any_case() {
         for strategy in RoutingStrategy::ALL {
             assert_eq!(RoutingStrategy::parse(&strategy.as_str().to_uppercase()), Some(strategy));
         }
-        for policy in Policy::ALL {
-            assert_eq!(RoutingStrategy::parse(policy.as_str()).and_then(RoutingStrategy::policy), Some(policy));
-        }
         assert_eq!(RoutingStrategy::parse("fastest"), None);
+    }
+
+    #[test]
+    fn the_policy_of_the_request_comes_before_that_of_the_chain() {
+        let chains =
+            ModelRoute { strategy: Some(RoutingStrategy::Auto), ..ModelRoute::default_model(Capability::Chat) };
+        for (wanted, expected) in
+            [(None, RoutingStrategy::Auto), (Some(RoutingStrategy::Random), RoutingStrategy::Random)]
+        {
+            let mut route = chains.clone();
+            route.narrow(&RouteScope { strategy: wanted, ..RouteScope::default() }).unwrap();
+            assert_eq!(route.strategy, Some(expected));
+        }
     }
 }

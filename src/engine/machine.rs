@@ -79,6 +79,7 @@ pub struct Machine {
     /// Whether text of the run's output was told: then no failure is followed by anything but the end.
     told: bool,
     finish: Option<Finish>,
+    is_over: bool,
 }
 
 /// The engine's own variable names, allocated once a run.
@@ -235,6 +236,7 @@ impl Machine {
             wish: StreamWish::Nothing,
             told: false,
             finish: None,
+            is_over: false,
             program,
         }
     }
@@ -296,6 +298,17 @@ impl Machine {
         self.drive(next, now)
     }
 
+    /// Ends the run from outside, wherever it is: what has been recorded is its record. A run that is over stays so.
+    pub fn end(&mut self, failure: Failure) -> Vec<Effect> {
+        if self.is_over {
+            return Vec::new();
+        }
+        self.input = None;
+        self.paused = None;
+        let task = self.current().map(|current| current.task.as_ref().to_owned());
+        self.drive(Next::Finish(Err(RunFailure { failure, task })), Timestamp::ZERO)
+    }
+
     /// The recorded attempts so far, for a look at a run under way. They leave with the outcome.
     pub fn state(&self) -> &[StateUnit] {
         &self.state
@@ -334,7 +347,9 @@ impl Machine {
                 Next::Wait => return turn.effects,
                 Next::Finish(result) => {
                     self.visit = None;
+                    self.is_over = true;
                     turn.effects.push(Effect::Finish(Box::new(RunOutcome {
+                        run_id: self.run.run_id.clone(),
                         result,
                         state: std::mem::take(&mut self.state),
                         warnings: std::mem::take(&mut self.warnings),

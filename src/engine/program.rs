@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] exists only of a valid chain, so the machine never meets an unknown target or a bad operator.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
@@ -121,6 +121,10 @@ pub(crate) struct ModelChoice {
     pub(crate) max_tokens: Option<u32>,
     /// Asked in order when the wanted models have failed.
     pub(crate) fallbacks: Vec<Fallback>,
+    /// Only this pool, fallbacks included.
+    pub(crate) pool: Option<String>,
+    /// Labels that every backend must carry, those that the chain requires included.
+    pub(crate) require: Arc<BTreeMap<String, String>>,
 }
 
 /// A model to ask when others have failed.
@@ -190,13 +194,16 @@ impl ModelChoice {
         tokens: Option<u64>,
     ) -> ModelRoute {
         let fallback = choice.checked_sub(1).and_then(|at| self.fallbacks.get(at));
-        let route = match fallback {
+        let mut route = match fallback {
             None => ModelRoute::of(capability, &self.names, &self.providers),
             Some(fallback) => {
                 let providers = fallback.provider.as_slice();
                 ModelRoute::of(capability, std::slice::from_ref(&fallback.model), providers)
             }
         };
-        ModelRoute { strategy: program.strategy, tokens, ..route }
+        if let Some(pool) = &self.pool {
+            route.hold_to(pool);
+        }
+        ModelRoute { require: BTreeMap::clone(&self.require), strategy: program.strategy, tokens, ..route }
     }
 }

@@ -3,8 +3,12 @@
 
 pub(in crate::engine) mod allowance;
 mod extensions;
+mod places;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use self::allowance::Allowance;
 use crate::{
@@ -61,6 +65,7 @@ pub(crate) fn examine(chain: &Chain) -> (Option<Program>, Vec<Finding>) {
         return (None, check.findings);
     }
     let strategy = check.strategy(&chain.routing_strategy);
+    check.require = Arc::new(check.labels("require", &chain.require));
     let bounds = check.bounds(chain);
     let input_schema = check.schema("input_schema", chain.input_schema.as_ref());
     if chain.tasks.is_empty() {
@@ -94,6 +99,8 @@ struct Check<'a> {
     /// Errors and warnings in `findings`.
     told: [usize; 2],
     allowance: Allowance,
+    /// Labels that the whole chain requires.
+    require: Arc<BTreeMap<String, String>>,
 }
 
 impl<'a> Check<'a> {
@@ -102,7 +109,8 @@ impl<'a> Check<'a> {
         for (at, task) in chain.tasks.iter().enumerate() {
             places.entry(task.id.as_str()).or_insert(at);
         }
-        Self { places, task: None, findings: Vec::new(), told: [0; 2], allowance: Allowance::of(chain) }
+        let (allowance, require) = (Allowance::of(chain), Arc::default());
+        Self { places, task: None, findings: Vec::new(), told: [0; 2], allowance, require }
     }
 
     /// An error in the field at this pointer below the task being looked at, or below the chain.
@@ -302,6 +310,8 @@ impl<'a> Check<'a> {
             temperature: config.temperature,
             max_tokens: config.max_tokens.filter(|tokens| *tokens > 0),
             fallbacks: self.fallbacks(&config.fallback_models),
+            pool: filled(config.pool.trim()),
+            require: self.required(&config.require),
         }
     }
 

@@ -32,13 +32,14 @@ const SERVER: &str = "server_error";
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Immutable,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::Cancelled,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Unprocessable,
@@ -71,6 +72,8 @@ impl ErrorCode {
             Self::RequestTimeout => row(408, INVALID, Some("request_timeout")),
             // What is taken stays taken.
             Self::Conflict => Meaning { should_retry: never, ..row(409, INVALID, Some("conflict")) },
+            // Whoever cancelled it does not want it made again.
+            Self::Cancelled => Meaning { should_retry: never, ..row(409, INVALID, Some("cancelled")) },
             Self::BodyTooLarge => row(413, INVALID, Some("request_too_large")),
             Self::UnsupportedMediaType => row(415, INVALID, Some("unsupported_media_type")),
             Self::Unprocessable => row(422, INVALID, None),
@@ -120,7 +123,7 @@ mod tests {
     type Row = (ErrorCode, u16, &'static str, Option<&'static str>, Option<bool>);
 
     /// The table as it is documented, in the order of the statuses.
-    const ROWS: [Row; 19] = [
+    const ROWS: [Row; 20] = [
         (ErrorCode::InvalidRequest, 400, "invalid_request_error", None, None),
         (ErrorCode::ContextTooLong, 400, "invalid_request_error", Some("context_length_exceeded"), None),
         (ErrorCode::Unauthorized, 401, "authentication_error", Some("invalid_api_key"), None),
@@ -130,6 +133,7 @@ mod tests {
         (ErrorCode::MethodNotAllowed, 405, "invalid_request_error", Some("method_not_allowed"), None),
         (ErrorCode::RequestTimeout, 408, "invalid_request_error", Some("request_timeout"), None),
         (ErrorCode::Conflict, 409, "invalid_request_error", Some("conflict"), Some(false)),
+        (ErrorCode::Cancelled, 409, "invalid_request_error", Some("cancelled"), Some(false)),
         (ErrorCode::BodyTooLarge, 413, "invalid_request_error", Some("request_too_large"), None),
         (ErrorCode::UnsupportedMediaType, 415, "invalid_request_error", Some("unsupported_media_type"), None),
         (ErrorCode::Unprocessable, 422, "invalid_request_error", None, None),

@@ -13,9 +13,9 @@ use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::runtime::events::DownloadEvent;
+use crate::{runtime::events::DownloadEvent, shutdown::Drain};
 
 /// Silence after which a comment shows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -30,19 +30,19 @@ pub(super) struct EventBody {
 }
 
 impl EventBody {
-    /// A stream that ends with its events, or when `stopping` is cancelled.
-    pub(super) fn new(events: impl Stream<Item = Bytes> + Send + 'static, stopping: Option<CancellationToken>) -> Self {
+    /// A stream that ends with its events, or when the server refuses new work.
+    pub(super) fn new(events: impl Stream<Item = Bytes> + Send + 'static, drain: Option<&Drain>) -> Self {
         let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let stopping = stopping.map(|stopping| Box::pin(stopping.cancelled_owned()));
+        let stopping = drain.map(|drain| Box::pin(drain.until_draining()));
         Self { events: Box::pin(events), keep_alive, stopping }
     }
 
     /// The steps of all downloads.
-    pub(super) fn downloads(mut events: mpsc::Receiver<DownloadEvent>, stopping: CancellationToken) -> Self {
+    pub(super) fn downloads(mut events: mpsc::Receiver<DownloadEvent>, drain: &Drain) -> Self {
         let events = stream::poll_fn(move |context| events.poll_recv(context));
         let encoded = |event| encode(None, &serde_json::to_string(&event).unwrap_or_default());
-        Self::new(events.map(encoded), Some(stopping))
+        Self::new(events.map(encoded), Some(drain))
     }
 }
 
@@ -80,14 +80,16 @@ pub(super) fn encode(name: Option<&str>, data: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::shutdown::DrainTimes;
 
     #[tokio::test(start_paused = true)]
     async fn comments_fill_the_silence_and_a_stop_ends_the_stream() {
         let (sender, receiver) = mpsc::channel(4);
-        let stopping = CancellationToken::new();
-        let mut body = EventBody::downloads(receiver, stopping.clone());
+        let (drain, stop) = (Drain::default(), CancellationToken::new());
+        let mut body = EventBody::downloads(receiver, &drain);
         let started = tokio::time::Instant::now();
         for seconds in [0, 15, 30] {
             let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -104,7 +106,13 @@ mod tests {
         sender.send(event).await.unwrap();
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(&frame[..], b"data: {\"status\":\"success\",\"model\":\"m\",\"baseUrl\":\"http://b\"}\n\n");
-        stopping.cancel();
-        assert!(body.frame().await.is_none());
+        stop.cancel();
+        let times =
+            DrainTimes { settle: Duration::ZERO, deadline: Duration::from_secs(9), notice: Duration::from_secs(1) };
+        tokio::select! {
+            biased;
+            never = drain.conduct(stop, times) => never,
+            end = body.frame() => assert!(end.is_none()),
+        }
     }
 }

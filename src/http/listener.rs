@@ -1,6 +1,8 @@
-//! Accepts connections and serves each in a task of its own, until told to stop; then lets running requests finish.
+//! Accepts connections and serves each in a task of its own, until told to stop; then lets running requests finish
+//! (`docs/operations.md`, draining).
 
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -10,16 +12,19 @@ use futures_util::FutureExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulConnection, GracefulShutdown},
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
-use super::Service;
-use crate::config::ListenConfig;
+use super::{
+    Service,
+    connection::{ClientStream, LeftUnread, Unread, woken},
+};
+use crate::{config::ListenConfig, shutdown::Drain};
 
 /// Connections the kernel may hold before we accept them.
 const BACKLOG: u32 = 4096;
@@ -28,13 +33,10 @@ const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes that are read at a time at most: a long prompt that comes in one piece needs not be put together. A connection
 /// reads as much only once it has been sent as much.
 const READ_BYTES: usize = 512 * 1024;
-/// Bytes the kernel may hold for a client that does not take them: beyond it the client's backend waits. Without this bound
-/// it would take megabytes for each.
-const UNSENT_BYTES: u32 = 128 * 1024;
-/// Longest time in which a client may take nothing of what is sent.
-const WRITE_STALL: Duration = Duration::from_secs(60);
 /// Rest after the process ran out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// For the one answer of those who came while the server was stopping.
+const LATE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Opens the listening socket.
 ///
@@ -64,74 +66,152 @@ fn bind_to(address: IpAddr, port: u16) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until the service is told to stop, then waits for running requests, at most `drain`.
-/// Returns how many connections had to be cut.
-pub async fn serve(listener: TcpListener, service: Service, drain: Duration) -> usize {
-    let connections = Connections {
-        graceful: GracefulShutdown::new(),
-        tasks: TaskTracker::new(),
-        cut: CancellationToken::new(),
-        service,
-    };
-    let places = Arc::new(Semaphore::new(connections.service.limits().max_connections));
+/// Serves until the drain says otherwise. Then running requests finish within their time, and whoever comes meanwhile is
+/// answered that the server is stopping. Every connection has ended when this returns.
+pub async fn serve(listener: TcpListener, service: Service, drain: &Drain) {
+    let most = service.limits().max_connections;
+    let door = Door { listener, places: Arc::new(Semaphore::new(most)) };
+    let connections = Connections::new(&service, drain);
     loop {
-        // A place first: beyond the limit, connections wait in the kernel and not in our memory.
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place.ok(), listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            () = connections.service.stopping().cancelled() => break,
-            next = next => next,
-        };
-        match accepted {
-            Ok((stream, _)) => connections.serve(stream, place),
-            Err(error) => rest_after(&error).await,
+        tokio::select! {
+            () = drain.draining() => break,
+            (stream, place) = door.next() => connections.serve(stream, place),
         }
     }
-    // Whoever connected before the stop gets an answer, if only that the server is stopping.
-    for _ in 0..BACKLOG {
-        match listener.accept().now_or_never() {
-            Some(Ok((stream, _))) => connections.serve(stream, None),
-            Some(Err(error)) => tracing::debug!(%error, "a connection could not be accepted"),
-            None => break,
+    // Nobody waits for these: they get their one answer at once.
+    let late = Connections { keep_alive: false, ..Connections::new(&service, drain) };
+    let finished = connections.finish();
+    tokio::pin!(finished);
+    loop {
+        tokio::select! {
+            () = &mut finished => break,
+            (stream, place) = door.next() => late.serve(stream, place),
         }
     }
-    drop(listener);
-    connections.drain(drain).await
+    while let Some((stream, place)) = door.next().now_or_never() {
+        late.serve(stream, place);
+    }
+    drop(door);
+    late.leave().await;
+}
+
+/// Where connections come in.
+struct Door {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// The next connection. A place first: beyond the limit, connections wait in the kernel and not in our memory.
+    async fn next(&self) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        loop {
+            let place = Arc::clone(&self.places).acquire_owned().await.ok();
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, place),
+                Err(error) => rest_after(&error).await,
+            }
+        }
+    }
 }
 
 /// The connections being served.
 struct Connections {
     service: Service,
+    drain: Drain,
     graceful: GracefulShutdown,
     tasks: TaskTracker,
-    /// Ends all of them at once.
-    cut: CancellationToken,
+    keep_alive: bool,
 }
 
 impl Connections {
-    fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
-        let connection = self.graceful.watch(connection(stream, self.service.clone()));
-        let cut = self.cut.clone();
-        self.tasks.spawn(async move {
-            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
-                tracing::debug!(%error, "connection ended early");
-            }
-            drop(place);
-        });
+    fn new(service: &Service, drain: &Drain) -> Self {
+        Self {
+            service: service.clone(),
+            drain: drain.clone(),
+            graceful: GracefulShutdown::new(),
+            tasks: TaskTracker::new(),
+            keep_alive: true,
+        }
     }
 
-    async fn drain(self, limit: Duration) -> usize {
-        self.tasks.close();
-        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_ok() {
-            return 0;
+    fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
+        let (served, drain) = (self.connection(stream), self.drain.clone());
+        if self.keep_alive {
+            let served = self.graceful.watch(served);
+            self.tasks.spawn(async move {
+                if run(&drain, served, place).await.is_none() {
+                    drain.note_ended();
+                }
+            });
+        } else {
+            // It gets its answer, however soon all ends: being told to end, it would not even read what it is asked.
+            self.tasks.spawn(async move { run(&drain, served, place).await });
         }
-        let left = self.tasks.len();
-        self.cut.cancel();
-        self.tasks.wait().await;
-        left
     }
+
+    fn connection(
+        &self,
+        stream: TcpStream,
+    ) -> impl GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send + use<> {
+        let unread = Unread::default();
+        let stream = ClientStream::new(stream, unread.clone());
+        // One count for each request instead of one for each part of the service.
+        let state = Arc::new((self.service.clone(), unread));
+        let header_timeout = self.service.limits().header_timeout;
+        let handler = service_fn(move |request| {
+            let state = Arc::clone(&state);
+            async move {
+                let (service, unread) = &*state;
+                let response = service.answer(request).await;
+                if response.extensions().get::<LeftUnread>().is_some() {
+                    unread.note();
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        // While a handler runs, hyper listens for the client's leaving and drops the handler then. It does not where bytes that
+        // the client has sent ahead are still unread: the one exception to `docs/api.md`, clients that leave.
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Also the time a kept connection may be idle.
+            .header_read_timeout(header_timeout)
+            .max_header_size(HEADER_BYTES)
+            .max_buf_size(READ_BYTES)
+            .keep_alive(self.keep_alive)
+            .serve_connection(TokioIo::new(stream), handler)
+    }
+
+    /// Waits until every running request has ended: by itself, or because the time for work is over.
+    async fn finish(self) {
+        self.tasks.close();
+        self.graceful.shutdown().await;
+        self.tasks.wait().await;
+    }
+
+    /// Waits a moment for those who have asked, and leaves those who have not.
+    async fn leave(self) {
+        self.tasks.close();
+        if tokio::time::timeout(LATE_PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::debug!(connections = self.tasks.len(), "connections that have asked nothing are closed");
+            self.drain.cut();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+/// Serves a connection, which has its place as long. `None` when it was cut.
+async fn run(
+    drain: &Drain,
+    served: impl Future<Output = Result<(), hyper::Error>> + Send,
+    place: Option<OwnedSemaphorePermit>,
+) -> Option<()> {
+    let ended = woken(drain, served).await;
+    drop(place);
+    ended.map(|ended| {
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended early");
+        }
+    })
 }
 
 /// Without file descriptors or memory the next try fails too; anything else concerns one connection only.
@@ -146,35 +226,4 @@ async fn rest_after(error: &std::io::Error) {
     } else {
         tracing::debug!(%error, "a connection could not be accepted");
     }
-}
-
-fn connection(
-    stream: TcpStream,
-    service: Service,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
-    // A client that takes nothing for so long is gone; without this, its connection would hold its place for ever.
-    let socket = socket2::SockRef::from(&stream);
-    let tuned = stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_user_timeout(Some(WRITE_STALL)))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "a connection keeps its defaults");
-    }
-    let header_timeout = service.limits().header_timeout;
-    // One count for each request instead of one for each part of the service.
-    let service = Arc::new(service);
-    let handler = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, std::convert::Infallible>(service.answer(request).await) }
-    });
-    // While a handler runs, hyper listens for the client's leaving and drops the handler then. It does not where bytes that
-    // the client has sent ahead are still unread: the one exception to `docs/api.md`, clients that leave.
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Also the time a kept connection may be idle.
-        .header_read_timeout(header_timeout)
-        .max_header_size(HEADER_BYTES)
-        .max_buf_size(READ_BYTES)
-        .serve_connection(TokioIo::new(stream), handler)
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     events::encode,
     respond::{self, ErrorShape},
+    service::stopping,
 };
 use crate::{
     api::{
@@ -16,11 +17,19 @@ use crate::{
     },
     error::Error,
     runtime::run::steps::StepEvent,
+    shutdown::Drain,
 };
 
-/// The events of a run, encoded.
-pub(super) fn events(run: LiveRun) -> impl Stream<Item = Bytes> + Send + 'static {
-    run.into_stream().flat_map(|event| match event {
+/// The events of a run, encoded. One that outlives the time for work ends with the error of that.
+pub(super) fn events(run: LiveRun, drain: Drain) -> impl Stream<Item = Bytes> + Send + 'static {
+    let told = stream::unfold(Some((run.into_stream(), drain)), |told| async move {
+        let (mut run, drain) = told?;
+        match drain.piece(run.next()).await {
+            Some(event) => Some((event?, Some((run, drain)))),
+            None => Some((LiveEvent::End(Err(stopping())), None)),
+        }
+    });
+    told.flat_map(|event| match event {
         LiveEvent::Step(StepEvent::Started(step)) => stream::iter(vec![of("task.started", &step)]),
         LiveEvent::Step(StepEvent::Retrying(step)) => stream::iter(vec![of("task.retrying", &step)]),
         LiveEvent::Step(StepEvent::Ended(step)) => {

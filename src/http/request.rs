@@ -1,15 +1,18 @@
 //! What comes in: path, query and body of one request as typed values, within limits.
 
-use std::{num::IntErrorKind, time::Duration};
+use std::{
+    num::IntErrorKind,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::{Method, body::Body, header, http::request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::{gathered::Gathered, respond::ErrorShape};
+use super::{discard, gathered::Gathered, respond::ErrorShape};
 use crate::{
     api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
@@ -18,20 +21,21 @@ use crate::{
     },
     domain::{
         ids::RequestId,
+        ledger::Spending,
         page::{MAX_LIMIT, Page},
+        pool::Policy,
+        priority::Priority,
         provider::ProviderKind,
         time::Timestamp,
     },
     error::{Error, ErrorCode},
 };
 
-/// How long a body that nobody wants is still read and thrown away: a client that is still sending would see a reset
-/// connection instead of the answer.
-const DISCARD_TIME: Duration = Duration::from_secs(5);
-const DISCARD_SILENCE: Duration = Duration::from_millis(200);
 /// Values of one header that chooses where a request goes, and the bytes of each.
 const MAX_WISHES: usize = 32;
 const MAX_WISH_BYTES: usize = 512;
+/// Latest deadline of a request.
+const MAX_DEADLINE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Larger bodies are decoded aside.
 const DECODED_IN_PLACE_BYTES: usize = 64 << 10;
 
@@ -45,6 +49,8 @@ pub(super) struct BodyLimits {
 /// One request. `B` is hyper's body, or a test's.
 pub(super) struct Request<B> {
     pub(super) id: RequestId,
+    /// When its head was read; deadlines count from here.
+    pub(super) arrived: Instant,
     pub(super) head: Parts,
     body: Option<B>,
     limits: BodyLimits,
@@ -53,6 +59,8 @@ pub(super) struct Request<B> {
     query: Vec<(String, String)>,
     /// What was read differently from how it was written.
     pub(super) warnings: Vec<String>,
+    /// Where it is written down what its calls cost.
+    pub(super) spending: Spending,
 }
 
 impl<B> Request<B>
@@ -64,7 +72,17 @@ where
     pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Self {
         let (head, body) = request.into_parts();
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { id, head, body: Some(body), limits, path: Vec::new(), query, warnings: Vec::new() }
+        Self {
+            id,
+            arrived: tokio::time::Instant::now().into_std(),
+            head,
+            body: Some(body),
+            limits,
+            path: Vec::new(),
+            query,
+            warnings: Vec::new(),
+            spending: Spending::UNCOUNTED,
+        }
     }
 
     /// Decodes the path exactly once, segment by segment.
@@ -80,8 +98,18 @@ where
     pub(super) async fn discard_rest(&mut self) {
         let Some(body) = self.body.take() else { return };
         if !body.is_end_stream() && !self.head.headers.contains_key(header::EXPECT) {
-            discard(body, self.limits.bytes).await;
+            discard::all(body, self.limits.bytes).await;
         }
+    }
+
+    /// The same for a request that must not cost much: throws away a small body, so that the connection can go on, and
+    /// reads nothing of a large one. False when something is left, and the connection must end with the answer.
+    pub(super) async fn discard_small(&mut self) -> bool {
+        let Some(mut body) = self.body.take() else { return true };
+        if body.is_end_stream() {
+            return true;
+        }
+        !self.head.headers.contains_key(header::EXPECT) && discard::small(&mut body).await
     }
 
     /// The method, with `HEAD` read as `GET`.
@@ -148,8 +176,12 @@ where
 
     /// What the headers ask of routing (`docs/api.md`, choosing where a request goes).
     pub(super) fn scope(&self) -> Result<Scope, Error> {
-        let mut scope = Scope { pool: self.wish("x-penstock-pool")?, ..Scope::default() };
+        let pool = self.wish("x-penstock-pool")?;
+        let mut scope = Scope { pool, spending: self.spending.clone(), ..Scope::default() };
         scope.session = self.wish("x-penstock-session")?;
+        scope.strategy = self.policy()?;
+        scope.priority = self.priority()?;
+        scope.deadline = self.deadline()?;
         for name in self.wishes("x-penstock-provider")? {
             let kind = ProviderKind::parse(&name).ok_or_else(|| {
                 Error::invalid(format!(
@@ -174,6 +206,36 @@ where
             }
         }
         Ok(scope)
+    }
+
+    fn policy(&self) -> Result<Option<Policy>, Error> {
+        let Some(name) = self.wish("x-penstock-policy")? else { return Ok(None) };
+        let policy = Policy::parse(&name).ok_or_else(|| {
+            let known = Policy::ALL.map(Policy::as_str).join(", ");
+            Error::invalid(format!("header X-Penstock-Policy must be one of {known}, not '{name}'"))
+        })?;
+        Ok(Some(policy))
+    }
+
+    fn priority(&self) -> Result<Option<Priority>, Error> {
+        let Some(name) = self.wish("x-penstock-priority")? else { return Ok(None) };
+        let class = Priority::parse(&name);
+        let class = class.ok_or_else(|| {
+            Error::invalid(format!("header X-Penstock-Priority must be interactive, standard or batch, not '{name}'"))
+        })?;
+        Ok(Some(class))
+    }
+
+    /// Counted from the arrival of the request.
+    fn deadline(&self) -> Result<Option<Instant>, Error> {
+        let Some(text) = self.wish("x-penstock-deadline-ms")? else { return Ok(None) };
+        let time = text.parse::<u64>().ok().filter(|ms| (1..=MAX_DEADLINE_MS).contains(ms));
+        let time = time.ok_or_else(|| {
+            Error::invalid(format!(
+                "header X-Penstock-Deadline-Ms must be whole milliseconds from 1 to {MAX_DEADLINE_MS}, not '{text}'"
+            ))
+        })?;
+        Ok(Some(self.arrived + Duration::from_millis(time)))
     }
 
     /// A header's only value.
@@ -303,7 +365,7 @@ where
         };
         if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
             if !self.head.headers.contains_key(header::EXPECT) {
-                discard(body, limit).await;
+                discard::all(body, limit).await;
             }
             return Err(too_large());
         }
@@ -325,7 +387,7 @@ where
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
-            discard(body, limit).await;
+            discard::all(body, limit).await;
         }
         outcome.map(|()| gathered.finish())
     }
@@ -340,22 +402,6 @@ async fn decode(content_type: Option<String>, body: Bytes) -> Result<Result<Docu
     tokio::task::spawn_blocking(move || document::read(content_type.as_deref(), &body))
         .await
         .map_err(|error| Error::new(ErrorCode::Internal, "the request body could not be decoded").with_detail(error))
-}
-
-/// Reads further bytes, at most twice the limit of a body, and throws them away.
-async fn discard<B>(body: B, limit: usize)
-where
-    B: Body<Data = Bytes> + Unpin + Send,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    let mut rest = Limited::new(body, limit.saturating_mul(2));
-    let read = async {
-        // A client that sends nothing is waiting for the answer.
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(DISCARD_SILENCE, rest.frame()).await {}
-    };
-    if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
-        tracing::debug!("a refused body was given up on");
-    }
 }
 
 /// The client's own id if it is printable and short, else a new one (`docs/api.md`, answers).

@@ -7,13 +7,13 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::{events::EventBody, live, streamed::StreamedBody};
 use crate::{
     api::{Reply, ReplyBody, docs_page::WebFile, reply::EVENT_STREAM, stream::NDJSON},
     domain::{ids::RequestId, message::Served},
     error::{Error, ErrorCode},
+    shutdown::Drain,
 };
 
 /// A whole body, live events, or a reply that is still being made.
@@ -26,6 +26,7 @@ const X_BACKEND: HeaderName = HeaderName::from_static("x-penstock-backend");
 const X_POOL: HeaderName = HeaderName::from_static("x-penstock-pool");
 const X_MODEL: HeaderName = HeaderName::from_static("x-penstock-model");
 const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+const X_RUN: HeaderName = HeaderName::from_static("x-penstock-run");
 
 /// Warnings of one answer, and the characters of each.
 const MAX_WARNINGS: usize = 10;
@@ -36,13 +37,8 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
     StatusCode::from_u16(code.meaning().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The answer of a handler. Events end when `stopping` is cancelled.
-pub(super) fn reply(
-    reply: Reply,
-    warnings: &[String],
-    id: &RequestId,
-    stopping: &CancellationToken,
-) -> Response<Outgoing> {
+/// The answer of a handler. What is still being made ends as `drain` says.
+pub(super) fn reply(reply: Reply, warnings: &[String], id: &RequestId, drain: &Drain) -> Response<Outgoing> {
     let mut relayed_type = HeaderValue::from_static("");
     let (content_type, body) = match reply.body {
         ReplyBody::Empty => (None, Either::Left(Full::default())),
@@ -50,14 +46,15 @@ pub(super) fn reply(
         ReplyBody::Text(content_type, text) => (Some(content_type), Either::Left(Full::new(Bytes::from(text)))),
         ReplyBody::File(file) => return web_file(file, id),
         ReplyBody::Events(events) => {
-            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::downloads(events, stopping.clone()))))
+            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::downloads(events, drain))))
         }
         // It ends with its run, for which a stop waits.
         ReplyBody::Run(run) => {
-            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::new(live::events(run), None))))
+            let events = live::events(run, drain.clone());
+            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::new(events, None))))
         }
         ReplyBody::Stream(stream) => {
-            (Some(stream.content_type), Either::Right(Either::Right(StreamedBody::new(stream))))
+            (Some(stream.content_type), Either::Right(Either::Right(StreamedBody::new(stream, drain.clone()))))
         }
         ReplyBody::Relayed(relayed) => {
             relayed_type = printable(&relayed.content_type);
@@ -80,6 +77,9 @@ pub(super) fn reply(
     }
     if let Some(served) = &reply.served {
         name_server(headers, served);
+    }
+    if let Some(run) = &reply.run {
+        headers.insert(X_RUN, printable(run.as_str()));
     }
     warn(headers, warnings.iter().chain(&reply.warnings));
     headers.insert(X_REQUEST_ID, printable(id.as_str()));
@@ -141,6 +141,9 @@ pub(super) fn error(error: &Error, shape: ErrorShape, warnings: &[String], id: &
     headers.insert(X_REQUEST_ID, printable(id.as_str()));
     if let Some(served) = error.served() {
         name_server(headers, served);
+    }
+    if let Some(run) = error.run() {
+        headers.insert(X_RUN, printable(run.as_str()));
     }
     warn(headers, warnings.iter());
     if let Some(reason) = error.reason() {

@@ -27,6 +27,7 @@ pub(super) enum Route {
     BackendGet,
     BackendUpdate,
     BackendDelete,
+    BreakerReset,
     ModelCreate,
     ModelList,
     ModelListInternal,
@@ -75,6 +76,8 @@ pub(super) enum Route {
     AliasGet,
     AliasUpdate,
     AliasDelete,
+    RunList,
+    RunCancel,
     Execute,
     Embed,
     Tasks,
@@ -90,6 +93,20 @@ pub(super) enum Route {
     OllamaVersion,
     OllamaPull,
     OllamaManage(&'static str),
+}
+
+impl Route {
+    /// Whether it asks models: these are what admission bounds.
+    pub(super) const fn asks_a_model(self) -> bool {
+        use Route::*;
+        matches!(self, Execute | Embed | Tasks | ChainChat | OpenaiAsk(_) | OpenaiResponses | OllamaAsk(_))
+    }
+
+    /// Whether it is answered while the server stops: who watches that must see it, and may hasten it.
+    pub(super) const fn is_open_to_the_end(self) -> bool {
+        use Route::*;
+        matches!(self, Health | Version | State | Alerts | RunList | RunCancel)
+    }
 }
 
 /// The methods of a path and what they lead to; `None` for an unknown path.
@@ -117,6 +134,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["backends", _id] => {
             const { &[(Method::GET, BackendGet), (Method::PUT, BackendUpdate), (Method::DELETE, BackendDelete)] }
         }
+        ["backends", _id, "breaker", "reset"] => const { &[(Method::POST, BreakerReset)] },
 
         ["models"] => const { &[(Method::GET, ModelList), (Method::POST, ModelCreate)] },
         ["models", _id] => const { &[(Method::PUT, ModelUpdate), (Method::DELETE, ModelDelete)] },
@@ -178,6 +196,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["taskchains", _id, "graph"] => const { &[(Method::GET, ChainGraph)] },
         [_chain, "v1", "chat", "completions"] => const { &[(Method::POST, ChainChat)] },
 
+        ["runs", "active"] => const { &[(Method::GET, RunList)] },
+        ["runs", _id, "cancel"] => const { &[(Method::POST, RunCancel)] },
+
         ["execute"] => const { &[(Method::POST, Execute)] },
         ["embed"] => const { &[(Method::POST, Embed)] },
         ["tasks"] => const { &[(Method::POST, Tasks)] },
@@ -233,6 +254,7 @@ where
             api::backends::update(api, request.segment(1), input).await
         }
         BackendDelete => api::backends::delete(api, request.segment(1)).await,
+        BreakerReset => api::backends::reset_breaker(api, request.segment(1)).await,
 
         ModelCreate => api::models::create(api, request.read().await?).await,
         ModelList => api::models::list(api, request.page()?).await,
@@ -322,6 +344,9 @@ where
             let asked = (&request.id, scope);
             api::chain_chat::complete(api, request.segment(0), version, input, stack_trace, asked).await
         }
+
+        RunList => api::runs::active(api).await,
+        RunCancel => api::runs::cancel(api, request.segment(1)).await,
 
         Execute => {
             let scope = request.scope()?;

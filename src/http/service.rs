@@ -1,24 +1,31 @@
 //! The road of one request: id, token, route, body, handler, answer, log line.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::{Method, Response, body::Body};
-use tokio_util::sync::CancellationToken;
+use hyper::{
+    Method, Response, StatusCode,
+    body::Body,
+    header::{CONNECTION, HeaderValue},
+};
 use tracing::Instrument;
 
 use super::{
+    admission::{Admission, Admitted, tell_wait},
     auth,
+    connection::LeftUnread,
+    placed::Placed,
     request::{self, BodyLimits, Request},
     respond::{self, Outgoing},
     router::{self, Route},
 };
 use crate::{
     api::Api,
-    config::{AuthConfig, LimitConfig},
+    config::{AuthConfig, LimitConfig, RateConfig},
     domain::{failure::RefusalReason, ids::RequestId},
     error::{Error, ErrorCode},
+    shutdown::{Drain, Phase},
 };
 
 /// About the time a process manager takes to start the next instance.
@@ -31,6 +38,8 @@ pub struct HttpConfig {
     pub auth: AuthConfig,
     /// Limits of requests and connections.
     pub limits: LimitConfig,
+    /// What a caller may use.
+    pub rates: RateConfig,
 }
 
 /// Answers requests; cheap to clone.
@@ -38,25 +47,24 @@ pub struct HttpConfig {
 pub struct Service {
     api: Api,
     config: Arc<HttpConfig>,
-    stopping: CancellationToken,
+    admission: Arc<Admission>,
+    drain: Drain,
 }
 
 impl Service {
-    /// Streams end, and `/ready` turns false, when `stopping` is cancelled.
-    pub fn new(api: Api, config: HttpConfig, stopping: CancellationToken) -> Self {
-        Self { api, config: Arc::new(config), stopping }
+    /// New work is refused, and running work ended, as `drain` says.
+    pub fn new(api: Api, config: HttpConfig, drain: Drain) -> Self {
+        let now = tokio::time::Instant::now().into_std();
+        let admission = Arc::new(Admission::new(&config.limits, &config.rates, now));
+        Self { api, config: Arc::new(config), admission, drain }
     }
 
     pub(super) fn limits(&self) -> &LimitConfig {
         &self.config.limits
     }
 
-    pub(super) fn stopping(&self) -> &CancellationToken {
-        &self.stopping
-    }
-
     /// Answers one request. It always answers: a panic below becomes a 500.
-    pub(super) async fn answer<B>(&self, request: hyper::Request<B>) -> Response<Outgoing>
+    pub(super) async fn answer<B>(&self, request: hyper::Request<B>) -> Response<Placed>
     where
         B: Body<Data = Bytes> + Unpin + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -68,7 +76,7 @@ impl Service {
         self.answer_as(id, request).instrument(span).await
     }
 
-    async fn answer_as<B>(&self, id: RequestId, request: hyper::Request<B>) -> Response<Outgoing>
+    async fn answer_as<B>(&self, id: RequestId, request: hyper::Request<B>) -> Response<Placed>
     where
         B: Body<Data = Bytes> + Unpin + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -76,32 +84,52 @@ impl Service {
         let started = Instant::now();
         let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
         let mut request = Request::new(id, request, limits);
-        let answered = AssertUnwindSafe(self.route(&mut request)).catch_unwind().await;
+        let mut pass = Pass::default();
+        let answered = {
+            // In one place: handed on as a value, it would be held twice.
+            let work = pin!(AssertUnwindSafe(self.route(&mut request, &mut pass)).catch_unwind());
+            self.drain.unless_over(work).await.unwrap_or_else(|| Ok(Err(stopping())))
+        };
         let answered = answered
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::Internal, "the server met a fault of its own; see its log")));
-        request.discard_rest().await;
-        let (method, path) = (&request.head.method, request.head.uri.path());
-        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        match answered {
+        let mut response = match answered {
             Ok(response) => {
-                tracing::debug!(%method, path, status = response.status().as_u16(), elapsed_ms, "answered");
-                response
+                request.discard_rest().await;
+                log(&request, started, response.status(), None);
+                response.map(|body| Placed::new(body, pass.admitted.take().and_then(|admitted| admitted.place)))
             }
             Err(error) => {
-                let response = respond::error(&error, request.error_shape(), &request.warnings, &request.id);
-                let (status, detail) = (response.status().as_u16(), error.detail().map(chain_of));
-                // A refusal for load is no fault, and there are many of them just when there is no time to write them.
-                if status >= 500 && error.reason().is_none() {
-                    tracing::warn!(%method, path, status, elapsed_ms, %error, detail, "request failed");
-                } else {
-                    tracing::debug!(%method, path, status, elapsed_ms, %error, detail, "request refused");
-                }
-                response
+                // What is still read of it is read by nobody.
+                pass.admitted = None;
+                let response = self.refuse(&mut request, &error).await;
+                log(&request, started, response.status(), Some(&error));
+                response.map(|body| Placed::new(body, None))
             }
+        };
+        if pass.is_limited {
+            self.admission.tell(tokio::time::Instant::now().into_std(), response.headers_mut());
         }
+        response
     }
 
-    async fn route<B>(&self, request: &mut Request<B>) -> Result<Response<Outgoing>, Error>
+    /// The answer of an error. A refusal for load costs us little, whatever was sent with the request.
+    async fn refuse<B>(&self, request: &mut Request<B>, error: &Error) -> Response<Outgoing>
+    where
+        B: Body<Data = Bytes> + Unpin + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let mut response = respond::error(error, request.error_shape(), &request.warnings, &request.id);
+        tell_wait(error, response.headers_mut());
+        if error.reason().is_none() {
+            request.discard_rest().await;
+        } else if !request.discard_small().await {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response.extensions_mut().insert(LeftUnread);
+        }
+        response
+    }
+
+    async fn route<B>(&self, request: &mut Request<B>, pass: &mut Pass) -> Result<Response<Outgoing>, Error>
     where
         B: Body<Data = Bytes> + Unpin + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -125,12 +153,54 @@ impl Service {
         let Some((_, route)) = methods.iter().find(|(known, _)| *known == method) else {
             return Ok(respond::method_not_allowed(&allow(methods), request.error_shape(), &request.id));
         };
-        // Running requests finish; what still comes on an open connection belongs to another instance, or to the next.
-        if self.stopping.is_cancelled() && *route != Route::Health {
-            return Err(Error::refused(RefusalReason::Draining, "the server is stopping", DRAIN_RETRY_SECONDS));
+        match self.drain.phase() {
+            Phase::Serving => {}
+            Phase::Settling if *route != Route::Ready => {}
+            // Running requests finish; what still comes belongs to another instance, or to the next.
+            _ if !route.is_open_to_the_end() => return Err(stopping()),
+            _ => {}
+        }
+        if route.asks_a_model() {
+            pass.is_limited = true;
+            let admitted = pass.admitted.insert(self.admission.admit(request.arrived)?);
+            request.spending = admitted.spending.clone();
         }
         let reply = router::dispatch(*route, &self.api, request).await?;
-        Ok(respond::reply(reply, &request.warnings, &request.id, &self.stopping))
+        Ok(respond::reply(reply, &request.warnings, &request.id, &self.drain))
+    }
+}
+
+/// What a request has got at the door.
+#[derive(Default)]
+struct Pass {
+    /// Whether the caller's rates apply to it, whether it was let in or not.
+    is_limited: bool,
+    admitted: Option<Admitted>,
+}
+
+/// The error of what may not begin, or not go on, because the server stops.
+pub(super) fn stopping() -> Error {
+    let message = "the server is stopping; it is safe to retry";
+    Error::refused(RefusalReason::Draining, message, DRAIN_RETRY_SECONDS)
+}
+
+fn log<B>(request: &Request<B>, started: Instant, status: StatusCode, error: Option<&Error>)
+where
+    B: Body<Data = Bytes> + Unpin + Send,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let (method, path, status) = (&request.head.method, request.head.uri.path(), status.as_u16());
+    let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+    let Some(error) = error else {
+        tracing::debug!(%method, path, status, elapsed_ms, "answered");
+        return;
+    };
+    let detail = error.detail().map(chain_of);
+    // A refusal for load is no fault, and there are many of them just when there is no time to write them.
+    if status >= 500 && error.reason().is_none() {
+        tracing::warn!(%method, path, status, elapsed_ms, %error, detail, "request failed");
+    } else {
+        tracing::debug!(%method, path, status, elapsed_ms, %error, detail, "request refused");
     }
 }
 

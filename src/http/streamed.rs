@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use hyper::body::{Body, Frame};
 
-use crate::api::stream::ByteStream;
+use crate::{api::stream::ByteStream, shutdown::Drain};
 
 /// See the module.
 pub(super) struct StreamedBody {
@@ -18,8 +18,8 @@ pub(super) struct StreamedBody {
 }
 
 impl StreamedBody {
-    pub(super) fn new(stream: ByteStream) -> Self {
-        Self { pieces: stream.pieces }
+    pub(super) fn new(stream: ByteStream, drain: Drain) -> Self {
+        Self { pieces: stream.into_pieces(drain) }
     }
 }
 

@@ -125,6 +125,16 @@ impl ProviderError {
         Self { status: Some(status), retry_after, is_explained: error.is_protocol, told, ..Self::new(kind, message) }
     }
 
+    /// The same of an answer of which nothing has come but its head: as good as none, so that another backend may be tried.
+    pub(super) fn before_the_first_word(self) -> Self {
+        let (kind, message) = match self.kind {
+            ProviderErrorKind::Cut => (ProviderErrorKind::Connect, "the backend broke off before it had said anything"),
+            ProviderErrorKind::Stalled => (ProviderErrorKind::Timeout, "the backend said nothing in time"),
+            _ => return self,
+        };
+        Self { kind, message: message.to_owned(), ..self }
+    }
+
     /// Whether the server does not have the route: a 404 or 405 that is not explained in its protocol.
     pub(super) const fn is_unknown_route(&self) -> bool {
         matches!(self.status, Some(404 | 405)) && !self.is_explained

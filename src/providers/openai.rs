@@ -14,13 +14,14 @@ use super::{
 };
 use crate::{
     dialect::{
-        Dialect,
+        Dialect, load,
         openai::{self, ChatDecoder, Server},
         reply::completion_of,
     },
     domain::{
         chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
+        load::LoadSignal,
         message::Completion,
         model::ObservedModel,
     },
@@ -35,6 +36,8 @@ pub(super) struct OpenaiProvider {
     embeddings: Url,
     /// Where llama.cpp's server counts tokens.
     tokenize: Url,
+    /// Where it tells how busy it is.
+    slots: Url,
     /// What it is as far as its configuration tells.
     configured: Server,
     traits: Traits,
@@ -101,6 +104,7 @@ impl OpenaiProvider {
             completions: route("/completions")?,
             embeddings: route("/embeddings")?,
             tokenize: join(without_version(&target.base_url), "/tokenize")?,
+            slots: join(without_version(&target.base_url), "/slots")?,
             traits: Traits::default(),
             cache: ModelCache::default(),
             transport,
@@ -245,6 +249,15 @@ impl Provider for OpenaiProvider {
         };
         let to = Destination { url, credential: self.target.bearer() };
         relay(&self.transport, to, model, original, wants_stream).await
+    }
+
+    /// llama.cpp's server tells its slots, unless it was started without that.
+    async fn load(&self) -> Option<LoadSignal> {
+        if !self.traits.have(Traits::LLAMA_CPP) {
+            return None;
+        }
+        let slots = self.look(&self.slots).await.ok()?;
+        load::of_llama_cpp_slots(&slots).ok()
     }
 
     /// llama.cpp's server counts; others of this kind have no route for it.

@@ -7,15 +7,19 @@ use bytes::Bytes;
 use reqwest::Url;
 
 pub use self::stream::RelayStream;
+pub(super) use self::stream::{UNCOMMITTED_BYTES, speechless};
 use super::{
     ProviderError, ReplyStream,
     transport::{Credential, Transport},
 };
-use crate::dialect::{
-    Dialect,
-    head::{Head, Replies},
-    openai::{self, Server},
-    whole_answer,
+use crate::{
+    dialect::{
+        Dialect,
+        head::{Head, Replies},
+        openai::{self, Server},
+        told_usage, whole_answer,
+    },
+    domain::chat::Usage,
 };
 
 /// A route that clients of a dialect call and backends of it serve.
@@ -44,6 +48,11 @@ impl RelayRoute {
             Self::OpenaiChat | Self::OpenaiCompletions | Self::OpenaiEmbeddings => Dialect::Openai,
             Self::OllamaChat | Self::OllamaGenerate | Self::OllamaEmbed | Self::OllamaEmbeddings => Dialect::Ollama,
         }
+    }
+
+    /// Whether its answers are vectors, which cost no tokens.
+    pub const fn gives_vectors(self) -> bool {
+        matches!(self, Self::OpenaiEmbeddings | Self::OllamaEmbed | Self::OllamaEmbeddings)
     }
 }
 
@@ -94,6 +103,13 @@ pub struct RelayedBody {
     pub content_type: String,
     /// As the backend sent them.
     pub bytes: Bytes,
+}
+
+impl RelayedBody {
+    /// Tokens, as far as the backend tells them to this route.
+    pub fn usage(&self, route: RelayRoute) -> Usage {
+        told_usage::of_whole(route.dialect(), &self.bytes)
+    }
 }
 
 /// Where an original goes.

@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{ProviderError, transport::Pieces};
+use super::{
+    ProviderError,
+    relay::{UNCOMMITTED_BYTES, speechless},
+    transport::Pieces,
+};
 use crate::{
     dialect::stream::ReplyDecoder,
     domain::chat::{ChatReply, ReplyEvent},
@@ -54,13 +58,17 @@ impl ReplyStream {
         Self { source: None, ready, failure: None }
     }
 
-    /// Waits for the first event: until then a failure is one of the call, and another backend may be tried.
+    /// Waits for the first event: until then a failure is one of the call, and another backend may be tried. No longer than
+    /// the first byte may take, and for no more than 64 KiB without an event: then the answer counts as begun.
     ///
     /// # Errors
     /// The backend failed before it had said anything.
     pub async fn begin(&mut self) -> Result<(), ProviderError> {
-        self.fill().await;
+        let Some(limit) = self.source.as_ref().map(|source| source.pieces.words_within()) else { return Ok(()) };
+        let filled = tokio::time::timeout(limit, self.fill(UNCOMMITTED_BYTES)).await;
+        let said_nothing = filled.map_err(|_| speechless(limit))?;
         match self.failure.take() {
+            Some(failure) if self.ready.is_empty() && said_nothing => Err(failure.before_the_first_word()),
             Some(failure) if self.ready.is_empty() => Err(failure),
             later => {
                 self.failure = later;
@@ -71,7 +79,7 @@ impl ReplyStream {
 
     /// The next event; `None` at the clean end. After an error there is nothing more.
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, ProviderError>> {
-        self.fill().await;
+        self.fill(usize::MAX).await;
         match self.ready.pop_front() {
             Some(event) => Some(Ok(event)),
             None => self.failure.take().map(Err),
@@ -83,22 +91,30 @@ impl ReplyStream {
         self.ready.pop_front()
     }
 
-    /// Waits until something is ready, or nothing will be any more.
-    async fn fill(&mut self) {
-        while self.ready.is_empty() {
-            let Some(source) = &mut self.source else { return };
+    /// Waits until something is ready, or nothing will be any more, or so many bytes have come that hold nothing. True when
+    /// the connection broke, or ended without a byte; false where what came made no sense.
+    async fn fill(&mut self, most: usize) -> bool {
+        let (mut read, mut has_broken) = (0, false);
+        while self.ready.is_empty() && read < most {
+            let Some(source) = &mut self.source else { break };
             let mut events = Vec::new();
             if source.decoder.is_complete() {
                 source.pieces.expect_end();
             }
             let outcome = match source.next().await {
-                Ok(Some(piece)) => source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true),
+                Ok(Some(piece)) => {
+                    read += piece.len();
+                    source.decoder.push(&piece, &mut events).map_err(ProviderError::from).map(|()| true)
+                }
                 Ok(None) => source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false),
                 // Whoever has the end mark misses nothing.
                 Err(_) if source.decoder.is_complete() => {
                     source.decoder.end(&mut events).map_err(ProviderError::from).map(|()| false)
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    has_broken = true;
+                    Err(error)
+                }
             };
             self.ready.extend(events);
             if !matches!(outcome, Ok(true)) {
@@ -106,5 +122,6 @@ impl ReplyStream {
                 self.failure = outcome.err();
             }
         }
+        has_broken || read == 0
     }
 }

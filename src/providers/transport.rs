@@ -236,10 +236,11 @@ fn silent(limit: Duration) -> ProviderError {
 
 /// All of a body, whose first piece may take as long as `first` and each further one as long as `idle`.
 async fn collect(answer: &mut Answer, first: Duration, idle: Duration, limit: usize) -> Result<Bytes, ProviderError> {
-    let (mut gathered, mut patience) = (Gathered::up_to(limit), first);
-    while let Some(piece) = next_piece(answer, patience).await? {
+    let mut gathered = Gathered::up_to(limit);
+    let mut next = next_piece(answer, first).await.map_err(ProviderError::before_the_first_word)?;
+    while let Some(piece) = next {
         gathered.add(piece)?;
-        patience = idle;
+        next = next_piece(answer, idle).await?;
     }
     Ok(gathered.whole.freeze())
 }

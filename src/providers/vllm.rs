@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        Dialect,
+        Dialect, load,
         openai::{self, Server},
         reply::completion_of,
         tokenizer, vllm,
@@ -22,6 +22,7 @@ use crate::{
     domain::{
         chat::{ChatCall, ChatReply},
         embedding::{EmbedCall, Embedded},
+        load::LoadSignal,
         message::Completion,
         model::ObservedModel,
     },
@@ -31,6 +32,7 @@ pub(super) struct VllmProvider {
     openai: OpenaiProvider,
     completions: Url,
     tokenize: Url,
+    metrics: Url,
     health: Url,
 }
 
@@ -45,6 +47,7 @@ impl VllmProvider {
         Ok(Self {
             completions: route("/v1/completions")?,
             tokenize: route("/tokenize")?,
+            metrics: route("/metrics")?,
             health: route("/health")?,
             openai: OpenaiProvider::new(target, transport, Server::Vllm)?,
         })
@@ -111,6 +114,11 @@ impl Provider for VllmProvider {
         wants_stream: bool,
     ) -> Result<Option<Relayed>, ProviderError> {
         self.openai.relay(model, original, wants_stream).await
+    }
+
+    async fn load(&self) -> Option<LoadSignal> {
+        let metrics = self.openai.look(&self.metrics).await.ok()?;
+        Some(load::of_vllm_metrics(&String::from_utf8_lossy(&metrics)))
     }
 
     async fn count_tokens(&self, model: &str, texts: &[String]) -> Result<Option<u64>, ProviderError> {

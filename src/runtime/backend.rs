@@ -2,12 +2,20 @@
 //!
 //! Owns: [`BackendState`]. Children: tracked tasks, at most one probe and one download, which end with the actor.
 //! Supervisor: `Fleet`.
-//! Mailbox: 1 data permit for reports of failed calls, of which one at a time is enough; 256 control permits: reports of
-//! own tasks and one intent per reconcile.
+//! Mailbox: 64 data permits for what calls tell, of which a part is enough; 256 control permits: reports of own tasks and one
+//! intent per reconcile.
 //! On crash: handed-out leases stay valid; the published view stays until the successor has probed; generation + 1.
 
+mod access;
+mod breaker;
 mod downloads;
+mod kept_out;
+mod latency;
+mod limit;
+mod limiter;
+mod model_sync;
 mod probe;
+mod rest;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +26,18 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+pub use self::access::{BreakerPosition, BreakerSnapshot};
+pub(super) use self::{
+    access::{Access, Effect, Entry, Standing, Way},
+    latency::LatencyView,
+    limiter::{CallSample, INITIAL_LIMIT, Limiter},
+};
 use self::{
     downloads::Downloads,
-    probe::{ProbeOutcome, probe},
+    probe::{ProbeOutcome, Sight, probe},
 };
 use super::{
-    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
+    ask::{AskError, CONTROL_DEADLINE, Reply, ask},
     directory::{BackendCell, BackendView, Health},
     events::EventsHandle,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
@@ -33,14 +47,13 @@ use crate::{
     config::ModelSync,
     domain::{
         backend::{ApiKey, Backend},
-        model::same_model,
         provider::ProviderKind,
         time::Timestamp,
     },
     providers::{Provider, Target, Transport, connect},
 };
 
-const BOUNDS: Bounds = Bounds { data: 1, control: 256 };
+const BOUNDS: Bounds = Bounds { data: 64, control: 256 };
 /// Rest between the end of a probe and the next.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Failed calls start no probe within this time after the last.
@@ -111,6 +124,25 @@ impl BackendHandle {
         }
     }
 
+    /// Reports what an answered call showed; loss is harmless, others will come.
+    pub(super) fn call_ended(&self, sample: CallSample) {
+        if let Err(error) = self.address.try_send(Lane::Data, BackendMsg::CallEnded(sample)) {
+            tracing::trace!(%error, "what a call showed was not reported");
+        }
+    }
+
+    /// Reports that the backend refused a call because it has too much to do; loss is harmless.
+    pub(super) fn call_refused(&self, in_flight: u16) {
+        if let Err(error) = self.address.try_send(Lane::Data, BackendMsg::CallRefused { in_flight }) {
+            tracing::debug!(%error, "a refused call was not reported");
+        }
+    }
+
+    /// Reports that calls are kept out of the backend for a time.
+    pub(super) fn calls_kept_out(&self) -> Result<(), SendError> {
+        self.address.try_send(Lane::Control, BackendMsg::CallsKeptOut)
+    }
+
     /// Drops the waiting downloads of a model (all models when `None`) if `waiting`, and stops its running one.
     pub(super) async fn cancel_download(&self, model: Option<String>, waiting: bool) -> Result<(), AskError> {
         ask(&self.address, CONTROL_DEADLINE, |reply| BackendMsg::CancelDownload { model, waiting, reply }).await
@@ -122,20 +154,29 @@ pub(super) enum BackendMsg {
     /// From reconcile. Not answered; the next view shows it.
     Adopt(Box<BackendGoal>),
     /// From the timer behind the probe of this name. Only the latest probe's timer counts.
-    ProbeDue { probe: ProbeName },
+    ProbeDue { probe: TaskName },
     /// From this actor's probe task. Only the latest probe counts.
-    ProbeFinished { probe: ProbeName, outcome: ProbeOutcome },
+    ProbeFinished { probe: TaskName, outcome: ProbeOutcome },
     /// From a call that could not reach the backend. May be lost.
     CallFailed,
+    /// From a call that was answered, where the limit is to be found. May be lost.
+    CallEnded(CallSample),
+    /// From a call that was refused, with so many in flight. May be lost.
+    CallRefused { in_flight: u16 },
+    /// From a call after which the breaker is open or the backend rests; one at a time is on its way. Who waits looks again
+    /// now and when that ends; what is lost is made up for by the next slot that comes free.
+    CallsKeptOut,
+    /// From the timer behind such a time. Only the latest counts.
+    LookDue { timer: TaskName },
     /// From the download task of this life of the actor; one of a former life is ignored.
     DownloadFinished { generation: u64, model: String, result: Result<(), String> },
     /// From the API. MUST be answered once the queue is changed and the running download told to stop.
     CancelDownload { model: Option<String>, waiting: bool, reply: Reply<()> },
 }
 
-/// Which probe of which life of the actor: an address outlives its actor, so tasks of a former life can be heard.
+/// Which probe, or timer, of which life of the actor: an address outlives its actor, so tasks of a former life can be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProbeName {
+pub(super) struct TaskName {
     generation: u64,
     number: u64,
 }
@@ -165,6 +206,12 @@ pub(super) struct BackendState {
     is_probing: bool,
     probe_again: bool,
     downloads: Downloads,
+    /// Finds how many calls it can bear, where no `maxConcurrency` says it.
+    limiter: Limiter,
+    /// Counts the timers behind which who waits looks again.
+    look_number: u64,
+    /// How often the breaker had opened when that was last written down.
+    openings_told: u32,
     /// Ends every task of this actor, whichever way the actor ends.
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -174,6 +221,11 @@ impl BackendState {
     fn new(args: BackendArgs) -> Self {
         let stop = CancellationToken::new();
         let downloads = Downloads::new(Arc::clone(&args.cell));
+        let openings_told = args.cell.breaker().opened;
+        let limiter = match args.generation {
+            1 => Limiter::new(),
+            _ => Limiter::resuming(args.cell.slots().limit),
+        };
         Self {
             provider: provider_of(&args.goal, &args.deps.transport),
             // Until the first probe of this life the predecessor's sight is the best there is.
@@ -189,6 +241,9 @@ impl BackendState {
             probe_again: false,
             probe_stop: stop.child_token(),
             downloads,
+            limiter,
+            look_number: 0,
+            openings_told,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         }
@@ -206,6 +261,10 @@ impl BackendState {
         let is_other_server = goal.backend.trimmed_url() != self.goal.backend.trimmed_url()
             || goal.backend.kind != self.goal.backend.kind;
         let is_other_call = goal.api_key != self.goal.api_key || goal.backend != self.goal.backend;
+        if is_other_server || goal.api_key != self.goal.api_key {
+            // What calls found they found elsewhere, or with another key.
+            self.cell.access.reset();
+        }
         self.goal = goal;
         self.forget_probe();
         if is_other_call {
@@ -216,6 +275,7 @@ impl BackendState {
             self.health = Health::Unknown;
             self.downloads.clear();
             self.cell.unconstrained.store(Arc::default());
+            self.forget_limit();
         }
         self.downloads.forget_failures(&self.goal.declared);
         self.probe_soon();
@@ -280,7 +340,7 @@ impl BackendState {
         }
     }
 
-    fn on_probe(&mut self, probe: ProbeName, outcome: ProbeOutcome) {
+    fn on_probe(&mut self, probe: TaskName, outcome: ProbeOutcome) {
         if probe != self.probe_name() {
             return;
         }
@@ -292,20 +352,23 @@ impl BackendState {
         }
     }
 
-    fn on_probe_due(&mut self, probe: ProbeName) {
+    fn on_probe_due(&mut self, probe: TaskName) {
         if probe == self.probe_name() {
             self.probe_soon();
         }
     }
 
     /// The latest probe.
-    fn probe_name(&self) -> ProbeName {
-        ProbeName { generation: self.generation, number: self.probe_number }
+    fn probe_name(&self) -> TaskName {
+        TaskName { generation: self.generation, number: self.probe_number }
     }
 
     fn adopt_outcome(&mut self, outcome: ProbeOutcome) {
         match outcome {
-            Ok(observed) => {
+            Ok(Sight { models: observed, load }) => {
+                if let Some(load) = load {
+                    self.on_load(load);
+                }
                 if self.health != Health::Healthy {
                     let (backend, models) = (&self.goal.backend, observed.len());
                     tracing::info!(backend = %backend.id, name = %backend.name, models, "backend is healthy");
@@ -323,56 +386,6 @@ impl BackendState {
                 self.observed = Vec::new();
             }
         }
-    }
-
-    /// Queues what is declared and not there, where the backend can download.
-    fn queue_missing(&mut self) {
-        let Ok(provider) = &self.provider else { return };
-        if provider.model_store().is_none() {
-            return;
-        }
-        let missing = |declared: &&DeclaredModel| {
-            !self.observed.iter().any(|observed| same_model(&observed.name, &declared.name))
-        };
-        let missing: Vec<DeclaredModel> = self.goal.declared.iter().filter(missing).cloned().collect();
-        self.downloads.queue(missing, Timestamp::now(), Instant::now());
-        self.start_download();
-    }
-
-    fn start_download(&mut self) {
-        let Ok(provider) = &self.provider else { return };
-        let Some((model, cancelled)) = self.downloads.start_next() else { return };
-        let (provider, events) = (Arc::clone(provider), self.deps.events.clone());
-        let (handle, stop) = (self.handle().clone(), self.stop.clone());
-        let (base_url, generation) = (self.goal.backend.base_url.clone(), self.generation);
-        self.deps.tasks.spawn(async move {
-            let work = async {
-                let work = downloads::download(provider, &model, &base_url, &events, cancelled);
-                let result = caught("download", work).await;
-                let result = result.unwrap_or_else(|_| Err("the download failed; see the server's log".to_owned()));
-                report(&handle, BackendMsg::DownloadFinished { generation, model, result }).await;
-            };
-            stop.run_until_cancelled(work).await;
-        });
-    }
-
-    fn on_download(&mut self, generation: u64, model: &str, result: Result<(), String>) {
-        if generation != self.generation {
-            return;
-        }
-        match &result {
-            Ok(()) => tracing::info!(backend = %self.goal.backend.id, model, "model is downloaded"),
-            Err(error) => tracing::warn!(backend = %self.goal.backend.id, model, %error, "model download failed"),
-        }
-        self.downloads.finished(model, result.is_ok(), Instant::now());
-        self.start_download();
-        self.probe_soon();
-    }
-
-    fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<()>) {
-        self.downloads.cancel(model, waiting, &self.goal.declared);
-        self.publish();
-        answer(reply, ());
     }
 
     /// Shows the world the state as it is now.
@@ -394,6 +407,8 @@ impl BackendState {
         view.downloading = self.downloads.running_model().map(str::to_owned);
         view.observe(self.observed.clone());
         self.cell.publish(view);
+        // It may have had a limit of its own until now.
+        self.cell.set_found_limit(self.limiter.limit());
     }
 }
 
@@ -424,6 +439,7 @@ impl Actor for BackendActor {
         args.cell.handle.attach(myself);
         let mut state = BackendState::new(args);
         state.probe_soon();
+        state.on_calls_kept_out();
         Ok(state)
     }
 
@@ -438,6 +454,10 @@ impl Actor for BackendActor {
             BackendMsg::ProbeDue { probe } => state.on_probe_due(probe),
             BackendMsg::ProbeFinished { probe, outcome } => state.on_probe(probe, outcome),
             BackendMsg::CallFailed => state.on_call_failed(),
+            BackendMsg::CallEnded(sample) => state.on_call_ended(sample),
+            BackendMsg::CallRefused { in_flight } => state.on_call_refused(in_flight),
+            BackendMsg::CallsKeptOut => state.on_calls_kept_out(),
+            BackendMsg::LookDue { timer } => state.on_look_due(timer),
             BackendMsg::DownloadFinished { generation, model, result } => {
                 state.on_download(generation, &model, result);
             }
@@ -470,35 +490,4 @@ pub(super) fn sample() -> Backend {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{domain::model::ObservedModel, providers::TransportConfig};
-
-    fn state() -> BackendState {
-        // Whichever test comes first installs it.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let patience = Duration::from_secs(1);
-        let timeouts = TransportConfig { connect: patience, first_byte: patience, idle: patience, total: patience };
-        BackendState::new(BackendArgs {
-            cell: BackendCell::new(sample()),
-            goal: BackendGoal { backend: sample(), api_key: None, in_pool: true, declared: Vec::new() },
-            generation: 1,
-            deps: BackendDeps {
-                transport: Transport::new(timeouts).unwrap(),
-                events: EventsHandle::vacant(),
-                model_sync: ModelSync::Additive,
-                tasks: TaskTracker::new(),
-            },
-        })
-    }
-
-    #[test]
-    fn what_a_probe_saw_before_the_backend_left_its_pools_is_not_believed() {
-        let mut state = state();
-        let probe = state.probe_name();
-        state.adopt(BackendGoal { in_pool: false, ..state.goal.clone() });
-        state.on_probe(probe, Ok(vec![ObservedModel::named("late")]));
-        let view = state.cell.view();
-        assert_eq!((view.observed.len(), &view.health), (0, &Health::Unknown));
-    }
-}
+mod tests;

@@ -12,12 +12,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 
 pub use self::{
-    backend_cell::{BackendCell, BackendView, DEFAULT_CONCURRENCY, DownloadJob, Health, SlotSnapshot},
+    backend_cell::{BackendCell, BackendView, DownloadJob, Health, SlotSnapshot},
     known::Known,
-    pool_cell::{PoolCell, RouteTable},
+    pool_cell::{PoolCell, PoolSnapshot, RouteTable, WaitingByClass},
 };
-pub use super::pool::ServedModel;
 use super::pool::served;
+pub use super::{
+    backend::{BreakerPosition, BreakerSnapshot},
+    pool::ServedModel,
+};
 use crate::domain::{
     alias::{Alias, alias_key},
     ids::{BackendId, PoolId},

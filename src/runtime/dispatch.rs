@@ -1,49 +1,57 @@
 //! The road of one call: pick a pool and its candidates from published tables, take a lease, call, fail over.
 //!
 //! Runs in the request's own task and asks no actor anything unless every slot is taken; then the pool's queue holds the
-//! request until a freed slot is granted to it. Dropping the future anywhere gives back whatever it held.
+//! request until a freed slot is granted to it. A call is made again only before the first byte of an answer, on another
+//! backend, in another slot, and if the pool's budget pays for it. Dropping the future anywhere gives back whatever it held.
 
 mod admission;
+mod attempt;
+mod batch;
 mod call;
+mod deadline;
 pub mod exchange;
+mod hedge;
 mod plan;
 mod prefix;
+mod repeat;
+mod tab;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+#[cfg(test)]
+pub(super) use self::repeat::MAX_ATTEMPTS;
 use self::{
     admission::{Choice, Plan},
-    call::{Call, Embed, Generate},
+    attempt::{Attempt, Held, HeldCall},
+    batch::Batches,
+    call::{Call, Embed, Generate, words_of},
+    deadline::given_up,
+    repeat::{Onward, Spent},
+    tab::Tab,
 };
 use super::{
     directory::Directory,
-    lease::Lease,
     pool::{Candidate, Grant},
 };
 use crate::{
     domain::{
         chat::{ChatCall, Usage},
         embedding::{EmbedCall, Embedded},
-        failure::{Failure, RefusalReason},
+        failure::{Failure, FailureClass, RefusalReason},
         ids::PoolId,
         message::{Completion, Served},
         model::Capability,
-        pool::{EMBED_POOL, TASKS_POOL},
+        pool::{CallSettings, EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
-        route::ModelRoute,
+        route::{ModelRoute, RouteScope},
     },
-    providers::{Provider, ProviderError, ProviderErrorKind},
+    providers::Provider,
 };
-
-/// Backends one call may be tried on, of each target.
-const MAX_ATTEMPTS: usize = 3;
-/// The same on all targets of a route that falls back.
-const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 
 /// Models of requests that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,11 +96,13 @@ impl DispatchError {
 pub struct Dispatcher {
     directory: Arc<Directory>,
     defaults: Arc<RouteDefaults>,
+    batches: Arc<Batches>,
 }
 
 impl Dispatcher {
-    pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults) -> Self {
-        Self { directory, defaults: Arc::new(defaults) }
+    /// What several requests wait for is made in `tasks`.
+    pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults, tasks: TaskTracker) -> Self {
+        Self { directory, defaults: Arc::new(defaults), batches: Arc::new(Batches::new(tasks)) }
     }
 
     /// Asks a model for a reply.
@@ -101,7 +111,11 @@ impl Dispatcher {
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
         let (held, served) = self.run(route, Generate(call)).await?;
-        Ok((held.release(), served))
+        let completion = held.release(|completion| completion.usage);
+        if let Some(tab) = Tab::open(&route.spending, || words_of(call)) {
+            tab.complete(&completion);
+        }
+        Ok((completion, served))
     }
 
     /// Asks a model for the vectors of texts.
@@ -109,8 +123,39 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
+        if let Some(outcome) = Box::pin(self.embed_with_others(route, call)).await {
+            return outcome;
+        }
         let (held, served) = self.run(route, Embed(call)).await?;
-        Ok((held.release(), served))
+        let embedded = held.release(|_| Usage::default());
+        if let Some(tab) = Tab::of_texts(&route.spending, call) {
+            tab.embedded(&embedded);
+        }
+        Ok((embedded, served))
+    }
+
+    /// A route of a chain's task as the request of the run allows it.
+    ///
+    /// # Errors
+    /// When the task wants what the request excludes: then its call may go nowhere.
+    pub(super) fn narrowed(&self, mut route: ModelRoute, scope: &RouteScope) -> Result<ModelRoute, DispatchError> {
+        if let Some(allowed) = &scope.pool {
+            let id = |named: &str| self.directory.pool_named(named).map(|pool| pool.id.clone());
+            // One pool may be called by its id here and by its name there.
+            for own in route.targets.iter_mut().filter_map(|target| target.pool.as_mut()) {
+                if own != allowed && id(own).is_some_and(|own| id(allowed) == Some(own)) {
+                    own.clone_from(allowed);
+                }
+            }
+        }
+        route.narrow(scope).map_err(|why| DispatchError {
+            failure: Failure::new(
+                FailureClass::InvalidInput,
+                format!("the request excludes where the task may go: {why}"),
+            ),
+            served: None,
+        })?;
+        Ok(route)
     }
 
     /// The backends a call would go to now, the preferred tier first, each with the model's name on it. Nothing is taken
@@ -133,27 +178,27 @@ impl Dispatcher {
     /// goes on to its next target where one has failed; each has its own attempts, bounded in all.
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(Held<C::Answer>, Served), DispatchError> {
         let mut spent = Spent::default();
-        let mut from = 0;
-        let mut last: Option<DispatchError> = None;
+        let mut plan = self.plan(route, 0)?;
+        plan.pool.budget.deposit(plan.pool.calls().retry_budget);
+        let mut told: Option<DispatchError> = None;
         loop {
-            let plan = match self.plan(route, from) {
-                Ok(plan) => plan,
-                // Nobody else can take over: why the last one did not says more.
-                Err(nobody) => return Err(last.unwrap_or(nobody)),
-            };
-            from = plan.target + 1;
-            match self.on_target(plan, route, &call, &mut spent).await {
+            let (target, pool) = (plan.target, Arc::clone(&plan.pool));
+            let (failed, onward) = match self.on_target(plan, route, &call, &mut spent).await {
                 Ok(answered) => return Ok(answered),
-                Err((failed, may_go_on)) => {
-                    // A failed call says more than a full queue behind it.
-                    let says_more = failed.served.is_some() || last.is_none();
-                    let told = if says_more { failed } else { last.take().unwrap_or(failed) };
-                    if !(route.falls_back && may_go_on && spent.attempts < MAX_ATTEMPTS_IN_ALL) {
-                        return Err(told);
-                    }
-                    last = Some(told);
-                }
+                Err(failed) => failed,
+            };
+            // A failed call says more than a full queue behind it.
+            let says_more = failed.served.is_some() || told.is_none();
+            let failed = if says_more { failed } else { told.take().unwrap_or(failed) };
+            if onward == Onward::No {
+                return Err(failed);
             }
+            // Nobody else can take over: why the last one did not says more.
+            let Ok(next) = self.plan(route, target + 1) else { return Err(failed) };
+            if onward == Onward::Paid && !pool.budget.spend(pool.calls().retry_budget) {
+                return Err(failed);
+            }
+            (plan, told) = (next, Some(failed));
         }
     }
 
@@ -165,119 +210,83 @@ impl Dispatcher {
         route: &ModelRoute,
         call: &C,
         spent: &mut Spent,
-    ) -> Result<(Held<C::Answer>, Served), (DispatchError, bool)> {
+    ) -> Result<(Held<C::Answer>, Served), (DispatchError, Onward)> {
         let choice = Choice::of(&plan.pool, route.strategy, route.session.as_deref(), || call.prefix());
-        let mut last: Option<DispatchError> = None;
+        let CallSettings { retry_budget, hedging, .. } = plan.pool.calls();
+        let mut last: Option<(DispatchError, Onward)> = None;
         loop {
             let began = Instant::now();
-            let admitted = match (plan.admit(choice, spent.waited).await, last) {
+            // An open breaker is not broken for a call that somebody has failed already.
+            let may_bypass = spent.attempts == 0;
+            let admitted = match (plan.admit(choice, spent.waited, may_bypass).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
-                (Err(_), Some(failed)) => return Err((failed, true)),
-                (Err(error), None) => {
+                (Err(_), Some(failed)) => return Err(failed),
+                (Err(refused), None) => {
                     spent.waited += began.elapsed();
-                    return Err((error, true));
+                    let onward = if route.falls_back { Onward::Free } else { Onward::No };
+                    return Err((refused, onward));
                 }
             };
-            let Grant { candidate, lease } = admitted.grant;
             spent.waited += admitted.waited;
-            spent.attempts += 1;
-            plan.query.tried.push(candidate.backend.id.clone());
-            let outcome = call.on(&candidate).await;
-            let served = served(&candidate, &plan.pool.id, spent.attempts, spent.waited);
-            match outcome {
-                Ok(answer) => return Ok((Held { answer, call: HeldCall { candidate, _lease: lease } }, served)),
-                Err(error) => {
-                    drop(lease);
-                    note_failure(&candidate, &error);
-                    let may_try_another = error.may_fail_over()
-                        && plan.query.tried.len() < MAX_ATTEMPTS
-                        && spent.attempts < MAX_ATTEMPTS_IN_ALL;
-                    let may_go_on = may_fall_back(&error);
-                    let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
-                    if !may_try_another {
-                        return Err((failed, may_go_on));
-                    }
-                    last = Some(failed);
+            let (attempt, urgency) = (plan.attempt(admitted.grant, spent), plan.urgency);
+            let (attempt, outcome) = if hedging.after_ms == 0 {
+                attempt.make(call, urgency).await
+            } else {
+                let after = Duration::from_millis(hedging.after_ms);
+                let second = || plan.second_attempt(call, choice, spent);
+                Box::pin(hedge::hedged(call, attempt, urgency, after, second)).await
+            };
+            let served = served(attempt.candidate(), &plan.pool.id, spent);
+            let error = match outcome {
+                Some(Ok(answer)) => return Ok((Held { answer, call: HeldCall(attempt) }, served)),
+                Some(Err(error)) => error,
+                None => {
+                    return Err((DispatchError { failure: given_up(), served: Some(Box::new(served)) }, Onward::No));
                 }
+            };
+            // Frees the slot: whatever follows waits for one like everybody else.
+            drop(attempt);
+            let onward = repeat::onward(&error, route, spent);
+            let may_try_another = error.may_fail_over()
+                && spent.leaves_another(plan.query.tried.len())
+                && !plan.urgency.is_over()
+                && plan.has_another()
+                && plan.pool.budget.spend(retry_budget);
+            let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
+            if !may_try_another {
+                return Err((failed, onward));
             }
+            last = Some((failed, onward));
         }
     }
 }
 
-/// What a call has cost so far, on all of its targets.
-#[derive(Default)]
-struct Spent {
-    attempts: u32,
-    waited: Duration,
-}
+impl Plan {
+    /// A call with this slot.
+    fn attempt(&mut self, grant: Grant, spent: &mut Spent) -> Attempt {
+        self.query.tried.push(grant.candidate.backend.id.clone());
+        spent.attempts += 1;
+        Attempt::begin(grant)
+    }
 
-/// Whether a call that failed so may be made on another target, another model of maybe another provider: nothing of it was
-/// answered, and it was no fault of the call.
-fn may_fall_back(error: &ProviderError) -> bool {
-    use ProviderErrorKind::{
-        Auth, Caller, Connect, ContextLength, Cut, Quota, RateLimited, Reply, Server, Stalled, Timeout, Transient,
-    };
-    match error.kind {
-        RateLimited | Quota | Transient | Connect | Timeout | ContextLength | Auth | Server | Cut => true,
-        // A model that the provider does not have, or a call that its protocol has no words for.
-        Caller => error.status == Some(404) || error.is_unsaid,
-        Stalled | Reply => false,
+    /// A second attempt of a call that is late, if it may have one, a slot is free and the budget pays.
+    fn second_attempt<C: Call>(&mut self, call: &C, choice: Choice, spent: &mut Spent) -> Option<Attempt> {
+        let CallSettings { retry_budget, hedging, .. } = self.pool.calls();
+        if !spent.leaves_another(self.query.tried.len()) || !call.is_short(hedging.max_tokens) {
+            return None;
+        }
+        let grant = self.spare(choice)?;
+        self.pool.budget.spend(retry_budget).then(|| self.attempt(grant, spent))
     }
 }
 
-/// What came of a call, and the slot it is made in. Dropping it frees the slot.
-struct Held<T> {
-    answer: T,
-    call: HeldCall,
-}
-
-/// The call behind an answer that is still being read.
-struct HeldCall {
-    candidate: Candidate,
-    _lease: Lease,
-}
-
-impl HeldCall {
-    /// Tells the backend's actor that the answer broke.
-    fn failed(&self, error: &ProviderError) {
-        note_failure(&self.candidate, error);
-    }
-
-    /// Writes down what the answer cost.
-    fn ended(&self, usage: Usage) {
-        let Candidate { backend, model, .. } = &self.candidate;
-        let (input, output) = (usage.input_tokens, usage.output_tokens);
-        tracing::debug!(backend = %backend.id, %model, input, output, "a relayed stream ended");
-    }
-}
-
-impl<T> Held<T> {
-    /// The answer alone, for a call that is done: frees the slot.
-    fn release(self) -> T {
-        self.answer
-    }
-
-    /// Both apart: the slot is taken for as long as the second lives.
-    fn into_parts(self) -> (T, HeldCall) {
-        (self.answer, self.call)
-    }
-}
-
-fn note_failure(candidate: &Candidate, error: &ProviderError) {
-    let backend = &candidate.backend;
-    tracing::debug!(backend = %backend.id, model = %candidate.model, kind = ?error.kind, %error, "call failed");
-    if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
-        backend.handle.call_failed();
-    }
-}
-
-fn served(candidate: &Candidate, pool: &PoolId, attempts: u32, waited: Duration) -> Served {
+fn served(candidate: &Candidate, pool: &PoolId, spent: &Spent) -> Served {
     Served {
         backend: candidate.backend.id.clone(),
         pool: pool.clone(),
         model: candidate.model.clone(),
-        attempts,
-        queue_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        attempts: spent.attempts,
+        queue_ms: u64::try_from(spent.waited.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     backend::{BackendActor, BackendArgs, BackendDeps, BackendGoal, DeclaredModel},
     directory::{BackendCell, Directory, PoolCell, RouteTable},
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
-    pool::PoolActor,
+    pool::{PoolActor, PoolArgs},
     restart::{CrashHistory, RestartPolicy, Verdict},
 };
 use crate::domain::{
@@ -175,7 +175,8 @@ impl FleetState {
             return Ok(Ok(()));
         }
         // After a crash of the fleet the cell is still there, with the slots of running calls.
-        let cell = self.args.directory.backend(&id).unwrap_or_else(|| BackendCell::new(goal.backend.clone()));
+        let cell = self.args.directory.backend(&id);
+        let cell = cell.unwrap_or_else(|| BackendCell::new(goal.backend.clone(), self.args.tasks.clone()));
         let child = BackendChild { cell, goal, crashes: CrashHistory::default() };
         self.backends.insert(id.clone(), child);
         self.start_backend(myself, &id).await.map(Ok)
@@ -221,7 +222,8 @@ impl FleetState {
         id: &PoolId,
     ) -> Result<(), ActorProcessingErr> {
         let Some(child) = self.pools.get(id) else { return Ok(()) };
-        let (actor, _) = Actor::spawn_linked(None, PoolActor, Arc::clone(&child.cell), myself.get_cell()).await?;
+        let args = PoolArgs { cell: Arc::clone(&child.cell), tasks: self.args.tasks.clone() };
+        let (actor, _) = Actor::spawn_linked(None, PoolActor, args, myself.get_cell()).await?;
         self.actors.insert(actor.get_id(), ChildKey::Pool(id.clone()));
         tracing::debug!(pool = %id, "pool actor started");
         Ok(())

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use ractor::{ActorRef, Message};
+use ractor::{ActorRef, Message, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A message and the permit that bounds how many there can be.
@@ -101,6 +101,18 @@ where
         mailbox.actor.cast(Envelope { message, _permit: permit }).map_err(|_| SendError::Gone)
     }
 
+    /// The same for what must not be lost on the way: gives back what was not delivered. What is lost with an actor that
+    /// ends is dropped, as it would be in its mailbox.
+    pub(super) fn try_hand(&self, lane: Lane, message: M) -> Result<(), M> {
+        let guard = self.mailbox.load();
+        let Some(mailbox) = guard.as_ref() else { return Err(message) };
+        let Ok(permit) = Arc::clone(mailbox.budget(lane)).try_acquire_owned() else { return Err(message) };
+        match mailbox.actor.cast(Envelope { message, _permit: permit }) {
+            Err(MessagingErr::SendErr(envelope)) => Err(envelope.message),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Delivers as soon as there is room: backpressure for tasks, never used inside a handler.
     pub(super) async fn send(&self, lane: Lane, message: M) -> Result<(), SendError> {
         let mailbox = self.mailbox.load_full().ok_or(SendError::Gone)?;
@@ -175,6 +187,17 @@ mod tests {
         gate.notify_one();
         assert_eq!(sees.recv().await, Some(1));
         address.send(Lane::Data, 5).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_over_comes_back_when_it_cannot_be_taken() {
+        let (address, _gate, mut sees) = gated(Bounds { data: 1, control: 1 }).await;
+        assert_eq!(Address::vacant().try_hand(Lane::Data, 1_u32), Err(1));
+        assert_eq!(address.try_hand(Lane::Data, 1), Ok(()));
+        assert_eq!(address.try_hand(Lane::Data, 2), Err(2), "there is no room");
+        address.kill();
+        assert_eq!(sees.recv().await, None, "the actor and its channel are gone");
+        assert_eq!(address.try_hand(Lane::Control, 3), Err(3));
     }
 
     #[tokio::test]

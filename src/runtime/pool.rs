@@ -1,36 +1,55 @@
 //! One pool: the queue of requests that wait for a slot. The fleet publishes the route table they are served by.
 //!
-//! Owns: the queue. Children: none. Supervisor: `Fleet`.
-//! Mailbox: 4,096 data permits, above any queue capacity in use, because every queued request is one message and the
-//! queue itself is what bounds them; 64 control permits, of which one wake-up at a time is in use.
-//! On crash: waiting requests get a retryable refusal; the route table stays readable; the successor's queue is empty.
+//! Owns: the queue, and the timer of its next expiry. Children: none. Supervisor: `Fleet`.
+//! Mailbox: 32,768 data permits, two for each request of the largest queue, because a queued request is one message when
+//! it comes and one when it gives up, and the queue itself is what bounds them; freed slots that come as values share them,
+//! and where there is no room the slot is freed and a wake-up sent. 64 control permits, of which one wake-up and one alarm
+//! at a time are in use.
+//! On crash: waiting requests get a retryable refusal, slots on their way to it go to other waiters; the route table stays
+//! readable; the successor's queue is empty.
 
 mod affinity;
+mod alarm;
+mod budget;
+mod cooldown;
+mod pace;
+mod places;
 mod policy;
+mod queue;
 mod resolve;
+#[cfg(test)]
+mod tests;
+mod waiter;
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 pub use self::resolve::ServedModel;
 pub(super) use self::{
     affinity::stable_hash,
+    budget::Budget,
+    cooldown::{Prospect, first_lease, prospect},
+    places::Places,
     policy::{Load, Pick, order},
+    queue::{BackendKey, Ticket},
     resolve::{Candidate, ModelKey, ModelQuery, resolve, served},
+    waiter::{Grant, TooLate, WaitEnd, Waiter},
 };
+use self::{alarm::Alarm, queue::WaitQueue};
 use super::{
-    ask::answer,
-    directory::{PoolCell, RouteTable},
-    lease::{Announced, Lease},
+    directory::{BackendCell, PoolCell, RouteTable},
+    lease::Slot,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
+use crate::domain::pool::MAX_QUEUE_CAPACITY;
 
-const BOUNDS: Bounds = Bounds { data: 4096, control: 64 };
+const BOUNDS: Bounds = Bounds { data: 2 * MAX_QUEUE_CAPACITY as usize, control: 64 };
 
 /// Talks to the pool's actor, across its restarts.
 #[derive(Clone)]
@@ -59,133 +78,198 @@ impl PoolHandle {
     pub(super) fn enqueue(&self, waiter: Waiter) -> Result<(), SendError> {
         self.address.try_send(Lane::Data, PoolMsg::Enqueue(Box::new(waiter)))
     }
-}
 
-/// A slot for a waiting request, and which of its candidates it belongs to.
-pub(super) struct Grant {
-    pub(super) candidate: Candidate,
-    pub(super) lease: Lease,
-}
-
-/// One waiting request. Dropping `grant` unanswered tells it that it will get none.
-pub(super) struct Waiter {
-    /// What it needs; asked again whenever the pool or a backend changes.
-    pub(super) query: ModelQuery,
-    /// The change count of the pool before `candidates` were looked up.
-    pub(super) epoch: u64,
-    /// Backends that could serve it, best first.
-    pub(super) candidates: Vec<Candidate>,
-    /// That it waits for them; newcomers do not overtake it.
-    pub(super) announced: Announced,
-    pub(super) grant: oneshot::Sender<Grant>,
-}
-
-impl Waiter {
-    /// Looks again who could serve it: backends come back, leave the pool, or are no longer allowed.
-    fn refresh(&mut self, table: &RouteTable, epoch: u64) {
-        if self.epoch != epoch {
-            self.candidates = resolve(table, &self.query);
-            self.candidates.sort_by_key(|candidate| candidate.tier);
-            // The new announcement stands before the old one falls.
-            self.announced = Announced::to(self.candidates.iter().map(|candidate| &candidate.backend));
-            self.epoch = epoch;
+    /// Hands over a slot for whoever is next; gives it back where nobody can take it.
+    pub(super) fn offer(&self, slot: Slot) -> Result<(), Slot> {
+        match self.address.try_hand(Lane::Data, PoolMsg::Offer(slot)) {
+            Err(PoolMsg::Offer(slot)) => Err(slot),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// A slot of the first candidate that has one.
-    fn claim(&self) -> Option<(usize, Lease)> {
-        self.candidates.iter().enumerate().find_map(|(at, candidate)| Some((at, Lease::claim(&candidate.backend)?)))
+    /// Tells that a request waits no longer.
+    pub(super) fn left(&self, ticket: Ticket) -> Result<(), SendError> {
+        self.address.try_send(Lane::Data, PoolMsg::Left(ticket))
     }
 }
 
 /// What the actor is told.
 pub(super) enum PoolMsg {
-    /// From a request that found no free slot. Answered through the waiter when a slot is free.
+    /// From a request that found no free slot. Answered through the waiter when a slot is free or its time is over.
     Enqueue(Box<Waiter>),
-    /// From a backend that has a free slot while somebody waits or whose view changed, from the fleet behind a new route
-    /// table, from a request that stopped waiting. One at a time is on its way.
+    /// From a backend whose slot was given back while a request of this pool waits for it. Goes to whoever is next; where
+    /// nobody is left, it is freed.
+    Offer(Slot),
+    /// From a request that stopped waiting.
+    Left(Ticket),
+    /// From a backend with a free slot that could not be offered, or whose view changed; from the fleet behind a new route
+    /// table; from a request that stopped waiting and found no room to say which. One at a time is on its way.
     LookAgain,
+    /// From the alarm: somebody has waited as long as it may.
+    ExpiryDue,
 }
 
 pub(super) struct PoolActor;
 
+pub(super) struct PoolArgs {
+    pub(super) cell: Arc<PoolCell>,
+    pub(super) tasks: TaskTracker,
+}
+
 pub(super) struct PoolState {
     cell: Arc<PoolCell>,
-    /// Oldest first.
-    queue: VecDeque<Waiter>,
+    queue: WaitQueue<Waiter>,
+    alarm: Alarm,
     /// The change count at which every waiter was last refreshed.
     epoch: u64,
 }
 
 impl PoolState {
-    fn enqueue(&mut self, mut waiter: Waiter) {
-        // The world may have changed since it looked up its candidates. The count is read before the table, as the fleet
-        // writes them the other way round: a change in between is seen again and not missed.
-        let epoch = self.cell.epoch();
-        waiter.refresh(&self.cell.table(), epoch);
-        if !waiter.candidates.is_empty() {
-            self.queue.push_back(waiter);
-            self.pump();
+    fn handle(&mut self, message: PoolMsg) {
+        let now = Instant::now();
+        while let Some(expired) = self.queue.pop_expired(now) {
+            expired.expire();
+        }
+        match message {
+            PoolMsg::Enqueue(waiter) => self.enqueue(*waiter, now),
+            PoolMsg::Offer(slot) => {
+                self.refresh();
+                self.grant(slot, now);
+            }
+            PoolMsg::Left(ticket) => {
+                self.queue.remove(ticket);
+            }
+            PoolMsg::LookAgain => {
+                // Cleared before looking: what changes from here on sends a wake-up of its own. A swap and not a store, so
+                // that whatever was done before a wake-up that found this flag set is seen by the look that follows.
+                self.cell.woken.swap(false, Ordering::AcqRel);
+                self.look_again(now);
+            }
+            PoolMsg::ExpiryDue => self.alarm.clear(),
+        }
+        self.alarm.set_for(self.queue.next_expiry());
+        self.cell.note_oldest(self.queue.oldest());
+    }
+
+    fn enqueue(&mut self, mut waiter: Waiter, now: Instant) {
+        self.refresh();
+        // The world may have changed since it looked up its candidates.
+        if waiter.epoch != self.epoch {
+            let candidates = in_order_of_tiers(&self.cell.table(), &waiter.query);
+            waiter.adopt(&self.cell, candidates, self.epoch);
+        }
+        if waiter.candidates.is_empty() {
+            return;
+        }
+        let standing = waiter.standing();
+        let least = self.queue.least_wait(standing.class, &standing.backends);
+        if waiter.cannot_make_it(now, least) {
+            waiter.refuse(TooLate::OutOfReach);
+            return;
+        }
+        let (ticket, candidates) = (standing.ticket, Arc::clone(&waiter.candidates));
+        self.queue.push(standing, waiter);
+        // A slot that was freed while it was on its way is nobody's; older waiters may be the ones to get it.
+        for candidate in candidates.iter() {
+            if !self.queue.holds(ticket) {
+                break;
+            }
+            self.serve(&candidate.backend, now);
         }
     }
 
-    fn look_again(&mut self) {
+    fn look_again(&mut self, now: Instant) {
         if self.cell.take_abandoned() {
-            self.queue.retain(|waiter| !waiter.grant.is_closed());
+            self.queue.remove_all(Waiter::has_gone);
         }
+        self.refresh();
+        for backend in &self.cell.table().members {
+            self.serve(backend, now);
+        }
+    }
+
+    /// Looks again who could serve those who wait: backends come back, leave the pool, or are no longer allowed. Even with
+    /// every slot taken nobody waits for backends that can no longer serve it.
+    fn refresh(&mut self) {
+        // The count is read before the table, as the fleet writes them the other way round: a change in between is seen
+        // again and not missed.
         let epoch = self.cell.epoch();
-        if epoch != self.epoch {
-            self.epoch = epoch;
-            let table = self.cell.table();
-            // Even with every slot taken nobody waits for backends that can no longer serve it.
-            self.queue.retain_mut(|waiter| {
-                waiter.refresh(&table, epoch);
-                !waiter.candidates.is_empty()
-            });
+        if epoch == self.epoch {
+            return;
         }
-        self.pump();
+        self.epoch = epoch;
+        let table = self.cell.table();
+        // Most of those who wait ask for the same.
+        let mut known: HashMap<ModelQuery, Arc<[Candidate]>> = HashMap::new();
+        let cell = &self.cell;
+        self.queue.retarget(|waiter| {
+            let candidates = match known.get(&waiter.query) {
+                Some(candidates) => Arc::clone(candidates),
+                None => {
+                    let candidates = in_order_of_tiers(&table, &waiter.query);
+                    known.insert(waiter.query.clone(), Arc::clone(&candidates));
+                    candidates
+                }
+            };
+            waiter.adopt(cell, candidates, epoch)
+        });
     }
 
-    /// Gives free slots to the oldest requests that can use them.
-    fn pump(&mut self) {
-        let mut at = 0;
-        while at < self.queue.len() && self.any_free_slot() {
-            let waiter = &self.queue[at];
-            let has_gone = waiter.grant.is_closed();
-            let claimed = if has_gone { None } else { waiter.claim() };
-            if !has_gone && claimed.is_none() {
-                at += 1;
-                continue;
-            }
-            let Some(Waiter { mut candidates, grant, .. }) = self.queue.remove(at) else { break };
-            if let Some((chosen, lease)) = claimed {
-                answer(grant, Grant { candidate: candidates.swap_remove(chosen), lease });
-            }
-        }
+    /// Gives the free slots of a backend to those who wait for it.
+    fn serve(&mut self, backend: &Arc<BackendCell>, now: Instant) {
+        while self.queue.is_wanted(backend.key)
+            && let Some(slot) = Slot::claim(backend)
+            && self.grant(slot, now)
+        {}
     }
 
-    fn any_free_slot(&self) -> bool {
-        self.cell.table().members.iter().any(|backend| {
-            let counts = backend.slots.counts();
-            counts.in_use < counts.limit
-        })
+    /// Gives a slot to whoever is next; frees it, and says so, where nobody can take it now.
+    fn grant(&mut self, mut slot: Slot, now: Instant) -> bool {
+        let key = slot.backend().key;
+        // Whether calls are kept out is asked before anybody leaves the queue for it.
+        while let Some(next) = self.queue.peek(key, now, Waiter::has_gone)
+            && let Some(way) = next.way_into(slot.backend())
+        {
+            let lease = match slot.enter(way) {
+                Ok(lease) => lease,
+                Err(back) => {
+                    slot = back;
+                    break;
+                }
+            };
+            let Some(waiter) = self.queue.take(key, now) else {
+                slot = lease.into_slot();
+                break;
+            };
+            match waiter.accept(lease) {
+                Ok(()) => return true,
+                Err(lease) => slot = lease.into_slot(),
+            }
+        }
+        slot.free();
+        false
     }
+}
+
+fn in_order_of_tiers(table: &RouteTable, query: &ModelQuery) -> Arc<[Candidate]> {
+    let mut candidates = resolve(table, query);
+    candidates.sort_by_key(|candidate| candidate.tier);
+    candidates.into()
 }
 
 impl Actor for PoolActor {
     type Msg = Envelope<PoolMsg>;
     type State = PoolState;
-    type Arguments = Arc<PoolCell>;
+    type Arguments = PoolArgs;
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Self::Msg>,
-        cell: Arc<PoolCell>,
-    ) -> Result<PoolState, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: PoolArgs) -> Result<PoolState, ActorProcessingErr> {
+        let PoolArgs { cell, tasks } = args;
         cell.woken.store(false, Ordering::Release);
+        cell.note_oldest(None);
         cell.handle.attach(myself);
+        let alarm = Alarm::start(cell.handle.clone(), &tasks);
         let epoch = cell.epoch();
-        Ok(PoolState { cell, queue: VecDeque::new(), epoch })
+        Ok(PoolState { cell, queue: WaitQueue::new(), alarm, epoch })
     }
 
     async fn handle(
@@ -194,15 +278,7 @@ impl Actor for PoolActor {
         envelope: Self::Msg,
         state: &mut PoolState,
     ) -> Result<(), ActorProcessingErr> {
-        match envelope.message {
-            PoolMsg::Enqueue(waiter) => state.enqueue(*waiter),
-            PoolMsg::LookAgain => {
-                // Cleared before looking: what changes from here on sends a wake-up of its own. A swap and not a store, so
-                // that whatever was done before a wake-up that found this flag set is seen by the look that follows.
-                state.cell.woken.swap(false, Ordering::AcqRel);
-                state.look_again();
-            }
-        }
+        state.handle(envelope.message);
         Ok(())
     }
 }

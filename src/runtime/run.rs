@@ -3,10 +3,11 @@
 //! Owns: the [`Machine`], the tasks that carry out its effects. Children: one tracked task at a time.
 //! Supervisor: `RunSupervisor`.
 //! Mailbox: control messages only, 16 permits: the start, one event for the effect that runs or one continuation of a
-//! run that waits for nothing, a cancellation, snapshots.
+//! run that waits for nothing, its caller's leaving, cancellations, snapshots.
 //! On crash: the caller gets an internal error; the run's tasks end and give their leases back.
 
 mod effects;
+pub mod live;
 pub mod steps;
 pub mod told;
 
@@ -20,7 +21,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use self::{steps::Watch, told::Teller};
+use self::{
+    live::{Alive, LiveRun},
+    steps::Watch,
+    told::Teller,
+};
 use super::{
     alerts::AlertLog,
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
@@ -30,7 +35,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{RequestId, RunId},
+        failure::{Failure, FailureClass},
+        ids::{ChainId, RequestId, RunId},
         route::RouteScope,
         time::Timestamp,
         value::Value,
@@ -56,6 +62,8 @@ pub(super) struct RunDeps {
 pub struct RunSpec {
     /// The compiled chain.
     pub program: Arc<Program>,
+    /// Its id, where it has one.
+    pub chain: Option<ChainId>,
     /// Its input.
     pub input: Value,
     /// The request it belongs to.
@@ -102,7 +110,7 @@ impl RunHandle {
 impl Drop for RunHandle {
     fn drop(&mut self) {
         // A run that is over has no mailbox; the message is for one whose caller has left.
-        if let Err(error) = self.address.try_send(Lane::Control, RunMsg::Cancel) {
+        if let Err(error) = self.address.try_send(Lane::Control, RunMsg::Abandon) {
             tracing::trace!(run = %self.id, %error, "nothing to cancel");
         }
     }
@@ -116,7 +124,9 @@ pub(super) enum RunMsg {
     Happened(Box<Event>),
     /// From this actor's own task, after the machine has yielded: what came meanwhile has been handled.
     Continue,
-    /// From the caller's handle when it is dropped. The run stops, its effect is aborted.
+    /// From the caller's handle when it is dropped. The run stops, its effect is aborted, nobody is told.
+    Abandon,
+    /// From whoever may end runs. The same, but the caller is told.
     Cancel,
     /// From whoever watches. MUST be answered at once.
     GetSnapshot { reply: Reply<RunSnapshot> },
@@ -129,6 +139,8 @@ pub(super) struct RunArgs {
     pub(super) spec: RunSpec,
     pub(super) deps: RunDeps,
     pub(super) address: Address<RunMsg>,
+    pub(super) live: Arc<LiveRun>,
+    alive: Alive,
     pub(super) outcome: oneshot::Sender<RunOutcome>,
     /// Who is shown its steps, if anybody.
     pub(super) watch: Option<Watch>,
@@ -139,7 +151,8 @@ impl RunArgs {
     pub(super) fn new(spec: RunSpec, deps: RunDeps) -> (Self, RunHandle) {
         let (id, address, (sender, receiver)) = (spec.info.run_id.clone(), Address::vacant(), oneshot::channel());
         let handle = RunHandle { id: id.clone(), address: address.clone(), outcome: receiver };
-        (Self { id, spec, deps, address, outcome: sender, watch: None }, handle)
+        let (live, alive) = LiveRun::new(&spec, address.clone());
+        (Self { id, spec, deps, address, live, alive, outcome: sender, watch: None }, handle)
     }
 }
 
@@ -167,6 +180,8 @@ pub(super) struct RunState {
     clock: Clock,
     deps: RunDeps,
     address: Address<RunMsg>,
+    live: Arc<LiveRun>,
+    alive: Alive,
     outcome: Option<oneshot::Sender<RunOutcome>>,
     watch: Option<Watch>,
     teller: Option<Teller>,
@@ -182,7 +197,7 @@ impl Actor for RunActor {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunArgs) -> Result<RunState, ActorProcessingErr> {
         args.address.attach(myself, BOUNDS);
         args.address.try_send(Lane::Control, RunMsg::Begin)?;
-        let RunSpec { program, input, info, scope, teller } = args.spec;
+        let RunSpec { program, input, info, scope, teller, chain: _ } = args.spec;
         let wish = teller.as_ref().map(Teller::wish).unwrap_or_default();
         let stop = CancellationToken::new();
         Ok(RunState {
@@ -194,6 +209,8 @@ impl Actor for RunActor {
             clock: Clock::start(),
             deps: args.deps,
             address: args.address,
+            live: args.live,
+            alive: args.alive,
             outcome: Some(args.outcome),
             watch: args.watch,
             _stop_on_drop: stop.clone().drop_guard(),
@@ -221,7 +238,11 @@ impl Actor for RunActor {
                 let effects = state.machine.resume(now);
                 state.carry_out(effects)
             }
-            RunMsg::Cancel => true,
+            RunMsg::Abandon => true,
+            RunMsg::Cancel => {
+                let effects = state.machine.end(Failure::new(FailureClass::Cancelled, "the run was cancelled"));
+                state.carry_out(effects)
+            }
             RunMsg::GetSnapshot { reply } => {
                 let snapshot = RunSnapshot { id: state.id.clone(), attempts: state.machine.state().len() };
                 answer(reply, snapshot);
@@ -265,7 +286,7 @@ mod tests {
         let transport =
             Transport::new(TransportConfig { connect: time, first_byte: time, idle: time, total: time }).unwrap();
         let store = EmbeddedStore::open(EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None });
-        let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults);
+        let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults, TaskTracker::new());
         RunDeps {
             counter: TokenCounter::new(dispatcher.clone(), None),
             dispatcher,
@@ -281,26 +302,65 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_run_of_endless_noops_can_be_looked_at_and_cancelled() {
+    fn endless() -> RunSpec {
         let chain: Chain = serde_json::from_str(
             r#"{"tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]}"#,
         )
         .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let spec = RunSpec {
+        RunSpec {
             program: Arc::new(engine::compile(&chain).unwrap()),
             input: Value::Int(1),
             info: RunInfo { run_id: RunId::random(), request_id: RequestId::new("r"), started_at: Timestamp::ZERO },
             scope: RouteScope::default(),
             teller: None,
-        };
-        let (args, mut handle) = RunArgs::new(spec, deps(&folder));
+            chain: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_of_endless_noops_can_be_looked_at_and_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let (args, mut handle) = RunArgs::new(endless(), deps(&folder));
         let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();
         let seen = handle.snapshot().await.unwrap().attempts;
         assert!((1..1000).contains(&seen), "{seen}");
-        handle.address.try_send(Lane::Control, RunMsg::Cancel).unwrap();
-        assert!(handle.outcome().await.is_none(), "the run came to its end before it was cancelled");
+        handle.address.try_send(Lane::Control, RunMsg::Abandon).unwrap();
+        assert!(handle.outcome().await.is_none(), "the run came to its end before it was abandoned");
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_cancels_a_run_waits_until_it_has_stopped_and_its_caller_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (args, mut handle) = RunArgs::new(endless(), deps(&folder));
+        let (live, alive) = (Arc::clone(&args.live), Arc::clone(&args.alive));
+        let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();
+        handle.snapshot().await.unwrap();
+        assert!(live.progress().steps > 0);
+        let mut cancelled = std::pin::pin!(live.cancel());
+        let failed = tokio::select! {
+            biased;
+            end = &mut cancelled => panic!("something of it is alive: {end:?}"),
+            outcome = handle.outcome() => outcome.unwrap(),
+        };
+        assert_eq!(failed.result.unwrap_err().failure.class, FailureClass::Cancelled);
+        assert!(!failed.state.is_empty());
+        drop(alive);
+        cancelled.await.unwrap();
+        ended.await.unwrap();
+        assert_eq!(live.cancel().await, Err(live::CancelError::Over));
+    }
+
+    #[tokio::test]
+    async fn who_cancels_a_run_that_does_not_stop_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (args, handle) = RunArgs::new(endless(), deps(&folder));
+        let (live, _alive) = (Arc::clone(&args.live), Arc::clone(&args.alive));
+        let (_actor, ended) = Actor::spawn(None, RunActor, args).await.unwrap();
+        handle.snapshot().await.unwrap();
+        // From here on nothing happens but that time passes.
+        tokio::time::pause();
+        assert_eq!(live.cancel().await, Err(live::CancelError::Slow));
         ended.await.unwrap();
     }
 }

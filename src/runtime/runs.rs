@@ -1,22 +1,25 @@
 //! All chain runs of this process: how many there may be, and what becomes of one that crashes.
 //!
-//! Owns: the number of live runs. Children: `RunActor`. Supervisor: `Root`.
+//! Owns: the list of live runs. Children: `RunActor`. Supervisor: `Root`.
 //! Mailbox: 4,096 data permits, one a request that wants to start a run, so that a burst is refused rather than piled up;
-//! 16 control permits.
+//! 16 control permits for those who want to see the list.
 //! On crash: its runs end with it and their callers get an internal error; `Root` starts it again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use super::{
-    ask::answer,
+    ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     mailbox::{Address, Bounds, Envelope, Lane},
-    run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec, steps::Watch},
+    run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec, live::LiveRun, steps::Watch},
 };
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 4096, control: 16 };
@@ -70,12 +73,22 @@ impl RunsHandle {
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Acquire)
     }
+
+    /// The same one by one, in no order.
+    ///
+    /// # Errors
+    /// While the supervisor is being restarted.
+    pub async fn live(&self) -> Result<Vec<Arc<LiveRun>>, AskError> {
+        ask(&self.address, CONTROL_DEADLINE, |reply| RunsMsg::GetLive { reply }).await
+    }
 }
 
 /// What the actor is told.
 pub(super) enum RunsMsg {
     /// From a request. MUST be answered with the run's handle or a refusal.
     Start { spec: Box<RunSpec>, watch: Option<Box<Watch>>, reply: oneshot::Sender<Result<RunHandle, StartError>> },
+    /// From whoever watches. MUST be answered at once.
+    GetLive { reply: Reply<Vec<Arc<LiveRun>>> },
 }
 
 pub(super) struct RunsArgs {
@@ -88,28 +101,37 @@ pub(super) struct RunSupervisor;
 
 pub(super) struct RunsState {
     args: RunsArgs,
+    live: HashMap<ActorId, Arc<LiveRun>>,
 }
 
 impl RunsState {
     async fn start(
-        &self,
+        &mut self,
         myself: &ActorRef<Envelope<RunsMsg>>,
         spec: RunSpec,
         watch: Option<Box<Watch>>,
     ) -> Result<RunHandle, StartError> {
-        if self.args.handle.active() >= self.args.max_runs {
+        if self.live.len() >= self.args.max_runs {
             return Err(StartError::Full);
         }
         let (mut args, handle) = RunArgs::new(spec, self.args.deps.clone());
         args.watch = watch.map(|watch| *watch);
         // Starting an actor of ours waits for nothing outside: the first step runs in the run's own task.
-        Actor::spawn_linked(None, RunActor, args, myself.get_cell()).await.map_err(|_| StartError::Gone)?;
-        self.args.handle.active.fetch_add(1, Ordering::AcqRel);
+        let live = Arc::clone(&args.live);
+        let started = Actor::spawn_linked(None, RunActor, args, myself.get_cell()).await;
+        let (actor, _) = started.map_err(|_| StartError::Gone)?;
+        self.live.insert(actor.get_id(), live);
+        self.publish();
         Ok(handle)
     }
 
-    fn ended(&self) {
-        self.args.handle.active.fetch_sub(1, Ordering::AcqRel);
+    fn ended(&mut self, actor: ActorId) {
+        self.live.remove(&actor);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.args.handle.active.store(self.live.len(), Ordering::Release);
     }
 }
 
@@ -121,7 +143,7 @@ impl Actor for RunSupervisor {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunsArgs) -> Result<RunsState, ActorProcessingErr> {
         args.handle.active.store(0, Ordering::Release);
         args.handle.address.attach(myself, BOUNDS);
-        Ok(RunsState { args })
+        Ok(RunsState { args, live: HashMap::new() })
     }
 
     async fn handle(
@@ -137,6 +159,7 @@ impl Actor for RunSupervisor {
                 // A caller that has gone drops the handle, which cancels the run.
                 answer(reply, state.start(&myself, *spec, watch).await);
             }
+            RunsMsg::GetLive { reply } => answer(reply, state.live.values().map(Arc::clone).collect()),
         }
         Ok(())
     }
@@ -148,11 +171,11 @@ impl Actor for RunSupervisor {
         state: &mut RunsState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(_, error) => {
+            SupervisionEvent::ActorFailed(who, error) => {
                 tracing::error!(%error, "a chain run crashed");
-                state.ended();
+                state.ended(who.get_id());
             }
-            SupervisionEvent::ActorTerminated(..) => state.ended(),
+            SupervisionEvent::ActorTerminated(who, ..) => state.ended(who.get_id()),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
         Ok(())

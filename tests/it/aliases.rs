@@ -148,6 +148,7 @@ async fn a_failed_call_falls_back_and_tells_it() {
     let Two { server, first, second, .. } = Two::start().await;
     for status in [503, 500, 429, 401, 404] {
         let (before, then) = (calls(&first), calls(&second));
+        server.forget_failures();
         first.script(Rule::on(Routes::CALLS).status(status).times(1));
         let answer = chat(&server, "best", &[]).await.expect(200);
         assert_eq!(
@@ -157,6 +158,7 @@ async fn a_failed_call_falls_back_and_tells_it() {
         );
         assert_eq!((calls(&first), calls(&second)), (before + 1, then + 1), "{status}");
     }
+    server.forget_failures();
     let too_long = r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#;
     first.script(Rule::on(Routes::CALLS).status(400).body(too_long).times(1));
     assert_eq!(chat(&server, "best", &[]).await.expect(200).header("x-penstock-model"), "second");

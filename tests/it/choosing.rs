@@ -30,15 +30,15 @@ pub(crate) fn calls(sim: &SimBackend) -> usize {
 
 /// A server with two OpenAI-compatible backends of one's own with `m`: `prem` with a label in a pool of its own and in that of
 /// tasks, `rest` in that of tasks alone; and a cloud with `gpt-x`.
-struct Place {
-    server: TestServer,
-    prem: SimBackend,
-    rest: SimBackend,
-    cloud: SimBackend,
+pub(crate) struct Place {
+    pub(crate) server: TestServer,
+    pub(crate) prem: SimBackend,
+    pub(crate) rest: SimBackend,
+    pub(crate) cloud: SimBackend,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let cloud = SimBackend::openai().model("gpt-x").api_key("sk-1234567890abcd").start().await.unwrap();
         let server = TestServer::start(&[("OPENAI_BASE_URL", &cloud.v1_url())]).await;
         let prem = SimBackend::openai().model("m").model("openai/gpt-oss").start().await.unwrap();
@@ -193,6 +193,7 @@ async fn headers_that_say_nothing_or_too_much_are_refused() {
         ("X-Penstock-Pool", long.as_str()),
         ("X-Penstock-Session", long.as_str()),
         ("X-Penstock-Provider", "anthropic"),
+        ("X-Penstock-Policy", "fastest"),
     ] {
         let answer = chat(&server, "m", &[(name, value)]).await.expect(400);
         assert!(answer.error().to_lowercase().contains(&name.to_lowercase()), "{}", answer.text);
@@ -270,6 +271,28 @@ async fn a_session_meets_the_same_backend_whatever_the_pools_policy_and_others_s
         homes.extend(met);
     }
     assert!(homes.len() > 1, "all sessions met {homes:?}");
+}
+
+#[tokio::test]
+async fn a_request_chooses_its_policy_in_place_of_the_chains_and_the_pools() {
+    let Place { server, prem, rest, .. } = Place::new().await;
+    server.put(&format!("/pools/{TASKS}"), json!({"policy": "random"})).await.expect(200);
+    let task = json!({"input": "hi", "chain": {"routing_strategy": "random", "tasks": [{"id": "t", "handler": "raw_string",
+        "execute_config": {"model": "m"}, "transition": {"branches": [{"operator": "default"}]}}]}});
+    let policy = [("X-Penstock-Policy", "Round-Robin")];
+    for _ in 0..6 {
+        chat(&server, "m", &policy).await.expect(200);
+        chat(&server, "m", &policy).await.expect(200);
+        post(&server, "/tasks", task.clone(), &policy).await.expect(200);
+        post(&server, "/tasks", task.clone(), &policy).await.expect(200);
+    }
+    let counts = (calls(&prem), calls(&rest));
+    assert!(counts.0 == 12 && counts.1 == 12, "{counts:?}");
+    for policy in ["auto", "low-latency"] {
+        let stored = server.put(&format!("/pools/{TASKS}"), json!({"policy": policy})).await.expect(200);
+        assert_eq!(stored.json()["policy"], policy);
+        chat(&server, "m", &[]).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use loadtest::sim::{HoldGate, Route, Rule, Scripted, SimBackend};
+use penstock::runtime::directory::SlotSnapshot;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -208,6 +209,19 @@ async fn a_queued_request_leaves_the_queue_and_is_never_sent() {
     }
 }
 
+#[tokio::test]
+async fn a_call_that_was_answered_frees_its_slot_at_once() {
+    for road in RELAYED.into_iter().chain(TRANSLATED) {
+        let (server, _sim, id) = scene(road.behind, json!({})).await;
+        server.post(road.front.chat(), road.front.question("hi", road.stream)).await.expect(200);
+        let free = |slots: SlotSnapshot| {
+            assert_eq!(slots.settling, 0, "{road:?}: a slot is kept for a call that is over");
+            slots.in_use == 0
+        };
+        server.wait_for_slots(&id, "a free slot", free).await;
+    }
+}
+
 /// A listener that lets nobody in: who connects waits until it gives up.
 struct FullListener {
     _listener: Socket,
@@ -243,8 +257,9 @@ async fn a_call_is_given_up_while_its_backend_lets_nobody_in() {
             server.wait_for_slots(&id, "a call that connects", |slots| slots.in_use == 1).await;
             let left = Instant::now();
             drop(client);
-            server.wait_for_slots(&id, "a free slot", |slots| slots.in_use == 0).await;
+            server.wait_for_slots(&id, "a call given up", |slots| slots.settling == 1).await;
             took.push(left.elapsed());
+            server.wait_until_idle(&id).await;
         }
         drop(full);
         assert_eq!(sim.record().of(Route::Chat).len(), 0);

@@ -153,6 +153,7 @@ async fn failures_carry_the_services_status_and_words() {
     let (server, sim) = configured().await;
     for status in [400, 403, 404, 429, 500, 503] {
         sim.script(Rule::on(Route::Chat).times(1).status(status));
+        server.forget_failures();
         let failed = ask(&server, "a").await;
         assert!(failed.status >= 400 && failed.error().contains(&format!("answered {status}: ")), "{}", failed.text);
     }

@@ -42,13 +42,13 @@ async fn a_backend_never_runs_more_calls_than_its_limit() {
 }
 
 #[tokio::test]
-async fn without_a_limit_of_its_own_a_backend_runs_sixteen_calls() {
+async fn without_a_limit_of_its_own_a_backend_begins_with_eight_calls() {
     let Scene { server, sim, id } = Scene::start(&[]).await;
     let gate = sim.hold();
-    let running: Vec<_> = (0..20).map(|at| server.execute_later(&at.to_string())).collect();
-    gate.wait_for_waiting(16).await.unwrap();
-    server.wait_for_waiters(&id, 4).await;
-    assert_eq!((server.slots(&id).limit, sim.record().calls.max), (16, 16));
+    let running: Vec<_> = (0..24).map(|at| server.execute_later(&at.to_string())).collect();
+    gate.wait_for_waiting(8).await.unwrap();
+    server.wait_for_waiters(&id, 16).await;
+    assert_eq!((server.slots(&id).limit, sim.record().calls.max), (8, 8));
     gate.release_all();
     for answer in running {
         answer.await.unwrap().expect(200);

@@ -312,6 +312,7 @@ impl Cell {
         for (status, header, wanted) in [(429, Some("7"), 429), (500, None, 502), (400, None, 400), (401, None, 502)] {
             for stream in [false, true] {
                 self.sim.clear_script();
+                self.server.forget_failures();
                 let rule = Rule::on(Route::Chat).status(status);
                 self.sim.script(header.map_or(rule.clone(), |seconds| rule.header("retry-after", seconds)));
                 let answer = self.ask(self.front.question("hi", stream)).await;

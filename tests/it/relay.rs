@@ -221,6 +221,7 @@ async fn refusals_of_the_backend_are_told_as_everywhere() {
             sim.clear_script();
             sim.script(Rule::on(Route::Chat).status(status).header("retry-after", "7"));
             for wants_stream in [false, true] {
+                server.forget_failures();
                 let answer = server.post(front.chat(), front.question("hi", wants_stream)).await;
                 assert_eq!(answer.status, seen, "{front:?} {status}: {}", answer.text);
                 assert_eq!(answer.header("x-penstock-backend"), id);

@@ -5,9 +5,8 @@ use std::{fs, path::Path};
 use loadtest::sim::{Route, SimBackend};
 use penstock::app::Ended;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
-use crate::support::{TestServer, eventually, shape::column};
+use crate::support::{TestServer, shape::column};
 
 const KEY: &str = "sk-restart-0123456789-wxyz";
 
@@ -180,10 +179,7 @@ async fn a_running_request_is_answered_before_the_server_ends() {
     let stop = async {
         gate.wait_for_arrivals(1).await.unwrap();
         server.begin_stop();
-        eventually("the closed door", || async {
-            TcpStream::connect(server.addr).await.err().map(|_| ()).ok_or_else(|| "still open".to_owned())
-        })
-        .await;
+        server.wait_until_draining().await;
         gate.release_all();
     };
     tokio::join!(answer, stop);

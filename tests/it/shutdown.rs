@@ -5,20 +5,10 @@ use penstock::app::Ended;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Process, Scene, eventually, in_background, soon};
+use crate::support::{Process, Scene, eventually, in_background, soon};
 
 async fn ollama() -> SimBackend {
     SimBackend::ollama().model("chat:1b").start().await.unwrap()
-}
-
-async fn wait_until_refused(client: &Client) {
-    eventually("a closed port", || async {
-        match client.request(Method::GET, "/health").header("connection", "close").send().await {
-            Err(error) if error.is_connect() => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -33,7 +23,7 @@ async fn a_signal_lets_running_requests_finish_and_then_ends_the_process() {
         let running = in_background(async move { asking.post("/execute", json!({"prompt": "hi"})).await });
         gate.wait_for_arrivals(1).await.unwrap();
         process.signal(signal).await;
-        wait_until_refused(&client).await;
+        client.wait_until_draining().await;
         gate.release_all();
         running.await.unwrap().expect(200);
         assert_eq!(process.ended().await.code(), Some(0), "{}", process.stdout());
@@ -51,7 +41,7 @@ async fn requests_that_wait_for_a_slot_are_served_while_the_server_drains() {
     let waiting = server.execute_later("waits");
     server.wait_for_waiters(&id, 1).await;
     server.begin_stop();
-    wait_until_refused(&server).await;
+    server.wait_until_draining().await;
     gate.release_all();
     for answer in [running, waiting] {
         answer.await.unwrap().expect(200);
@@ -75,7 +65,7 @@ async fn event_streams_and_idle_connections_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_request_that_outlives_the_drain_is_cut_and_aborted_upstream() {
+async fn a_request_that_outlives_the_drain_is_told_so_and_aborted_upstream() {
     let folder = tempfile::tempdir().unwrap();
     let (mut process, client) = Process::serve(folder.path(), &[("DRAIN_TIMEOUT", "100ms")]).await;
     let sim = ollama().await;
@@ -86,8 +76,9 @@ async fn a_request_that_outlives_the_drain_is_cut_and_aborted_upstream() {
     gate.wait_for_arrivals(1).await.unwrap();
     process.signal("TERM").await;
     assert_eq!(process.ended().await.code(), Some(0));
-    assert!(process.stdout().contains("some requests were cut"), "{}", process.stdout());
-    assert!(running.await.unwrap().is_err());
+    assert!(process.stdout().contains("some requests were ended at the deadline"), "{}", process.stdout());
+    let answer = running.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["x-penstock-reason"].as_bytes()), (503, &b"draining"[..]));
     sim.wait_for_aborts(1).await.unwrap();
 }
 
@@ -102,7 +93,7 @@ async fn a_second_signal_ends_at_once() {
     let running = in_background(request.send());
     gate.wait_for_arrivals(1).await.unwrap();
     process.signal("TERM").await;
-    wait_until_refused(&client).await;
+    client.wait_until_draining().await;
     process.signal("TERM").await;
     assert_eq!(process.ended().await.code(), Some(70));
     assert!(running.await.unwrap().is_err());

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::sim::{
+    capacity::Capacity,
     desk::Desk,
     dialect::Dialect,
     gate::{Gates, HoldGate},
@@ -38,6 +39,7 @@ pub struct SimBuilder {
     pull_interval: Duration,
     keep_requests: bool,
     page_size: usize,
+    slots: Option<usize>,
 }
 
 /// Which protocol is spoken.
@@ -59,6 +61,7 @@ impl SimBuilder {
             pull_interval: Duration::ZERO,
             keep_requests: true,
             page_size: usize::MAX,
+            slots: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl SimBuilder {
         self
     }
 
+    /// Works on so many calls at once and lets the others wait; llama.cpp tells it at `/slots`, vLLM in `/metrics`.
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
     /// Listens on this port instead of a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -121,16 +130,19 @@ impl SimBuilder {
         };
         let library = Library::new(naming, self.models, self.catalog);
         let gates = Arc::new(Gates::default());
+        let capacity = Capacity::new(self.slots);
         let dialect: Arc<dyn Dialect> = match self.kind {
             Kind::Ollama => {
                 let (library, gates) = (Arc::clone(&library), Arc::clone(&gates));
                 let puller = Puller { library: Arc::clone(&library), gates, interval: self.pull_interval };
                 Arc::new(Ollama::new(library, puller))
             }
-            Kind::OpenAi(flavour) => Arc::new(OpenAi::new(Arc::clone(&library), flavour, self.key)),
+            Kind::OpenAi(flavour) => {
+                Arc::new(OpenAi::new(Arc::clone(&library), flavour, self.key, Arc::clone(&capacity)))
+            }
             Kind::Gemini => Arc::new(Gemini::new(Arc::clone(&library), self.key, self.page_size)),
         };
-        let server = SimServer::open(self.port, dialect, gates, self.keep_requests).await?;
+        let server = SimServer::open(self.port, dialect, gates, capacity, self.keep_requests).await?;
         Ok(SimBackend { server, library })
     }
 }
@@ -218,10 +230,11 @@ impl SimServer {
         port: u16,
         dialect: Arc<dyn Dialect>,
         gates: Arc<Gates>,
+        capacity: Arc<Capacity>,
         keep_requests: bool,
     ) -> io::Result<Self> {
         let recorder = Recorder::new(keep_requests);
-        let desk = Desk { dialect, recorder, script: Script::default(), gates, down: AtomicU16::new(0) };
+        let desk = Desk { dialect, recorder, script: Script::default(), gates, capacity, down: AtomicU16::new(0) };
         let desk = Arc::new(desk);
         let listening = Listening::open(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Arc::clone(&desk)).await?;
         Ok(Self { desk, addr: listening.addr(), listening: Mutex::new(Some(listening)) })

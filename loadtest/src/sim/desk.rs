@@ -19,9 +19,11 @@ use crate::sim::{
     answer::{Answer, Frame, Payload},
     body::{CutShort, Player, SimBody, Source},
     call::Call,
+    capacity::Capacity,
     dialect::Dialect,
     gate::Gates,
     record::{Outcome, Recorder, Ticket},
+    route::Routes,
     script::{Armed, Effect, Script},
 };
 
@@ -31,6 +33,7 @@ pub(crate) struct Desk {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) script: Script,
     pub(crate) gates: Arc<Gates>,
+    pub(crate) capacity: Arc<Capacity>,
     /// The status every request gets while the server is down; 0 while it is healthy.
     pub(crate) down: AtomicU16,
 }
@@ -67,6 +70,9 @@ impl Desk {
         }
         visit.armed = self.script.decide(&visit.call);
         self.gates.arrive(route).await;
+        if Routes::CALLS.contains(route) {
+            visit.ticket.slot = self.capacity.enter().await;
+        }
         if let Some(armed) = &visit.armed
             && self.wait_before_headers(armed).await
         {

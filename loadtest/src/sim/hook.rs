@@ -11,6 +11,7 @@ use crate::sim::{
     answer::{Answer, json_line},
     backend::SimServer,
     call::Call,
+    capacity::Capacity,
     dialect::Dialect,
     gate::Gates,
     route::{Route, Routes},
@@ -26,7 +27,7 @@ pub struct SimHook {
 impl SimHook {
     /// Starts one on a free port.
     pub async fn start() -> io::Result<Self> {
-        let server = SimServer::open(0, Arc::new(Echo), Arc::new(Gates::default()), true).await?;
+        let server = SimServer::open(0, Arc::new(Echo), Arc::new(Gates::default()), Capacity::new(None), true).await?;
         Ok(Self { server })
     }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::sim::{
     answer::{Answer, Payload, json_line},
     call::{Call, Fields},
+    capacity::Capacity,
     dialect::Dialect,
     library::Library,
     model::SimModel,
@@ -51,7 +52,7 @@ const ROUTES: &[(&str, &[Method], Route)] = &[
 
 impl Ollama {
     pub(crate) fn new(library: Arc<Library>, puller: Puller) -> Self {
-        let openai = OpenAi::new(Arc::clone(&library), Flavour::Ollama, None);
+        let openai = OpenAi::new(Arc::clone(&library), Flavour::Ollama, None, Capacity::new(None));
         Self { library, puller, openai }
     }
 

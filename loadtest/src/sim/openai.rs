@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::sim::{
     answer::{Answer, json_line},
     call::{Call, Fields},
+    capacity::Capacity,
     dialect::Dialect,
     library::Library,
     model::SimModel,
@@ -33,6 +34,7 @@ pub(crate) struct OpenAi {
     flavour: Flavour,
     /// The key every call must bring, if one is set.
     key: Option<String>,
+    capacity: Arc<Capacity>,
 }
 
 /// The content type of streams.
@@ -47,8 +49,8 @@ const ROUTES: &[(&str, Method, Route)] = &[
 ];
 
 impl OpenAi {
-    pub(crate) fn new(library: Arc<Library>, flavour: Flavour, key: Option<String>) -> Self {
-        Self { library, flavour, key }
+    pub(crate) fn new(library: Arc<Library>, flavour: Flavour, key: Option<String>, capacity: Arc<Capacity>) -> Self {
+        Self { library, flavour, key, capacity }
     }
 
     fn served(&self, call: &Call, effect: &Effect) -> Result<Answer, Answer> {
@@ -56,6 +58,7 @@ impl OpenAi {
             Route::Health => return Ok(self.flavour.health()),
             Route::Version => return Ok(models::version()),
             Route::Props => return Ok(models::props(&self.library)),
+            Route::Load => return Ok(models::load(&self.capacity, self.flavour)),
             Route::List => return Ok(models::list(&self.library, self.flavour)),
             Route::Show => return models::one(&self.library, self.flavour, &call.path),
             Route::WrongMethod => return Err(self.flavour.wrong_method(call)),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sim::{
     call::Call,
+    capacity::Slot,
     route::{Route, Routes},
     wait::{WaitError, Watched},
 };
@@ -191,7 +192,7 @@ impl Recorder {
             }
             index
         });
-        Ticket { recorder: Arc::clone(self), index, route: call.route, closing, ended: false }
+        Ticket { recorder: Arc::clone(self), index, route: call.route, closing, ended: false, slot: None }
     }
 
     pub(crate) fn snapshot(&self) -> Record {
@@ -229,6 +230,8 @@ pub(crate) struct Ticket {
     route: Route,
     closing: CancellationToken,
     ended: bool,
+    /// Where the server works on so many at once only.
+    pub(crate) slot: Slot,
 }
 
 impl Ticket {

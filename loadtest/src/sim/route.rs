@@ -12,6 +12,8 @@ pub enum Route {
     Version,
     /// llama.cpp's `/props`.
     Props,
+    /// How busy it is: llama.cpp's `/slots`, vLLM's `/metrics`.
+    Load,
     /// Installed or served models: `/api/tags`, `/v1/models`, Gemini's `models`.
     List,
     /// One model: `/api/show`, `/v1/models/NAME`, Gemini's `models/NAME`.

@@ -10,6 +10,7 @@ use crate::sim::{
     answer::{Answer, json_line},
     backend::SimServer,
     call::{Call, Input, token_count},
+    capacity::Capacity,
     dialect::Dialect,
     gate::Gates,
     route::Route,
@@ -25,7 +26,8 @@ pub struct SimTokenizer {
 impl SimTokenizer {
     /// Starts one on a free port; it counts four bytes as a token.
     pub async fn start() -> io::Result<Self> {
-        let server = SimServer::open(0, Arc::new(Counter), Arc::new(Gates::default()), true).await?;
+        let server =
+            SimServer::open(0, Arc::new(Counter), Arc::new(Gates::default()), Capacity::new(None), true).await?;
         Ok(Self { server })
     }
 

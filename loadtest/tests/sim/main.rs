@@ -1,6 +1,7 @@
 //! What the simulated servers promise, seen through a bare HTTP client: a file a behaviour.
 
 mod aborts;
+mod capacity;
 mod client;
 mod control;
 mod gates;

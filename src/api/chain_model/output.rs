@@ -53,6 +53,7 @@ fn of_response(response: &Json, state: &[StateUnit]) -> ChatReply {
         output_tokens: count("/usage/completion_tokens"),
         cached_tokens: count("/usage/prompt_tokens_details/cached_tokens"),
         reasoning_tokens: count("/usage/completion_tokens_details/reasoning_tokens"),
+        ..Usage::default()
     };
     ChatReply { choices, usage: if usage == Usage::default() { spent(state) } else { usage } }
 }

@@ -10,14 +10,20 @@ use tokio::sync::mpsc;
 
 use super::output;
 use crate::{
-    api::{Api, failure, run, scope::Scope, stream::EventSource},
+    api::{
+        Api, failure,
+        run::{self, Runnable},
+        scope::Scope,
+        stream::EventSource,
+    },
     domain::{
         chat::{ChatReply, ReplyEvent},
         failure::{Failure, FailureClass},
+        ids::RunId,
         message::Served,
         value::Value,
     },
-    engine::{Program, RunInfo, RunOutcome, StateUnit, StreamWish},
+    engine::{RunInfo, RunOutcome, StateUnit, StreamWish},
     error::Error,
     runtime::run::{RunHandle, told::Told},
 };
@@ -28,6 +34,8 @@ pub(in crate::api) enum Begun {
     Over(RunOutcome),
     /// Its first piece is there.
     Telling {
+        /// Which run it is.
+        run: RunId,
         /// All pieces; dropping it stops the run.
         events: ChainStream,
         /// Who serves the step that is told.
@@ -43,21 +51,22 @@ pub(in crate::api) enum Begun {
 /// 404 for an unknown pool, 503 when too many run, 500 when the run's actor crashed; a failed run is an outcome.
 pub(in crate::api) async fn begin(
     api: &Api,
-    program: Arc<Program>,
+    chain: Runnable,
     input: Value,
     info: RunInfo,
     scope: &Scope,
     wish: StreamWish,
 ) -> Result<Begun, Error> {
-    let (mut run, mut told) = run::told(api, program, input, info, scope.clone(), wish).await?;
+    let (mut run, mut told) = run::told(api, chain, input, info, scope.clone(), wish).await?;
     match told.recv().await {
         Some(Told::Begun(served, model)) => {
+            let id = run.id.clone();
             let running = Running { run, told, bytes: 0 };
             let events = ChainStream { running: Some(running), ready: VecDeque::new(), steps: Arc::default() };
-            Ok(Begun::Telling { events, served, model })
+            Ok(Begun::Telling { run: id, events, served, model })
         }
         // The first thing told names who serves it, so there was none.
-        _ => run.outcome().await.map(Begun::Over).ok_or_else(failure::crashed),
+        _ => run.outcome().await.map(Begun::Over).ok_or_else(|| failure::crashed().of_run(&run.id)),
     }
 }
 

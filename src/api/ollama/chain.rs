@@ -41,15 +41,15 @@ pub(super) async fn ask(
         }
     };
     let asked = ChainCall { chain, version: None, call: &call, scope, request_id };
-    let (reply, served, warnings) = if wants_stream {
+    let (reply, run, served, warnings) = if wants_stream {
         let answer = chain_model::stream(api, &asked).await?;
         let encoder = writer(answer.served.as_ref()).encoder();
-        (Reply::stream(stream::translated(NDJSON, answer.events, encoder)), answer.served, answer.warnings)
+        (Reply::stream(stream::translated(NDJSON, answer.events, encoder)), answer.run, answer.served, answer.warnings)
     } else {
         let answer = chain_model::converse(api, &asked).await?;
         let written = writer(answer.served.as_ref()).whole(&answer.reply);
-        let reply = written.map_err(|error| error.with_served(answer.served.clone().map(Box::new)))?;
-        (reply, answer.served, answer.warnings)
+        let named = |error: Error| error.with_served(answer.served.clone().map(Box::new)).of_run(&answer.run);
+        (written.map_err(named)?, answer.run, answer.served, answer.warnings)
     };
-    Ok(reply.served_by(served).warning(warnings))
+    Ok(reply.served_by(served).of_run(run).warning(warnings))
 }

@@ -94,8 +94,7 @@ pub async fn pull(api: &Api, scope: &Scope, body: &Bytes) -> Result<Reply, Error
         return Reply::json(&success);
     }
     let line = Bytes::from(format!("{success}\n"));
-    let pieces = Box::pin(futures_util::stream::once(std::future::ready(line)));
-    Ok(Reply::stream(ByteStream { content_type: NDJSON, pieces }))
+    Ok(Reply::stream(ByteStream::new(NDJSON, |_| futures_util::stream::once(std::future::ready(line)))))
 }
 
 /// `DELETE /api/delete`, `POST /api/create`, `/api/copy` and `/api/push`: nothing is changed here.

@@ -40,10 +40,10 @@ pub(super) async fn ask(
     let writer = Writer::new(call, &call.model);
     if call.wants_stream {
         let answer = chain_model::stream(api, &asked).await?;
-        Ok(writer.pieces(answer.events).served_by(answer.served).warning(answer.warnings))
+        Ok(writer.pieces(answer.events).served_by(answer.served).of_run(answer.run).warning(answer.warnings))
     } else {
         let answer = chain_model::converse(api, &asked).await?;
-        Ok(writer.whole(&answer.reply)?.served_by(answer.served).warning(answer.warnings))
+        Ok(writer.whole(&answer.reply)?.served_by(answer.served).of_run(answer.run).warning(answer.warnings))
     }
 }
 
@@ -60,10 +60,10 @@ pub(super) async fn respond(
     let asked = chain_call(chain, &call, scope, request_id);
     let reply = if stream {
         let answer = chain_model::stream(api, &asked).await?;
-        pieces(answer.events, frame).served_by(answer.served).warning(answer.warnings)
+        pieces(answer.events, frame).served_by(answer.served).of_run(answer.run).warning(answer.warnings)
     } else {
         let answer = chain_model::converse(api, &asked).await?;
-        whole(&answer.reply, &frame)?.served_by(answer.served).warning(answer.warnings)
+        whole(&answer.reply, &frame)?.served_by(answer.served).of_run(answer.run).warning(answer.warnings)
     };
     Ok(reply.warning(not_used(&ignored)))
 }

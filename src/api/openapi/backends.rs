@@ -35,7 +35,9 @@ fn view() -> Json {
 pub(super) fn state() -> Json {
     let backend = backend();
     json!({"id": backend["id"], "name": backend["name"], "models": ["qwen3:4b"], "pulledModels": [observed()],
-        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "waiters": 0}})
+        "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "settling": 0, "waiters": 0},
+        "breaker": {"state": "open", "opened": 1, "retryAt": "2025-08-08T12:00:01.000000Z"},
+        "restsUntil": "2025-08-08T12:00:07.000000Z", "latencyMs": 412.5})
 }
 
 fn sent() -> Json {
@@ -62,6 +64,10 @@ pub(super) fn operations() -> Vec<Operation> {
             .gives::<Backend>(200, "The backend", backend())
             .fails(&[404, 409, 422]),
         delete("/backends/{id}", "deleteBackend", "Forget a backend").confirms(200, "backend removed").fails(&[404]),
+        post("/backends/{id}/breaker/reset", "resetBreaker", "Let calls go to a backend again")
+            .says("Closes its breaker, ends its rest and forgets how long it took to answer.")
+            .confirms(200, "breaker reset")
+            .fails(&[404]),
         post("/backend-associations/{poolID}/backends/{backendID}", "assignBackend", "Put a backend into a pool")
             .confirms(201, "backend assigned")
             .fails(&[404, 409]),

@@ -113,7 +113,7 @@ impl Operation {
     pub(super) fn served(mut self) -> Self {
         self.built = shared::wishes().into_iter().fold(self.built, OperationBuilder::parameter_ref);
         self.is_served = true;
-        self.statuses.insert(500);
+        self.statuses.extend([409, 429, 500]);
         self
     }
 

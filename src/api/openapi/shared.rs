@@ -29,16 +29,28 @@ const SERVED_HEADERS: [(&str, &str); 4] = [
     ("X-Penstock-Model", "The model that was asked"),
     ("X-Penstock-Attempts", "How many backends were asked"),
 ];
+/// Of what asks models, where a caller's rates are limited (`RATE_LIMIT_RPM`, `RATE_LIMIT_TPM`).
+const RATE_HEADERS: [(&str, &str); 6] = [
+    ("x-ratelimit-limit-requests", "Requests that may come at once"),
+    ("x-ratelimit-remaining-requests", "How many of them are left"),
+    ("x-ratelimit-reset-requests", "Time until all of them are there again, such as 1.5s or 2m0s"),
+    ("x-ratelimit-limit-tokens", "Tokens that may be used at once"),
+    ("x-ratelimit-remaining-tokens", "How many of them are left"),
+    ("x-ratelimit-reset-tokens", "Time until all of them are there again"),
+];
+/// Of what may run a chain.
+const RUN_HEADERS: [(&str, &str); 1] = [("X-Penstock-Run", "Id of the chain's run, where one was made")];
 const RETRY_HEADERS: [(&str, &str); 2] = [
     ("Retry-After", "Seconds after which another try makes sense"),
     (
         "X-Penstock-Reason",
-        "no_backend, queue_full, queue_timeout, runs_full, store_unavailable, restarting or draining",
+        "no_backend, queue_full, queue_timeout, cooling_down, deadline, overloaded, request_rate, token_rate, runs_full, \
+         store_unavailable, restarting or draining",
     ),
 ];
 
 /// Headers by which a request says where it may go (`docs/api.md`, choosing where a request goes).
-const WISHES: [(&str, &str); 4] = [
+const WISHES: [(&str, &str); 7] = [
     ("X-Penstock-Pool", "Only this pool, by id or name"),
     (
         "X-Penstock-Provider",
@@ -49,6 +61,9 @@ const WISHES: [(&str, &str); 4] = [
         "Labels every backend must carry that gets to see the request: name=value, separated by commas",
     ),
     ("X-Penstock-Session", "What requests have in common that should meet the same backend"),
+    ("X-Penstock-Policy", "How one of the usable backends is chosen, in place of the chain's or the pool's policy"),
+    ("X-Penstock-Priority", "Before whom it is served when slots are scarce: interactive, standard or batch"),
+    ("X-Penstock-Deadline-Ms", "Milliseconds from its arrival after which nobody wants the answer any more"),
 ];
 
 /// In which form an operation tells errors.
@@ -119,6 +134,11 @@ struct OpenaiErrorObject {
     code: Option<String>,
 }
 
+fn all_headers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let served = SERVED_HEADERS.into_iter().chain(RUN_HEADERS).chain(RATE_HEADERS);
+    ANSWER_HEADERS.into_iter().chain(served).chain(RETRY_HEADERS)
+}
+
 /// What is said of the whole.
 pub(super) fn info(about: &str) -> Info {
     let mut license = LicenseBuilder::new().name("Apache-2.0").build();
@@ -145,7 +165,7 @@ pub(super) fn components(failures: &BTreeSet<(Errors, u16)>) -> ComponentsBuilde
     let mut components = ComponentsBuilder::new()
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("apiKey", SecurityScheme::ApiKey(key));
-    for (name, about) in ANSWER_HEADERS.into_iter().chain(SERVED_HEADERS).chain(RETRY_HEADERS) {
+    for (name, about) in all_headers() {
         components = components.header(name, header(name, about));
     }
     for (name, about) in WISHES {
@@ -183,11 +203,14 @@ fn meaning(status: u16) -> &'static str {
         403 => "Something fixed would change: a default pool, a default model",
         404 => "No such resource, model or association",
         408 => "The request did not arrive in time",
-        409 => "A name or URL is taken, or an association is there already",
+        409 => "A name or URL is taken, an association is there already, or somebody has cancelled the run",
         413 => "The body is larger than MAX_BODY_BYTES",
         415 => "The body's media type is not read here",
         422 => "Well-formed, but no valid resource",
-        429 => "As many resources of this type are stored as may be, or the backend asks to slow down",
+        429 => {
+            "As many resources of this type are stored as may be, the caller has sent too much, or the backend asks to slow \
+             down"
+        }
         500 => "A task, a model call or a hook failed; or a fault of Penstock",
         502 => "The backend failed, or its answer was none",
         503 => "Nothing can serve the request now",
@@ -215,8 +238,10 @@ fn error_response(errors: Errors, status: u16) -> Response {
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let response = ResponseBuilder::new().description(meaning(status)).content("application/json", content);
     let response = header_references(response, ANSWER_HEADERS);
-    let called = matches!(status, 500 | 502 | 503 | 504);
+    let called = matches!(status, 409 | 500 | 502 | 503 | 504);
     let response = if called { header_references(response, SERVED_HEADERS) } else { response };
+    let response = if called { header_references(response, RUN_HEADERS) } else { response };
+    let response = if status == 429 { header_references(response, RATE_HEADERS) } else { response };
     if matches!(status, 429 | 503) { header_references(response, RETRY_HEADERS) } else { response }.build()
 }
 
@@ -229,11 +254,15 @@ fn header_references<const N: usize>(response: ResponseBuilder, headers: [(&str,
 /// Adds the headers of a successful answer.
 pub(super) fn answer_headers(response: ResponseBuilder, is_served: bool) -> ResponseBuilder {
     let response = header_references(response, ANSWER_HEADERS);
-    if is_served { header_references(response, SERVED_HEADERS) } else { response }
+    if !is_served {
+        return response;
+    }
+    let response = header_references(response, SERVED_HEADERS);
+    header_references(header_references(response, RUN_HEADERS), RATE_HEADERS)
 }
 
 /// References to what a request may wish of routing.
-pub(super) fn wishes() -> [Ref; 4] {
+pub(super) fn wishes() -> [Ref; 7] {
     WISHES.map(|(name, _)| parameter_reference(name))
 }
 

@@ -99,6 +99,7 @@ impl From<UsageMetadata> for Usage {
             output_tokens: said.or(thought).map(|_| said.unwrap_or(0).saturating_add(thought.unwrap_or(0))),
             cached_tokens: told.cached_content_token_count,
             reasoning_tokens: thought,
+            worked: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::WorkTimes;
 use crate::{
     dialect::{call_id, error_body::parse_error, json, reply::ReplyError, tool_arguments::text_of},
     domain::chat::{ChatReply, Finish, ReplyEvent, ToolCall, Usage},
@@ -31,6 +32,12 @@ struct Line {
     prompt_eval_count: Option<u64>,
     #[serde(default)]
     eval_count: Option<u64>,
+    #[serde(default)]
+    load_duration: Option<u64>,
+    #[serde(default)]
+    prompt_eval_duration: Option<u64>,
+    #[serde(default)]
+    eval_duration: Option<u64>,
     #[serde(default)]
     error: Option<Value>,
 }
@@ -108,7 +115,9 @@ impl LineReader {
             };
             events.push(ReplyEvent::Finish { choice: 0, reason });
             let (input_tokens, output_tokens) = (whole.prompt_eval_count, whole.eval_count);
-            events.push(ReplyEvent::Usage(Usage { input_tokens, output_tokens, ..Usage::default() }));
+            let Line { load_duration, prompt_eval_duration, eval_duration, .. } = whole;
+            let worked = WorkTimes { load_duration, prompt_eval_duration, eval_duration }.worked();
+            events.push(ReplyEvent::Usage(Usage { input_tokens, output_tokens, worked, ..Usage::default() }));
         }
         Ok(())
     }

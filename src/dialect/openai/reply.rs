@@ -10,6 +10,7 @@ use super::{
     calls::{CallBody, Calls, Origin},
     response_format::is_wrapped,
     server::Server,
+    timings::Timings,
     unwrap::{Unwrapper, unwrapped},
 };
 use crate::{
@@ -120,12 +121,6 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Timings {
-    #[serde(default)]
-    cache_n: Option<u64>,
-}
-
 /// Reads the bodies of one reply, of which a stream has many.
 #[derive(Default)]
 pub(super) struct Pieces {
@@ -176,13 +171,15 @@ impl Pieces {
             let from = Origin { reply: body.id.as_deref().unwrap_or_default(), body: bytes, choice: number };
             self.choice(from, choice, events)?;
         }
+        let timings = body.timings;
         events.extend(body.usage.map(|usage| {
             let cached = usage.prompt_tokens_details.and_then(|details| details.cached_tokens);
             ReplyEvent::Usage(Usage {
                 input_tokens: usage.prompt_tokens,
                 output_tokens: usage.completion_tokens,
-                cached_tokens: cached.or(body.timings.and_then(|timings| timings.cache_n)),
+                cached_tokens: cached.or(timings.and_then(|timings| timings.cache_n)),
                 reasoning_tokens: usage.completion_tokens_details.and_then(|details| details.reasoning_tokens),
+                worked: timings.and_then(|timings| timings.worked()),
             })
         }));
         Ok(())

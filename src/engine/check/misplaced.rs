@@ -32,6 +32,12 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("input", "input_var"),
     ("fallback", "fallback_models"),
     ("fallbacks", "fallback_models"),
+    ("labels", "require"),
+    ("requires", "require"),
+    ("requirelabels", "require"),
+    ("requiredlabels", "require"),
+    ("pools", "pool"),
+    ("poolid", "pool"),
     ("arguments", "args"),
     ("params", "args"),
 ];

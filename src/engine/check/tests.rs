@@ -133,6 +133,12 @@ fn every_wrong_type_is_told_with_what_to_write_and_counts_as_absent() {
             "WRONG_TYPE /tasks/0/execute_config/models put it in a list: [\"m\"]",
         ),
         (json!({"execute_config": "m"}), "WRONG_TYPE /tasks/0/execute_config write {model: m}"),
+        (
+            json!({"execute_config": {"require": "zone=on-prem"}}),
+            "WRONG_TYPE /tasks/0/execute_config/require write the labels as a map: {zone: on-prem}",
+        ),
+        (json!({"execute_config": {"require": {"zone": ["a"]}}}), "WRONG_TYPE /tasks/0/execute_config/require/zone -"),
+        (json!({"execute_config": {"require": {"zone": null}}}), "WRONG_TYPE /tasks/0/execute_config/require/zone -"),
         (json!({"execute_config": {"fallback_models": [7]}}), "WRONG_TYPE /tasks/0/execute_config/fallback_models/0 -"),
         (json!({"compose": "input"}), "WRONG_TYPE /tasks/0/compose write {with_var: input}"),
         (json!({"transition": "b"}), "WRONG_TYPE /tasks/0/transition write {branches: [{operator: default, goto: b}]}"),

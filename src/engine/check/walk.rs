@@ -226,6 +226,7 @@ fn repair(field: &str, shape: &Shape, value: &Value) -> Option<String> {
         (Shape::OneOf(_), Value::String(text)) if field == "valid_conditions" => {
             Some(format!("write a list of the allowed replies: [{}]", reply::excerpt(text)))
         }
+        (Shape::Map(_), _) if field == "require" => Some("write the labels as a map: {zone: on-prem}".to_owned()),
         (Shape::Fields(_), Value::String(text)) => {
             let text = reply::excerpt(text);
             match field {

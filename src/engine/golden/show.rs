@@ -139,6 +139,9 @@ fn show_route(shown: &mut Map<String, Json>, route: &ModelRoute) {
     let providers = route.targets.first().map_or(&[][..], |target| target.providers.as_slice());
     let providers: Vec<_> = providers.iter().map(|kind| kind.as_str()).collect();
     put(shown, "providers", (!providers.is_empty()).then(|| json!(providers)));
+    let pool = route.targets.first().and_then(|target| target.pool.as_deref());
+    put(shown, "pool", pool.map(|pool| json!(pool)));
+    put(shown, "require", (!route.require.is_empty()).then(|| json!(route.require)));
     put(shown, "strategy", route.strategy.map(|strategy| json!(strategy.as_str())));
     put(shown, "tokens", route.tokens.map(|tokens| json!(tokens)));
 }

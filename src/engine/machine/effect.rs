@@ -220,6 +220,8 @@ pub struct RaisedAlert {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOutcome {
+    /// Which run.
+    pub run_id: RunId,
     /// The last task's output, or why there is none.
     pub result: Result<Value, RunFailure>,
     /// Every attempt, in order.

@@ -195,6 +195,15 @@ fn an_error_within_a_reply_is_read_as_if_it_had_come_with_a_status() {
 }
 
 #[test]
+fn an_answer_that_ends_before_its_first_word_may_be_had_from_another_backend() {
+    use ProviderErrorKind::{Connect, Cut, Reply, Stalled, Timeout};
+    for (kind, expected) in [(Cut, Connect), (Stalled, Timeout), (Reply, Reply)] {
+        let early = ProviderError::new(kind, "x").before_the_first_word();
+        assert_eq!((early.kind, early.may_fail_over()), (expected, expected != Reply));
+    }
+}
+
+#[test]
 fn a_wait_comes_from_the_header_or_the_body_as_it_is_asked_for() {
     let wait = |header: Option<u64>, body: &str| {
         let header = header.map(Duration::from_secs);

@@ -1,7 +1,7 @@
 //! A stream that is relayed: whole lines as they come, and the knowledge whether it was all of them. Dropping it aborts the
 //! call.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memrchr;
@@ -17,7 +17,7 @@ use crate::{
 /// client with half of it. As long as in streams that are translated; Ollama's last line repeats a whole context as numbers.
 const MAX_LINE_BYTES: usize = 16 << 20;
 /// Bytes that are read before the reply is committed, while only comments come.
-const UNCOMMITTED_BYTES: usize = 64 << 10;
+pub(in crate::providers) const UNCOMMITTED_BYTES: usize = 64 << 10;
 /// The end mark of OpenAI's streams, behind whatever came before it.
 const END_MARK: &[u8] = b"\ndata: [DONE]\n\n";
 
@@ -38,20 +38,30 @@ pub struct RelayStream {
     /// The beginning of a line.
     held: BytesMut,
     watch: StreamWatch,
+    /// The connection broke, where an end would have been an end.
+    has_broken: bool,
 }
 
 type Next = Option<Result<Bytes, ProviderError>>;
 
 impl RelayStream {
-    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried. `wanted`:
+    /// Waits for the first words: until then a failure is one of the call, and another backend may be tried. No longer than
+    /// the first byte may take, and for no more than [`UNCOMMITTED_BYTES`]: then what has come is passed on. `wanted`:
     /// replies that the client asked for.
     pub(super) async fn begin(pieces: Pieces, dialect: Dialect, wanted: usize) -> Result<Self, ProviderError> {
+        let limit = pieces.words_within();
+        let begun = tokio::time::timeout(limit, Self::first_words(pieces, dialect, wanted)).await;
+        begun.unwrap_or_else(|_| Err(speechless(limit)))
+    }
+
+    async fn first_words(pieces: Pieces, dialect: Dialect, wanted: usize) -> Result<Self, ProviderError> {
         let mut stream = Self {
             pieces: Some(pieces),
             ready: VecDeque::new(),
             failure: None,
             held: BytesMut::new(),
             watch: StreamWatch::new(dialect, wanted),
+            has_broken: false,
         };
         let mut read = 0;
         while !stream.watch.has_spoken() && read < UNCOMMITTED_BYTES {
@@ -60,6 +70,8 @@ impl RelayStream {
                     read += lines.len();
                     stream.ready.push_back(lines);
                 }
+                // What came and made no sense is no matter of the connection.
+                Some(Err(error)) if stream.has_broken || read == 0 => return Err(error.before_the_first_word()),
                 Some(Err(error)) => return Err(error),
                 None => break,
             }
@@ -84,6 +96,11 @@ impl RelayStream {
         self.watch.usage()
     }
 
+    /// Pieces of the reply that have come: about one a token.
+    pub const fn pieces(&self) -> u64 {
+        self.watch.pieces()
+    }
+
     async fn read(&mut self) -> Next {
         if let Some(failure) = self.failure.take() {
             return Some(Err(failure));
@@ -105,7 +122,10 @@ impl RelayStream {
                     self.pieces = None;
                     None
                 }
-                Err(error) => self.failed(error),
+                Err(error) => {
+                    self.has_broken = true;
+                    self.failed(error)
+                }
             };
             if self.watch.is_complete()
                 && let Some(pieces) = &mut self.pieces
@@ -173,4 +193,9 @@ impl RelayStream {
         self.held.extend_from_slice(&rest);
         Some(lines)
     }
+}
+
+/// Something has come, but no word.
+pub(in crate::providers) fn speechless(limit: Duration) -> ProviderError {
+    ProviderError::new(ProviderErrorKind::Timeout, format!("the backend said nothing within {limit:?}"))
 }

@@ -17,6 +17,8 @@ pub(in crate::providers) struct Pieces {
     answer: Answer,
     /// For the first piece, which may come long after the headers: a model reads its whole prompt before it speaks.
     first: Option<Patience>,
+    /// For the first words, however many pieces without any come before.
+    words: Duration,
     idle: Patience,
     end: Deadline,
 }
@@ -51,7 +53,7 @@ impl Pieces {
     /// Of an answer that has begun. Its first piece may take this long, each further one as long as `idle`, and all of them
     /// until `end`.
     pub(super) const fn new(answer: Answer, first: Duration, idle: Duration, end: Deadline) -> Self {
-        Self { answer, first: Some(Patience::new(first)), idle: Patience::new(idle), end }
+        Self { answer, first: Some(Patience::new(first)), words: first, idle: Patience::new(idle), end }
     }
 
     /// The next piece, `None` at the end.
@@ -63,6 +65,11 @@ impl Pieces {
             None if Instant::now() >= self.end.at => Err(too_long(self.end.limit)),
             None => Err(silent(patience.limit)),
         }
+    }
+
+    /// How long the first words may take. Until then only comments, or nothing, may have come.
+    pub(in crate::providers) const fn words_within(&self) -> Duration {
+        self.words
     }
 
     /// All has been said: the end is not waited for long any more.

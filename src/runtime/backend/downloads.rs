@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn downloads() -> Downloads {
-        Downloads::new(BackendCell::new(crate::runtime::backend::sample()))
+        Downloads::new(BackendCell::new(crate::runtime::backend::sample(), tokio_util::task::TaskTracker::new()))
     }
 
     fn declared(name: &str, since: i64) -> DeclaredModel {

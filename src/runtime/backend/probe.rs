@@ -5,7 +5,10 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use super::BackendGoal;
 use crate::{
     config::ModelSync,
-    domain::model::{ObservedModel, same_model},
+    domain::{
+        load::LoadSignal,
+        model::{ObservedModel, same_model},
+    },
     providers::{Provider, ProviderError},
 };
 
@@ -15,8 +18,17 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts in which the time of a probe is counted.
 const SLICES: u32 = 50;
 
-/// The models seen, or the words shown as the backend's `error`.
-pub(crate) type ProbeOutcome = Result<Vec<ObservedModel>, String>;
+/// What a look at a backend showed.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// The models it serves.
+    pub(crate) models: Vec<ObservedModel>,
+    /// How busy it says it is; `None` where it does not tell, or nobody wants to know.
+    pub(crate) load: Option<LoadSignal>,
+}
+
+/// What was seen, or the words shown as the backend's `error`.
+pub(crate) type ProbeOutcome = Result<Sight, String>;
 
 /// Probes within the time the kind of backend gets. `busy` is the model being downloaded, which is never deleted.
 pub(super) async fn probe(
@@ -31,12 +43,17 @@ pub(super) async fn probe(
         seen.ok_or_else(|| format!("the backend did not answer within {limit:?}"))?
             .map_err(|error: ProviderError| error.to_string())
     };
-    let observed = look().await?;
-    let surplus = surplus(&observed, goal, model_sync, busy);
-    if surplus.is_empty() || !delete(provider.as_ref(), goal, surplus).await {
-        return Ok(observed);
+    let mut models = look().await?;
+    let surplus = surplus(&models, goal, model_sync, busy);
+    if !surplus.is_empty() && delete(provider.as_ref(), goal, surplus).await {
+        models = look().await?;
     }
-    look().await
+    // Where the limit is fixed nobody asks. A server that is too busy to tell is no failing one.
+    let load = match goal.backend.max_concurrency {
+        Some(_) => None,
+        None => tokio::time::timeout(limit, provider.load()).await.ok().flatten(),
+    };
+    Ok(Sight { models, load })
 }
 
 /// Waits for a future for so long; `None` when it takes longer. Time in which nothing ran here, because the machine was busy

@@ -1,16 +1,17 @@
-//! What one backend publishes: its view, its slots, and what outlives a crash of its actor.
+//! What one backend publishes: its view, its slots, whether calls go there, and what outlives a crash of its actor.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 use super::PoolCell;
@@ -23,11 +24,17 @@ use crate::{
         time::Timestamp,
     },
     providers::Provider,
-    runtime::{backend::BackendHandle, pool::stable_hash, slots::Slots},
+    runtime::{
+        backend::{Access, BackendHandle, BreakerSnapshot, Effect, INITIAL_LIMIT},
+        lease::offer_free_slots,
+        pool::{BackendKey, stable_hash},
+        slots::Slots,
+        turns::Turns,
+    },
 };
 
-/// Calls one backend runs at once unless its `maxConcurrency` says otherwise.
-pub const DEFAULT_CONCURRENCY: u16 = 16;
+/// Counts the places that were ever made.
+static KEYS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a backend can be used, as far as its last probe tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +132,10 @@ impl BackendView {
 pub struct SlotSnapshot {
     /// Calls that may run at once.
     pub limit: u16,
-    /// Calls that run.
+    /// Slots that are taken.
     pub in_use: u16,
+    /// Those of them whose call was given up a moment ago: the backend may not have noticed yet.
+    pub settling: u16,
     /// Requests that wait.
     pub waiters: u32,
 }
@@ -137,7 +146,19 @@ pub struct BackendCell {
     pub id: BackendId,
     /// Its name in consistent hashing, made once.
     pub(in crate::runtime) hash: u64,
+    /// Its name in the queues of pools; no other place of this process ever has the same.
+    pub(in crate::runtime) key: BackendKey,
     pub(in crate::runtime) slots: Slots,
+    /// Whether calls go there, by what became of earlier ones.
+    pub(in crate::runtime) access: Access,
+    /// True while the actor is being told that calls are kept out, so that a storm of failures is one message.
+    pub(in crate::runtime) told_kept_out: AtomicBool,
+    /// Slots that still count although their call was abandoned.
+    pub(in crate::runtime) settling: AtomicU16,
+    /// Its pools, and which of them gets the next free slot.
+    pub(in crate::runtime) turns: Turns,
+    /// Where leases settle.
+    pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
     /// Lives of the actor so far.
     generations: AtomicU64,
@@ -147,24 +168,29 @@ pub struct BackendCell {
     pub(in crate::runtime) cancelled: ArcSwap<HashMap<String, Timestamp>>,
     /// Tagged names of the models it told when it last answered a probe: what fails now does not unmake them.
     told: ArcSwapOption<HashSet<String>>,
-    pools: ArcSwap<Vec<Weak<PoolCell>>>,
     view: ArcSwap<BackendView>,
     /// Ticks at every new view, for those who wait for one.
     changed: watch::Sender<()>,
 }
 
 impl BackendCell {
-    pub(in crate::runtime) fn new(backend: Backend) -> Arc<Self> {
+    /// A place of a backend that nobody watches yet. Its tasks are short and few: see `lease`.
+    pub(in crate::runtime) fn new(backend: Backend, tasks: TaskTracker) -> Arc<Self> {
         let id = backend.id.clone();
         Arc::new(Self {
             hash: stable_hash([id.as_str().as_bytes()]),
-            slots: Slots::new(slot_limit(&backend)),
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            slots: Slots::new(fixed_limit(&backend).unwrap_or(INITIAL_LIMIT)),
+            access: Access::new(),
+            told_kept_out: AtomicBool::new(false),
+            settling: AtomicU16::new(0),
+            turns: Turns::default(),
+            tasks,
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
             cancelled: ArcSwap::default(),
             told: ArcSwapOption::empty(),
-            pools: ArcSwap::default(),
             view: ArcSwap::from_pointee(BackendView::new(backend, 0)),
             changed: watch::Sender::new(()),
             id,
@@ -204,7 +230,47 @@ impl BackendCell {
     /// How busy it is.
     pub fn slots(&self) -> SlotSnapshot {
         let counts = self.slots.counts();
-        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, waiters: counts.waiters }
+        let settling = self.settling.load(Ordering::Acquire).min(counts.in_use);
+        SlotSnapshot { limit: counts.limit, in_use: counts.in_use, settling, waiters: counts.waiters }
+    }
+
+    /// What its breaker does with calls.
+    pub fn breaker(&self) -> BreakerSnapshot {
+        self.access.breaker()
+    }
+
+    /// Until when it has asked to be left alone, if that is not over.
+    pub fn rests_until(&self) -> Option<Timestamp> {
+        self.access.rests_until()
+    }
+
+    /// Milliseconds until it begins to answer, if it has answered anything yet.
+    pub fn latency_ms(&self) -> Option<f32> {
+        let millis = self.access.latency().millis;
+        (millis > 0.0).then_some(millis)
+    }
+
+    /// Closes its breaker, ends its rest and forgets how long it took.
+    pub fn reset_breaker(&self) {
+        self.access.reset();
+        self.turns.wake();
+    }
+
+    /// What the end of a call has changed, for those who wait.
+    pub(in crate::runtime) fn heed(&self, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            // The actor sees to it that who waits looks again at the right time.
+            Effect::KeptOut => self.tell_kept_out(),
+            Effect::LetsIn => self.turns.wake(),
+        }
+    }
+
+    fn tell_kept_out(&self) {
+        if !self.told_kept_out.swap(true, Ordering::AcqRel) && self.handle.calls_kept_out().is_err() {
+            // Nobody lives there: a successor looks by itself when it moves in.
+            self.told_kept_out.store(false, Ordering::Release);
+        }
     }
 
     /// Ends its actor as a crash would; supervision brings it back. For fault tests.
@@ -213,16 +279,18 @@ impl BackendCell {
     }
 
     /// Publishes a view and lets the pools look at their queues again.
-    pub(in crate::runtime) fn publish(&self, view: BackendView) {
-        let limit = slot_limit(&view.backend);
+    pub(in crate::runtime) fn publish(self: &Arc<Self>, view: BackendView) {
+        let fixed = fixed_limit(&view.backend);
         if view.health == Health::Healthy {
             self.told.store(Some(Arc::new(view.by_name.keys().cloned().collect())));
         }
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
-        self.slots.set_limit(limit);
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
+        for pool in self.turns.pools() {
             pool.changed();
+        }
+        if let Some(limit) = fixed {
+            self.set_limit(limit);
         }
     }
 
@@ -236,24 +304,36 @@ impl BackendCell {
         });
     }
 
+    /// Sets how many calls may run at once, where no `maxConcurrency` does.
+    pub(in crate::runtime) fn set_found_limit(self: &Arc<Self>, limit: u16) {
+        if self.finds_limit() {
+            self.set_limit(limit);
+        }
+    }
+
+    /// Whether its limit is found out by watching its calls.
+    pub(in crate::runtime) fn finds_limit(&self) -> bool {
+        fixed_limit(&self.view.load().backend).is_none()
+    }
+
+    fn set_limit(self: &Arc<Self>, limit: u16) {
+        if self.slots.set_limit(limit) {
+            offer_free_slots(self);
+        }
+    }
+
     /// Takes the backend out of routing for good: it is no longer stored.
-    pub(in crate::runtime) fn retire(&self) {
+    pub(in crate::runtime) fn retire(self: &Arc<Self>) {
         let view = self.view();
         self.publish(BackendView::new(view.backend.clone(), view.generation));
     }
 
+    /// Sets the pools that it is in.
     pub(in crate::runtime) fn set_pools(&self, pools: Vec<Weak<PoolCell>>) {
-        self.pools.store(Arc::new(pools));
-    }
-
-    /// Tells every pool with this backend that a slot may be free.
-    pub(in crate::runtime) fn wake_pools(&self) {
-        for pool in self.pools.load().iter().filter_map(Weak::upgrade) {
-            pool.wake();
-        }
+        self.turns.connect(pools);
     }
 }
 
-fn slot_limit(backend: &Backend) -> u16 {
-    backend.max_concurrency.map_or(DEFAULT_CONCURRENCY, |limit| u16::try_from(limit).unwrap_or(u16::MAX))
+fn fixed_limit(backend: &Backend) -> Option<u16> {
+    backend.max_concurrency.map(|limit| u16::try_from(limit).unwrap_or(u16::MAX))
 }

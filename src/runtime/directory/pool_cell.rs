@@ -7,20 +7,24 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::BackendCell;
 use crate::{
     domain::{
         ids::PoolId,
         model::Model,
-        pool::{Policy, Pool},
+        pool::{CallSettings, Policy, Pool},
     },
     runtime::{
         mailbox::Lane,
-        pool::{PoolHandle, PoolMsg},
+        pool::{Budget, Places, PoolHandle, PoolMsg, Ticket},
     },
 };
 
@@ -42,19 +46,50 @@ pub struct RouteTable {
     pub(in crate::runtime) declared: Arc<HashSet<String>>,
 }
 
+/// Who waits in one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSnapshot {
+    /// Requests that may wait at once.
+    pub capacity: u32,
+    /// Requests that wait, by class.
+    pub waiting: WaitingByClass,
+    /// How long the oldest of them has waited, in milliseconds; 0 when nobody waits.
+    pub oldest_wait_ms: u64,
+}
+
+/// How many requests wait of each class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct WaitingByClass {
+    /// Of class `interactive`.
+    pub interactive: u64,
+    /// Of class `standard`.
+    pub standard: u64,
+    /// Of class `batch`.
+    pub batch: u64,
+}
+
 /// One pool's place in the process.
 pub struct PoolCell {
     /// Whose place it is.
     pub id: PoolId,
     pub(in crate::runtime) handle: PoolHandle,
     /// Requests waiting now.
-    pub(in crate::runtime) waiting: AtomicUsize,
+    pub(in crate::runtime) places: Places,
+    /// Pays for calls that are made again.
+    pub(in crate::runtime) budget: Budget,
+    /// Tickets drawn so far by requests that wait.
+    tickets: AtomicU64,
+    /// When the place was made: what times are counted from that are kept in one number.
+    born: Instant,
+    /// Milliseconds from then until the oldest waiting request was queued; `u64::MAX` when nobody waits.
+    oldest: AtomicU64,
     /// Turn counters of round-robin. Models share one only when their names' hashes collide, and then merely take turns
     /// together.
     turns: [AtomicUsize; TURN_COUNTERS],
     /// Counts changes of the route table and of its backends' views.
     epoch: AtomicU64,
-    /// True when a request has stopped waiting since the actor last looked.
+    /// True when a request has stopped waiting since the actor last looked, and its mailbox was full.
     abandoned: AtomicBool,
     /// True while a wake-up is on its way, so that a storm of freed slots is one message.
     pub(in crate::runtime) woken: AtomicBool,
@@ -67,7 +102,11 @@ impl PoolCell {
         Arc::new(Self {
             id: pool.id.clone(),
             handle: PoolHandle::vacant(),
-            waiting: AtomicUsize::new(0),
+            places: Places::default(),
+            budget: Budget::new(),
+            tickets: AtomicU64::new(0),
+            born: Instant::now(),
+            oldest: AtomicU64::new(u64::MAX),
             turns: std::array::from_fn(|_| AtomicUsize::new(0)),
             epoch: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
@@ -91,9 +130,37 @@ impl PoolCell {
         self.table.load().pool.policy
     }
 
+    /// How calls are made.
+    pub(in crate::runtime) fn calls(&self) -> CallSettings {
+        self.table.load().pool.calls
+    }
+
     /// Requests waiting for a slot.
     pub fn queue_depth(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        usize::try_from(self.places.counts().iter().sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Who waits.
+    pub fn snapshot(&self) -> PoolSnapshot {
+        let [interactive, standard, batch] = self.places.counts();
+        let oldest = self.oldest.load(Ordering::Acquire);
+        let age = millis(self.born.elapsed()).saturating_sub(oldest);
+        PoolSnapshot {
+            capacity: self.table.load().pool.queue.capacity,
+            waiting: WaitingByClass { interactive, standard, batch },
+            oldest_wait_ms: age,
+        }
+    }
+
+    /// Notes since when the oldest request waits.
+    pub(in crate::runtime) fn note_oldest(&self, since: Option<Instant>) {
+        let since = since.map_or(u64::MAX, |since| millis(since.saturating_duration_since(self.born)));
+        self.oldest.store(since, Ordering::Release);
+    }
+
+    /// A place in the order of arrival.
+    pub(in crate::runtime) fn draw_ticket(&self) -> Ticket {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Ends its actor as a crash would; supervision brings it back. For fault tests.
@@ -125,18 +192,20 @@ impl PoolCell {
         // Sequentially consistent, as is counting oneself among the waiters: either this sees the waiter, or the actor
         // that is handed the waiter sees this change.
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.queue_depth() > 0 {
             self.wake();
         }
     }
 
     /// A request stopped waiting, so that its place in the actor's queue can be cleared.
-    pub(in crate::runtime) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Release);
-        self.wake();
+    pub(in crate::runtime) fn abandon(&self, ticket: Ticket) {
+        if self.handle.left(ticket).is_err() {
+            self.abandoned.store(true, Ordering::Release);
+            self.wake();
+        }
     }
 
-    /// Whether a request stopped waiting since this was last asked.
+    /// Whether a request stopped waiting since this was last asked, of which the actor could not be told.
     pub(in crate::runtime) fn take_abandoned(&self) -> bool {
         self.abandoned.swap(false, Ordering::AcqRel)
     }
@@ -155,4 +224,8 @@ impl PoolCell {
             self.woken.store(false, Ordering::Release);
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,20 +1,21 @@
 //! How a call gets its slot: at once where one is free, else from the pool's queue within its bounds.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use super::{DispatchError, prefix::text_prefix};
+use super::{DispatchError, deadline::Urgency, prefix::text_prefix};
 use crate::{
-    domain::{failure::RefusalReason, pool::Policy, route::RoutingStrategy},
+    domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
     runtime::{
+        backend::Standing,
         directory::PoolCell,
-        lease::{Announced, Lease},
+        lease::Announced,
         mailbox::SendError,
-        pool::{Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Waiter, order, resolve},
+        pool::{
+            Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Ticket, TooLate, WaitEnd, Waiter,
+            first_lease, order, prospect, resolve,
+        },
     },
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Plan {
     pub(super) target: usize,
     /// What the planning found, for the first attempt; further ones look again.
     pub(super) found: Option<Found>,
+    /// How much of a hurry the call is in.
+    pub(super) urgency: Urgency,
 }
 
 /// The candidates of a pool at one moment.
@@ -40,14 +43,17 @@ impl Found {
         let epoch = pool.epoch();
         Self { candidates: resolve(&pool.table(), query), epoch }
     }
+
+    /// Whether calls can go to one of them now, apart from its slots.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.backend.access.standing() == Standing::In)
+    }
 }
 
 /// How one of several candidates is chosen for a call. Decided once: a failover changes neither.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice {
     policy: Policy,
-    /// The largest context first, the policy among equals.
-    by_context: bool,
     /// What the call begins with, as a number; 0 under policies that do not ask for it.
     prefix: u64,
 }
@@ -61,19 +67,15 @@ impl Choice {
         session: Option<&str>,
         prefix: impl FnOnce() -> u64,
     ) -> Self {
-        let by_context = matches!(strategy, Some(RoutingStrategy::Auto | RoutingStrategy::LowLatency));
-        let policy = match strategy.and_then(RoutingStrategy::policy) {
-            Some(policy) => policy,
-            None if session.is_some() => Policy::PrefixAffinity,
-            None if by_context => Policy::Random,
-            None => pool.policy(),
-        };
+        let of_session = session.map(|_| Policy::PrefixAffinity);
+        let policy = strategy.or(of_session).unwrap_or_else(|| pool.policy());
         let prefix = match (policy, session) {
-            (Policy::PrefixAffinity, Some(session)) => text_prefix(session),
+            // Among backends with equal contexts the session counts.
+            (Policy::PrefixAffinity | Policy::Auto | Policy::LowLatency, Some(session)) => text_prefix(session),
             (Policy::PrefixAffinity, None) => prefix(),
             _ => 0,
         };
-        Self { policy, by_context, prefix }
+        Self { policy, prefix }
     }
 }
 
@@ -85,22 +87,59 @@ pub(super) struct Admitted {
 
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait.
-    pub(super) async fn admit(&mut self, choice: Choice, waited: Duration) -> Result<Admitted, DispatchError> {
+    /// longest wait. A call whose deadline has passed gets none. `may_bypass`: the call may try a backend whose breaker is
+    /// open, where there is no other.
+    pub(super) async fn admit(
+        &mut self,
+        choice: Choice,
+        waited: Duration,
+        may_bypass: bool,
+    ) -> Result<Admitted, DispatchError> {
+        if self.urgency.is_over() {
+            return Err(too_late(&self.pool, TooLate::Passed));
+        }
         let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
         let mut candidates = self.ranked(found.candidates, choice);
-        let free = candidates
-            .iter()
-            .enumerate()
-            .find_map(|(at, candidate)| Some((at, Lease::try_acquire(&candidate.backend)?)));
-        if let Some((at, lease)) = free {
+        if let Some((at, lease)) = first_lease(&candidates, may_bypass) {
             let candidate = candidates.swap_remove(at);
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
-        if candidates.is_empty() {
-            return Err(lost(&self.pool));
+        let limits = self.pool.table().pool.queue;
+        let patience = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
+        let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
+        match prospect(standings, may_bypass, patience) {
+            Prospect::Wait => {
+                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
+                if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
+            }
+            Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
+            Prospect::Nobody => Err(lost(&self.pool)),
         }
-        self.wait_for_slot(candidates, found.epoch, waited).await
+    }
+
+    /// Whether the call may still go where its slot is: between the grant and the call the backend may have lost what the
+    /// call requires.
+    fn still_allows(&self, grant: &Grant) -> bool {
+        let now = resolve(&self.pool.table(), &self.query);
+        now.iter().any(|candidate| candidate.backend.id == grant.candidate.backend.id)
+    }
+
+    /// Whether a backend that was not tried yet may take the call; the next attempt goes to one of those.
+    pub(super) fn has_another(&mut self) -> bool {
+        let found = Found::look_up(&self.pool, &self.query);
+        let has_another = found
+            .candidates
+            .iter()
+            .any(|candidate| matches!(candidate.backend.access.standing(), Standing::In | Standing::Resting { .. }));
+        self.found = Some(found);
+        has_another
+    }
+
+    /// A slot of another backend that is free now, for a call that runs already.
+    pub(super) fn spare(&self, choice: Choice) -> Option<Grant> {
+        let mut candidates = self.ranked(Found::look_up(&self.pool, &self.query).candidates, choice);
+        let (at, lease) = first_lease(&candidates, false)?;
+        Some(Grant { candidate: candidates.swap_remove(at), lease })
     }
 
     /// Candidates in the order in which they should be tried.
@@ -117,16 +156,14 @@ impl Plan {
                 weight: candidate.weight,
                 hash: candidate.backend.hash,
                 is_warm: candidate.is_warm,
+                context: candidate.context_length,
+                latency: candidate.backend.access.latency(),
             }
         };
         let loads: Vec<Load> = candidates.iter().map(load).collect();
         let turn = self.pool.next_turn(self.query.key.as_ref().map_or("", ModelKey::as_str));
         let pick = Pick { turn, key: choice.prefix };
-        let mut picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
-        if choice.by_context {
-            // The tier stays first: a large context is no reason to leave the own machines.
-            picked.sort_by_key(|at| (candidates[*at].tier, std::cmp::Reverse(candidates[*at].context_length)));
-        }
+        let picked = order(choice.policy, &loads, pick, |below| fastrand::usize(..below));
         let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
         picked.into_iter().filter_map(|at| candidates[at].take()).collect()
     }
@@ -136,17 +173,33 @@ impl Plan {
         candidates: Vec<Candidate>,
         epoch: u64,
         waited: Duration,
+        may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
-        let pool = &self.pool;
+        let (pool, Urgency { priority, deadline }) = (&self.pool, self.urgency);
         let limits = pool.table().pool.queue;
-        let full =
-            || DispatchError::refused(RefusalReason::QueueFull, format!("the queue of pool '{}' is full", pool.id));
-        let mut place = WaitingPlace::take(pool, limits.capacity).ok_or_else(full)?;
-        let began = Instant::now();
-        // Announced first, queued second: a slot freed in between wakes the pool, or is found free when it looks.
-        let announced = Announced::to(candidates.iter().map(|candidate| &candidate.backend));
-        let (grant, granted) = oneshot::channel();
-        let waiter = Waiter { query: self.query.clone(), epoch, candidates, announced, grant };
+        let full = || {
+            let message = format!("the queue of pool '{}' is full for {} requests", pool.id, priority.as_str());
+            DispatchError::refused(RefusalReason::QueueFull, message)
+        };
+        let mut place = WaitingPlace::take(pool, priority, limits.capacity).ok_or_else(full)?;
+        let since = Instant::now();
+        // Announced first, queued second: a slot freed in between comes to the pool as a value, or is found free when it
+        // looks.
+        let announced = Announced::to(pool, candidates.iter().map(|candidate| &candidate.backend));
+        let (end, ended) = oneshot::channel();
+        let waiter = Waiter {
+            ticket: place.ticket,
+            class: priority,
+            since,
+            patience: since + Duration::from_millis(limits.max_wait_ms).saturating_sub(waited),
+            deadline,
+            query: self.query.clone(),
+            epoch,
+            candidates: candidates.into(),
+            may_bypass,
+            announced,
+            end,
+        };
         if let Err(error) = pool.handle.enqueue(waiter) {
             place.is_settled = true;
             return Err(match error {
@@ -154,16 +207,13 @@ impl Plan {
                 SendError::Gone => lost(pool),
             });
         }
-        let longest = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
-        let outcome = tokio::time::timeout(longest, granted).await;
-        place.is_settled = outcome.is_ok();
-        match outcome {
-            Ok(Ok(grant)) => Ok(Admitted { grant, waited: began.elapsed() }),
-            Ok(Err(_)) => Err(lost(pool)),
-            Err(_) => Err(DispatchError::refused(
-                RefusalReason::QueueTimeout,
-                format!("no backend of pool '{}' had a free slot within {} ms", pool.id, limits.max_wait_ms),
-            )),
+        // The queue's own timer ends the wait: it is not looked at here.
+        let ended = ended.await;
+        place.is_settled = true;
+        match ended {
+            Ok(WaitEnd::Granted(grant)) => Ok(Admitted { grant, waited: since.elapsed() }),
+            Ok(WaitEnd::Refused(why)) => Err(too_late(pool, why)),
+            Err(_) => Err(lost(pool)),
         }
     }
 }
@@ -171,26 +221,36 @@ impl Plan {
 /// Counts a waiting request against its pool's capacity for as long as it waits.
 struct WaitingPlace {
     pool: Arc<PoolCell>,
+    class: Priority,
+    ticket: Ticket,
     /// False while the request is still in the actor's queue: leaving then means that the queue must be cleared of it.
     is_settled: bool,
 }
 
 impl WaitingPlace {
-    fn take(pool: &Arc<PoolCell>, capacity: u32) -> Option<Self> {
-        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let grow = |waiting: usize| (waiting < capacity).then_some(waiting + 1);
-        let taken = pool.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, grow);
-        taken.is_ok().then(|| Self { pool: Arc::clone(pool), is_settled: false })
+    fn take(pool: &Arc<PoolCell>, class: Priority, capacity: u32) -> Option<Self> {
+        let taken = pool.places.take(class, capacity);
+        taken.then(|| Self { pool: Arc::clone(pool), class, ticket: pool.draw_ticket(), is_settled: false })
     }
 }
 
 impl Drop for WaitingPlace {
     fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.pool.places.leave(self.class);
         if !self.is_settled {
-            self.pool.abandon();
+            self.pool.abandon(self.ticket);
         }
     }
+}
+
+/// All backends that could serve the call have asked to be left alone for longer than it can wait.
+fn cooling_down(pool: &PoolCell, left: Duration) -> DispatchError {
+    let seconds = left.as_secs_f64().ceil();
+    let message =
+        format!("the backends of pool '{}' have asked to be left alone for another {seconds} s; retry then", pool.id);
+    let mut refused = DispatchError::refused(RefusalReason::CoolingDown, message);
+    refused.failure.retry_after = Some(left);
+    refused
 }
 
 /// The queue let go of the request: its backends failed, or its pool's actor did. Nothing was sent, a retry is safe.
@@ -199,4 +259,23 @@ fn lost(pool: &PoolCell) -> DispatchError {
         RefusalReason::NoBackend,
         format!("the backends of pool '{}' became unusable while the request waited; it is safe to retry", pool.id),
     )
+}
+
+/// The request got no slot in time. Nothing was sent.
+fn too_late(pool: &PoolCell, why: TooLate) -> DispatchError {
+    let id = &pool.id;
+    let longest = pool.table().pool.queue.max_wait_ms;
+    let (reason, message) = match why {
+        TooLate::Waited => {
+            (RefusalReason::QueueTimeout, format!("no backend of pool '{id}' had a free slot within {longest} ms"))
+        }
+        TooLate::Passed => {
+            (RefusalReason::Deadline, format!("the request's deadline passed before pool '{id}' had a free slot"))
+        }
+        TooLate::OutOfReach => (
+            RefusalReason::Deadline,
+            format!("so many requests wait in pool '{id}' that the request's deadline is out of reach"),
+        ),
+    };
+    DispatchError::refused(reason, message)
 }

@@ -19,6 +19,17 @@ pub(super) trait Call: Sync {
     /// What the call begins with, as a number: the same for calls that a backend's prompt cache may serve alike.
     fn prefix(&self) -> u64;
 
+    /// Bytes of what the caller says.
+    fn sent_bytes(&self) -> usize;
+
+    /// Whether the answer has only begun.
+    fn is_stream(_: &Self::Answer) -> bool {
+        false
+    }
+
+    /// Whether the answer is short: vectors, or at most so many tokens. What may be long is made once.
+    fn is_short(&self, max_tokens: u32) -> bool;
+
     fn on(&self, candidate: &Candidate) -> impl Future<Output = Result<Self::Answer, ProviderError>> + Send;
 }
 
@@ -29,6 +40,14 @@ impl Call for Embed<'_> {
 
     fn prefix(&self) -> u64 {
         text_prefix(self.0.inputs.first().map_or("", String::as_str))
+    }
+
+    fn sent_bytes(&self) -> usize {
+        self.0.inputs.iter().map(String::len).sum()
+    }
+
+    fn is_short(&self, _: u32) -> bool {
+        true
     }
 
     async fn on(&self, candidate: &Candidate) -> Result<Embedded, ProviderError> {
@@ -43,6 +62,14 @@ impl Call for Generate<'_> {
 
     fn prefix(&self) -> u64 {
         conversation_prefix(&self.0.messages)
+    }
+
+    fn sent_bytes(&self) -> usize {
+        words_of(self.0)
+    }
+
+    fn is_short(&self, max_tokens: u32) -> bool {
+        says_at_most(self.0, max_tokens)
     }
 
     /// A constrained reply that the backend refuses is asked for again without the constraint. Once the plain call has
@@ -74,5 +101,27 @@ impl Call for Generate<'_> {
             }
             other => other,
         }
+    }
+}
+
+/// Whether all replies to a call have at most so many tokens.
+pub(super) fn says_at_most(call: &ChatCall, tokens: u32) -> bool {
+    call.sampling.max_tokens.is_some_and(|each| each.saturating_mul(call.choices.max(1)) <= tokens)
+}
+
+/// Bytes of all that a model is told.
+pub(super) fn words_of(call: &ChatCall) -> usize {
+    call.messages.iter().flat_map(|turn| &turn.parts).filter_map(|part| part.as_text()).map(str::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chat::ChatTurn;
+
+    #[test]
+    fn what_is_said_is_the_text_of_all_turns() {
+        let call = ChatCall { messages: vec![ChatTurn::text("user", "four"); 3], ..ChatCall::default() };
+        assert_eq!(words_of(&call), 12);
     }
 }

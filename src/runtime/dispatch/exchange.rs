@@ -7,15 +7,17 @@ use bytes::Bytes;
 
 use super::{
     DispatchError, Dispatcher, HeldCall,
-    call::Call,
+    call::{Call, says_at_most, words_of},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
+    tab::Tab,
 };
 use crate::{
     domain::{
-        chat::{ChatCall, ChatReply, ReplyEvent},
+        chat::{ChatCall, ChatReply, ReplyEvent, Usage},
         embedding::{EmbedCall, Embedded},
         failure::{Failure, ToldFault},
         message::Served,
+        model::Capability,
         route::ModelRoute,
     },
     providers::{ProviderError, ProviderErrorKind, RelayStream, Relayed, ReplyStream},
@@ -76,12 +78,17 @@ pub(super) enum Begun {
 pub struct HeldRelay {
     stream: Box<RelayStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
 }
 
 impl HeldRelay {
     /// The next whole lines; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        match self.stream.next().await {
+        let next = self.stream.next().await;
+        if let Some(tab) = &mut self.tab {
+            tab.now(self.stream.pieces(), self.stream.usage());
+        }
+        match next {
             Some(Ok(lines)) => Some(Ok(lines)),
             Some(Err(error)) => {
                 self.call.failed(&error);
@@ -99,21 +106,36 @@ impl HeldRelay {
 pub struct HeldReply {
     reply: Box<ReplyStream>,
     call: Box<HeldCall>,
+    tab: Option<Tab>,
+    usage: Usage,
 }
 
 impl HeldReply {
     /// The next event; `None` at the clean end. After a failure there is nothing more.
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
-        let next = self.reply.next().await?;
-        if let Err(error) = &next {
-            self.call.failed(error);
+        let next = self.reply.next().await;
+        match &next {
+            Some(Ok(event)) => self.hear(event),
+            Some(Err(error)) => self.call.failed(error),
+            None => self.call.is_read(|| self.usage),
         }
-        Some(next.map_err(Failure::from))
+        next.map(|next| next.map_err(Failure::from))
     }
 
     /// The next event if it is there already.
     pub fn next_ready(&mut self) -> Option<ReplyEvent> {
-        self.reply.next_ready()
+        let event = self.reply.next_ready()?;
+        self.hear(&event);
+        Some(event)
+    }
+
+    fn hear(&mut self, event: &ReplyEvent) {
+        if let ReplyEvent::Usage(usage) = event {
+            self.usage = *usage;
+        }
+        if let Some(tab) = &mut self.tab {
+            tab.hear(event);
+        }
     }
 }
 
@@ -127,18 +149,54 @@ impl Dispatcher {
         route: &ModelRoute,
         exchange: &Exchange<'_>,
     ) -> Result<(Answer, Served), DispatchError> {
+        // Texts of several clients in one call are nobody's own bytes.
+        if route.capability == Capability::Embed
+            && self.batches_embeddings()
+            && let Ok(Asked::Embed(call)) = (exchange.translate)()
+            && let Some(outcome) = Box::pin(self.embed_with_others(route, &call)).await
+        {
+            return outcome.map(|(embedded, served)| (Answer::Embedded(embedded), served));
+        }
         let (held, served) = self.run(route, exchange).await?;
-        let (begun, call) = held.into_parts();
+        let (begun, mut call) = held.into_parts();
+        match &begun {
+            Begun::Pieces(_) | Begun::RelayedStream(_) => {}
+            Begun::Whole(reply) => call.is_read(|| reply.usage),
+            Begun::Embedded(_) => call.is_read(Usage::default),
+            Begun::RelayedWhole(body) => call.is_read(|| exchange.usage_of(body)),
+        }
+        let tab = Tab::open(&route.spending, || exchange.sent_bytes());
         let answer = match begun {
-            Begun::Whole(reply) => Answer::Whole(reply),
-            Begun::Pieces(reply) => Answer::Pieces(HeldReply { reply, call: Box::new(call) }),
-            Begun::Embedded(embedded) => Answer::Embedded(embedded),
-            Begun::RelayedWhole(body) => Answer::Relayed(RelayedReply::Whole(body)),
+            Begun::Whole(reply) => {
+                tab.into_iter().for_each(|tab| tab.reply(&reply));
+                Answer::Whole(reply)
+            }
+            Begun::Pieces(reply) => {
+                Answer::Pieces(HeldReply { reply, call: Box::new(call), tab, usage: Usage::default() })
+            }
+            Begun::Embedded(embedded) => {
+                tab.into_iter().for_each(|tab| tab.embedded(&embedded));
+                Answer::Embedded(embedded)
+            }
+            Begun::RelayedWhole(body) => {
+                if let Some((tab, original)) = tab.zip(exchange.original) {
+                    let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
+                    tab.unread(words, exchange.usage_of(&body));
+                }
+                Answer::Relayed(RelayedReply::Whole(body))
+            }
             Begun::RelayedStream(stream) => {
-                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call) }))
+                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call), tab }))
             }
         };
         Ok((answer, served))
+    }
+}
+
+impl Exchange<'_> {
+    /// What a backend told in an answer that is passed on.
+    fn usage_of(&self, body: &RelayedBody) -> Usage {
+        self.original.map_or_else(Usage::default, |original| body.usage(original.route))
     }
 }
 
@@ -153,6 +211,21 @@ fn no_place_behind() -> ProviderError {
 impl Call for &Exchange<'_> {
     type Answer = Begun;
 
+    fn sent_bytes(&self) -> usize {
+        if let Some(original) = self.original {
+            return original.body.len();
+        }
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => words_of(&call),
+            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
+            Err(_) => 0,
+        }
+    }
+
+    fn is_stream(begun: &Begun) -> bool {
+        matches!(begun, Begun::Pieces(_) | Begun::RelayedStream(_))
+    }
+
     /// Of the raw bytes where they are there: reading a long conversation for its beginning would cost more than the call.
     fn prefix(&self) -> u64 {
         if let Some(original) = self.original {
@@ -162,6 +235,14 @@ impl Call for &Exchange<'_> {
             Ok(Asked::Chat(call)) => conversation_prefix(&call.messages),
             Ok(Asked::Embed(call)) => text_prefix(call.inputs.first().map_or("", String::as_str)),
             Err(_) => 0,
+        }
+    }
+
+    fn is_short(&self, max_tokens: u32) -> bool {
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => says_at_most(&call, max_tokens),
+            Ok(Asked::Embed(_)) => true,
+            Err(_) => false,
         }
     }
 

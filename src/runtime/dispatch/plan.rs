@@ -9,6 +9,7 @@ use std::{
 use super::{
     DispatchError, Dispatcher,
     admission::{Found, Plan},
+    deadline::Urgency,
 };
 use crate::{
     domain::{
@@ -27,7 +28,8 @@ use crate::{
 static NO_LABELS: LazyLock<Arc<BTreeMap<String, String>>> = LazyLock::new(Arc::default);
 
 impl Dispatcher {
-    /// The first of the targets from this one on that has a usable backend.
+    /// The first of the targets from this one on that has a usable backend to which calls can go now; else the first whose
+    /// backends have open breakers or rest.
     pub(super) fn plan(&self, route: &ModelRoute, from: usize) -> Result<Plan, DispatchError> {
         if !route.targets.is_empty() {
             return self.first_usable(route, &route.targets, from);
@@ -44,6 +46,7 @@ impl Dispatcher {
     fn first_usable(&self, route: &ModelRoute, targets: &[RouteTarget], from: usize) -> Result<Plan, DispatchError> {
         let pools = self.directory.pools();
         let require = if route.require.is_empty() { Arc::clone(&NO_LABELS) } else { Arc::new(route.require.clone()) };
+        let mut kept_out = None;
         for (at, target) in targets.iter().enumerate().skip(from) {
             let named = target.pool.as_deref().map(|wanted| self.directory.pool_named(wanted));
             let pools = match &named {
@@ -74,10 +77,29 @@ impl Dispatcher {
                 }
             };
             if let Some((pool, query, found)) = found {
-                return Ok(Plan { pool: Arc::clone(pool), query, target: at, found: Some(found) });
+                let is_reachable = found.is_reachable();
+                let plan =
+                    Plan { pool: Arc::clone(pool), query, target: at, found: Some(found), urgency: Urgency::of(route) };
+                if is_reachable {
+                    return Ok(plan);
+                }
+                kept_out.get_or_insert(plan);
             }
         }
-        Err(DispatchError::refused(RefusalReason::NoBackend, self.nobody(route, targets)))
+        kept_out.ok_or_else(|| DispatchError::refused(RefusalReason::NoBackend, self.nobody(route, targets)))
+    }
+
+    /// That a pool does not exist, and which do.
+    fn no_pool(&self, wanted: &str) -> String {
+        /// Names that are told.
+        const MOST_NAMES: usize = 20;
+        let pools = self.directory.pools();
+        let names: Vec<String> =
+            pools.iter().take(MOST_NAMES).map(|cell| format!("'{}'", cell.table().pool.name)).collect();
+        let more = if pools.len() > MOST_NAMES { " and others" } else { "" };
+        let known =
+            if names.is_empty() { "there are none".to_owned() } else { format!("they are {}{more}", names.join(", ")) };
+        format!("there is no pool '{wanted}', by id or by name; {known}")
     }
 
     /// What was wanted and what there is.
@@ -93,8 +115,10 @@ impl Dispatcher {
         let labels = if labels.is_empty() { String::new() } else { format!(" with {}", labels.join(", ")) };
         let pool = match targets.first().and_then(|target| target.pool.as_deref()) {
             Some(pool) if targets.iter().all(|target| target.pool.as_deref() == Some(pool)) => {
-                let missing = if self.directory.pool_named(pool).is_some() { "" } else { " (there is no such pool)" };
-                format!(" in pool '{pool}'{missing}")
+                match self.directory.pool_named(pool) {
+                    Some(_) => format!(" in pool '{pool}'"),
+                    None => return self.no_pool(pool),
+                }
             }
             _ => String::new(),
         };
@@ -146,11 +170,18 @@ fn by_name<'a>(
     exact.or_else(|| in_pools(pools, query(ModelKey::normalised(model))))
 }
 
-/// The first of the pools with a usable backend.
+/// The first of the pools with a usable backend to which calls can go now; else the first whose backends have open breakers
+/// or rest.
 fn in_pools(pools: &[Arc<PoolCell>], query: ModelQuery) -> Option<(&Arc<PoolCell>, ModelQuery, Found)> {
-    let usable = pools.iter().find_map(|pool| {
+    let mut kept_out = None;
+    for pool in pools {
         let found = Found::look_up(pool, &query);
-        (!found.candidates.is_empty()).then_some((pool, found))
-    });
-    usable.map(|(pool, found)| (pool, query, found))
+        if found.is_reachable() {
+            return Some((pool, query, found));
+        }
+        if !found.candidates.is_empty() {
+            kept_out.get_or_insert((pool, found));
+        }
+    }
+    kept_out.map(|(pool, found)| (pool, query, found))
 }

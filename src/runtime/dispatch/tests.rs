@@ -1,144 +1,36 @@
-//! Where calls go, whatever the fleet and the request look like: on backends that only write down who was asked.
+//! Where calls go, whatever the fleet and the request look like and whatever fails: through failovers, hedges, open
+//! breakers, rests and queues.
 #![cfg(test)]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
-};
+mod chains;
+mod repeats;
+mod world;
 
-use async_trait::async_trait;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
 use proptest::prelude::*;
+use ractor::Actor;
 
-use super::*;
+use self::world::{BackendPlan, Deed, LABELS, MODELS, PoolPlan, Seen, World, fleet, labels};
+use super::{
+    repeat::{MAX_ATTEMPTS, MAX_ATTEMPTS_IN_ALL},
+    *,
+};
 use crate::{
-    dialect::Dialect,
     domain::{
-        backend::Backend,
-        chat::{ChatReply, ChatTurn, Finish, Usage},
-        ids::BackendId,
-        model::{Model, ObservedModel},
-        pool::{Policy, Pool, QueueLimits},
+        chat::{ChatTurn, Sampling},
+        pool::{Hedging, Policy, QueueLimits, RetryBudget},
         route::{RouteTarget, RoutingStrategy},
-        time::Timestamp,
     },
-    providers::ReplyStream,
-    runtime::directory::{BackendCell, BackendView, Health, PoolCell, RouteTable},
+    providers::ProviderErrorKind,
+    runtime::{
+        directory::PoolCell,
+        pool::{PoolActor, PoolArgs},
+    },
 };
 
-const MODELS: [&str; 3] = ["m0:1b", "m1:1b", "m2:1b"];
-const LABELS: [(&str, &str); 3] = [("zone", "on-prem"), ("zone", "abroad"), ("gpu", "big")];
-
-/// What a backend does with its next call.
-#[derive(Debug, Clone, Copy)]
-enum Deed {
-    Answer,
-    Fail(ProviderErrorKind),
-    /// Fails, and the backend of this number loses its labels meanwhile.
-    Disturb(usize),
-}
-
-/// One call as it reached a backend, which looked like this then.
-struct Seen {
-    backend: Backend,
-    was_usable: bool,
-    model: String,
-}
-
-#[derive(Default)]
-struct World {
-    seen: Mutex<Vec<Seen>>,
-    cells: Mutex<Vec<Arc<BackendCell>>>,
-}
-
-struct Scripted {
-    number: usize,
-    deeds: Mutex<Vec<Deed>>,
-    world: Arc<World>,
-}
-
-fn refused(kind: ProviderErrorKind) -> ProviderError {
-    ProviderError::new(kind, "scripted")
-}
-
-#[async_trait]
-impl Provider for Scripted {
-    fn dialect(&self) -> Dialect {
-        Dialect::Openai
-    }
-
-    async fn probe(&self) -> Result<Vec<ObservedModel>, ProviderError> {
-        Err(refused(ProviderErrorKind::Connect))
-    }
-
-    async fn generate(&self, model: &str, _: &ChatCall) -> Result<Completion, ProviderError> {
-        let cells = self.world.cells.lock().unwrap().clone();
-        let view = cells[self.number].view();
-        let was_usable = view.backend.enabled && !matches!(view.health, Health::Failing(_));
-        let seen = Seen { backend: view.backend.clone(), was_usable, model: model.to_owned() };
-        self.world.seen.lock().unwrap().push(seen);
-        let deed = self.deeds.lock().unwrap().pop().unwrap_or(Deed::Answer);
-        match deed {
-            Deed::Answer => Ok(Completion {
-                text: "hi".to_owned(),
-                role: "assistant".to_owned(),
-                finish: Finish::Stop,
-                usage: Usage::default(),
-            }),
-            Deed::Fail(kind) => Err(refused(kind)),
-            Deed::Disturb(number) => {
-                let cell = &cells[number % cells.len()];
-                let mut stripped = cell.view().backend.clone();
-                stripped.labels.clear();
-                cell.publish(view_of(stripped, &cell.view()));
-                Err(refused(ProviderErrorKind::Transient))
-            }
-        }
-    }
-
-    async fn converse(&self, _: &str, _: &ChatCall) -> Result<ChatReply, ProviderError> {
-        Err(refused(ProviderErrorKind::Reply))
-    }
-
-    async fn stream(&self, _: &str, _: &ChatCall) -> Result<ReplyStream, ProviderError> {
-        Err(refused(ProviderErrorKind::Reply))
-    }
-
-    async fn embed(&self, _: &str, _: &EmbedCall) -> Result<Embedded, ProviderError> {
-        Err(refused(ProviderErrorKind::Reply))
-    }
-}
-
-/// The same view of a changed record.
-fn view_of(backend: Backend, old: &BackendView) -> BackendView {
-    let mut view = BackendView::new(backend, old.generation);
-    view.health = old.health.clone();
-    view.in_pool = old.in_pool;
-    view.provider.clone_from(&old.provider);
-    view.observe(old.observed.clone());
-    view
-}
-
-#[derive(Debug, Clone)]
-struct BackendPlan {
-    kind: ProviderKind,
-    cloud: Option<bool>,
-    labels: Vec<usize>,
-    models: Vec<usize>,
-    enabled: bool,
-    fails: bool,
-    deeds: Vec<Deed>,
-}
-
-#[derive(Debug, Clone)]
-struct PoolPlan {
-    members: Vec<usize>,
-    labels: Vec<usize>,
-    models: Vec<usize>,
-    policy: Policy,
-}
-
-fn labels(chosen: &[usize]) -> BTreeMap<String, String> {
-    chosen.iter().map(|at| (LABELS[*at].0.to_owned(), LABELS[*at].1.to_owned())).collect()
+fn pool_args(cell: &Arc<PoolCell>) -> PoolArgs {
+    PoolArgs { cell: Arc::clone(cell), tasks: TaskTracker::new() }
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -146,31 +38,36 @@ fn deed() -> impl Strategy<Value = Deed> {
     let kinds = vec![Auth, Caller, Connect, ContextLength, RateLimited, Server, Timeout, Transient];
     prop_oneof![
         Just(Deed::Answer),
+        Just(Deed::Dawdle),
         prop::sample::select(kinds).prop_map(Deed::Fail),
+        (0u64..40).prop_map(Deed::Rest),
         (0usize..6).prop_map(Deed::Disturb)
     ]
 }
 
 fn backend_plan() -> impl Strategy<Value = BackendPlan> {
     let some = |of: usize| prop::collection::vec(0..of, 0..=2);
-    (
+    let looks = (
         prop::sample::select(ProviderKind::ALL.to_vec()),
         prop::option::of(any::<bool>()),
         some(LABELS.len()),
         prop::collection::vec(0..MODELS.len(), 0..=3),
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.1),
-        prop::collection::vec(deed(), 0..3),
+    );
+    let state = (
+        1u32..3,
+        0u32..2,
+        prop::collection::vec(deed(), 0..4),
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.2, 1u64..60),
+    );
+    (looks, state).prop_map(
+        |((kind, cloud, labels, models, enabled, fails), (slots, tier, deeds, is_broken, rests))| {
+            let usually = Deed::Answer;
+            BackendPlan { kind, cloud, labels, models, enabled, fails, slots, tier, deeds, usually, is_broken, rests }
+        },
     )
-        .prop_map(|(kind, cloud, labels, models, enabled, fails, deeds)| BackendPlan {
-            kind,
-            cloud,
-            labels,
-            models,
-            enabled,
-            fails,
-            deeds,
-        })
 }
 
 fn pool_plan() -> impl Strategy<Value = PoolPlan> {
@@ -179,8 +76,21 @@ fn pool_plan() -> impl Strategy<Value = PoolPlan> {
         prop::collection::vec(0..LABELS.len(), 0..=1),
         prop::collection::vec(0..MODELS.len(), 0..=3),
         prop::sample::select(Policy::ALL.to_vec()),
+        prop::sample::select(vec![0u64, 0, 50]),
+        (prop::sample::select(vec![0.0, 0.2, 1.0]), prop::sample::select(vec![0u32, 10])),
     )
-        .prop_map(|(members, labels, models, policy)| PoolPlan { members, labels, models, policy })
+        .prop_map(|(members, labels, models, policy, after_ms, (ratio, min_per_second))| PoolPlan {
+            members,
+            labels,
+            models,
+            policy,
+            calls: CallSettings {
+                retry_budget: RetryBudget { ratio, min_per_second },
+                hedging: Hedging { after_ms, ..Hedging::default() },
+                ..CallSettings::default()
+            },
+            queue: QueueLimits { capacity: 4, max_wait_ms: 15_000 },
+        })
 }
 
 fn target() -> impl Strategy<Value = RouteTarget> {
@@ -216,88 +126,6 @@ fn route() -> impl Strategy<Value = ModelRoute> {
         })
 }
 
-fn record(number: usize, plan: &BackendPlan) -> Backend {
-    Backend {
-        id: BackendId::new(format!("b{number}")),
-        name: format!("b{number}"),
-        base_url: format!("http://b{number}"),
-        kind: plan.kind,
-        api_key_set: false,
-        max_concurrency: None,
-        weight: 1,
-        tier: u32::from(number.is_multiple_of(2)),
-        cloud: plan.cloud,
-        enabled: plan.enabled,
-        labels: labels(&plan.labels),
-        created_at: Timestamp::ZERO,
-        updated_at: Timestamp::ZERO,
-    }
-}
-
-/// The directory of such a fleet, without any actor.
-fn fleet(backends: &[BackendPlan], pools: &[PoolPlan]) -> (Arc<Directory>, Arc<World>) {
-    let world = Arc::new(World::default());
-    let mut cells = Vec::new();
-    for (number, plan) in backends.iter().enumerate() {
-        let cell = BackendCell::new(record(number, plan));
-        let mut view = BackendView::new(record(number, plan), 1);
-        view.health = if plan.fails { Health::Failing("down".to_owned()) } else { Health::Healthy };
-        view.in_pool = true;
-        let provider = Scripted { number, deeds: Mutex::new(plan.deeds.clone()), world: Arc::clone(&world) };
-        view.provider = Some(Arc::new(provider));
-        view.observe(plan.models.iter().map(|at| ObservedModel::named(MODELS[*at])).collect());
-        cell.publish(view);
-        cells.push(cell);
-    }
-    let model = |at: &usize| {
-        let model = Model {
-            id: MODELS[*at].to_owned(),
-            name: MODELS[*at].to_owned(),
-            context_length: 0,
-            capabilities: None,
-            created_at: Timestamp::ZERO,
-            updated_at: Timestamp::ZERO,
-        };
-        (MODELS[*at].to_owned(), model)
-    };
-    let declared = Arc::new(pools.iter().flat_map(|pool| &pool.models).map(|at| MODELS[*at].to_owned()).collect());
-    let pool_cells = pools.iter().enumerate().map(|(number, plan)| {
-        let mut members: Vec<usize> = plan.members.iter().map(|at| at % backends.len()).collect();
-        members.sort_unstable();
-        members.dedup();
-        let pool = stored_pool(number, plan);
-        let cell = PoolCell::new(pool.clone());
-        cell.publish(RouteTable {
-            pool,
-            members: members.iter().map(|at| Arc::clone(&cells[*at])).collect(),
-            models: plan.models.iter().map(model).collect::<HashMap<_, _>>(),
-            declared: Arc::clone(&declared),
-        });
-        cell
-    });
-    let directory = Directory::default();
-    let pool_cells: Vec<Arc<PoolCell>> = pool_cells.collect();
-    let by_id = cells.iter().map(|cell| (cell.id.clone(), Arc::clone(cell))).collect();
-    directory.replace(by_id, pool_cells, BTreeMap::new());
-    *world.cells.lock().unwrap() = cells;
-    (Arc::new(directory), world)
-}
-
-/// The first pool is that of tasks, where the default model is.
-fn stored_pool(number: usize, plan: &PoolPlan) -> Pool {
-    let id = if number == 0 { TASKS_POOL.to_owned() } else { format!("pool-{number}") };
-    Pool {
-        id: PoolId::new(id),
-        name: format!("name-{number}"),
-        purpose_type: String::new(),
-        policy: plan.policy,
-        queue: QueueLimits::default(),
-        require_labels: labels(&plan.labels),
-        created_at: Timestamp::ZERO,
-        updated_at: Timestamp::ZERO,
-    }
-}
-
 /// Whether the call may have gone there for this target: some pool that the target allows holds the backend, which has all
 /// labels of both; a cloud was named.
 fn is_allowed(seen: &Seen, target: &RouteTarget, route: &ModelRoute, directory: &Directory) -> bool {
@@ -317,6 +145,69 @@ fn is_allowed(seen: &Seen, target: &RouteTarget, route: &ModelRoute, directory: 
     kind_is_allowed && model_is_wanted && in_pool && has(&route.require)
 }
 
+/// The targets of a route, with what the configuration names for calls that name nothing.
+fn all_targets(route: &ModelRoute, default_provider: Option<ProviderKind>) -> Vec<RouteTarget> {
+    let mut targets = route.targets.clone();
+    let by_default = |pool: Option<String>| RouteTarget {
+        model: Some(MODELS[0].to_owned()),
+        providers: default_provider.into_iter().collect(),
+        pool,
+    };
+    if targets.is_empty() {
+        targets.push(by_default(Some(TASKS_POOL.to_owned())));
+    }
+    let unnamed = targets.iter().filter(|target| target.model.is_none() && target.providers.is_empty());
+    let unnamed: Vec<RouteTarget> = unnamed.map(|target| by_default(target.pool.clone())).collect();
+    targets.extend(unnamed);
+    targets
+}
+
+fn dispatcher(directory: &Arc<Directory>, default_provider: Option<ProviderKind>) -> Dispatcher {
+    let defaults = RouteDefaults {
+        task_model: MODELS[0].to_owned(),
+        embed_model: MODELS[1].to_owned(),
+        task_provider: default_provider,
+        embed_provider: None,
+    };
+    Dispatcher::new(Arc::clone(directory), defaults, TaskTracker::new())
+}
+
+/// A call whose answer is short.
+fn short_call() -> ChatCall {
+    let sampling = Sampling { max_tokens: Some(8), ..Sampling::default() };
+    ChatCall { messages: vec![ChatTurn::text("user", "hi")], sampling, ..ChatCall::default() }
+}
+
+/// How many attempts a call has cost.
+fn attempts(outcome: &Result<(Completion, Served), DispatchError>) -> usize {
+    match outcome {
+        Ok((_, served)) => served.attempts as usize,
+        Err(error) => error.served.as_ref().map_or(0, |served| served.attempts as usize),
+    }
+}
+
+fn check_seen(
+    world: &World,
+    directory: &Directory,
+    route: &ModelRoute,
+    default_provider: Option<ProviderKind>,
+) -> Result<(), TestCaseError> {
+    let targets = all_targets(route, default_provider);
+    for seen in world.seen.lock().unwrap().iter() {
+        prop_assert!(seen.was_usable);
+        prop_assert!(
+            targets.iter().any(|target| is_allowed(seen, target, route, directory)),
+            "{} with {:?} of {:?} for {route:?}",
+            seen.backend.id,
+            seen.backend.labels,
+            seen.backend.kind
+        );
+    }
+    prop_assert!(world.is_idle(), "a slot or a place in a queue is lost");
+    prop_assert_eq!(world.overrun.load(Ordering::SeqCst), 0);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -327,49 +218,58 @@ proptest! {
         route in route(),
         default_provider in prop::option::weighted(0.2, prop::sample::select(ProviderKind::ALL.to_vec())),
     ) {
-        let (directory, world) = fleet(&backends, &pools);
-        let defaults = RouteDefaults {
-            task_model: MODELS[0].to_owned(),
-            embed_model: MODELS[1].to_owned(),
-            task_provider: default_provider,
-            embed_provider: None,
-        };
-        let dispatcher = Dispatcher::new(Arc::clone(&directory), defaults);
-        let call = ChatCall { messages: vec![ChatTurn::text("user", "hi")], ..ChatCall::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let outcome = runtime.block_on(dispatcher.generate(&route, &call));
-
-        let seen = world.seen.lock().unwrap();
-        // What the configuration names for calls that name nothing.
-        let mut targets = route.targets.clone();
-        let by_default = |pool: Option<String>| RouteTarget {
-            model: Some(MODELS[0].to_owned()),
-            providers: default_provider.into_iter().collect(),
-            pool,
-        };
-        if targets.is_empty() {
-            targets.push(by_default(Some(TASKS_POOL.to_owned())));
-        }
-        let unnamed = targets.iter().filter(|target| target.model.is_none() && target.providers.is_empty());
-        let unnamed: Vec<RouteTarget> = unnamed.map(|target| by_default(target.pool.clone())).collect();
-        targets.extend(unnamed);
-        for seen in seen.iter() {
-            prop_assert!(seen.was_usable);
-            prop_assert!(
-                targets.iter().any(|target| is_allowed(seen, target, &route, &directory)),
-                "{} with {:?} of {:?} for {route:?}", seen.backend.id, seen.backend.labels, seen.backend.kind
-            );
-        }
-        prop_assert!(seen.len() <= MAX_ATTEMPTS_IN_ALL as usize);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (directory, world, outcome) = runtime.block_on(async {
+            let (directory, world) = fleet(&backends, &pools);
+            let outcome = dispatcher(&directory, default_provider).generate(&route, &short_call()).await;
+            world.comes_to_rest().await;
+            (directory, world, outcome)
+        });
+        check_seen(&world, &directory, &route, default_provider)?;
+        let asked = world.asked();
+        prop_assert!(asked.len() <= MAX_ATTEMPTS_IN_ALL as usize);
         if !route.falls_back {
-            prop_assert!(seen.len() <= MAX_ATTEMPTS);
+            prop_assert!(asked.len() <= MAX_ATTEMPTS);
         }
+        prop_assert_eq!(attempts(&outcome), asked.len());
         match outcome {
-            Ok((_, served)) => {
-                prop_assert_eq!(served.attempts as usize, seen.len());
-                prop_assert_eq!(&served.backend, &seen.last().unwrap().backend.id);
+            Ok((completion, served)) => {
+                prop_assert_eq!(served.backend.as_str(), completion.text);
+                prop_assert!(asked.contains(&served.backend.as_str().to_owned()));
             }
-            Err(error) => prop_assert_eq!(error.served.is_some(), !seen.is_empty()),
+            Err(error) => prop_assert_eq!(error.served.is_some(), !asked.is_empty()),
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// The same for calls that come at once and have to wait for each other.
+    #[test]
+    fn no_call_that_waits_goes_where_it_may_not_and_all_come_to_an_end(
+        backends in prop::collection::vec(backend_plan(), 1..5),
+        pools in prop::collection::vec(pool_plan(), 1..3),
+        route in route(),
+        calls in 2usize..12,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (directory, world, outcomes) = runtime.block_on(async {
+            let (directory, world) = fleet(&backends, &pools);
+            let mut actors = Vec::new();
+            for pool in directory.pools().iter() {
+                actors.push(Actor::spawn(None, PoolActor, pool_args(pool)).await.unwrap());
+            }
+            let (dispatcher, call) = (dispatcher(&directory, None), short_call());
+            let outcomes = futures_util::future::join_all((0..calls).map(|_| dispatcher.generate(&route, &call))).await;
+            world.comes_to_rest().await;
+            for (actor, ended) in actors {
+                actor.stop(None);
+                ended.await.unwrap();
+            }
+            (directory, world, outcomes)
+        });
+        check_seen(&world, &directory, &route, None)?;
+        prop_assert_eq!(outcomes.iter().map(attempts).sum::<usize>(), world.asked().len());
     }
 }

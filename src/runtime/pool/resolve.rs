@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a request needs of a backend. Owned, because a waiting request is asked about again when the world changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ModelQuery {
     /// The model; `None` takes any capable one.
     pub(crate) key: Option<ModelKey>,
@@ -31,7 +31,7 @@ pub(crate) struct ModelQuery {
 }
 
 /// A model's name as it is looked up, made once a call: exactly, or leniently when no exact match exists anywhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ModelKey {
     /// With its tag, a missing one read as `:latest`.
     Exact(String),

@@ -1,12 +1,13 @@
 //! How a run's effects are carried out: each in a task of its own, whose result comes back to the actor as an event.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{
     RunMsg, RunState,
+    live::Progress,
     told::{HasTold, ToldAttempt},
 };
 use crate::{
@@ -28,19 +29,26 @@ impl RunState {
     /// Carries out effects; true when the run is over.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
+        let task = self.machine.current().map(|current| current.task);
+        self.live.show(Progress { task, steps: self.machine.state().len() });
         for effect in effects {
             match effect {
                 Effect::AskModel { step, call, route, timeout, streamed } => {
                     let route = self.narrowed(route);
                     let dispatcher = self.deps.dispatcher.clone();
+                    let counted = self.live.count_call();
                     if let Some((streamed, teller)) = streamed.zip(self.teller.clone()) {
                         let has_told = HasTold::default();
                         let attempt = ToldAttempt { teller, streamed, has_told: has_told.clone() };
-                        let work = async move { attempt.ask(&dispatcher, route, *call).await };
+                        let work = async move {
+                            let _counted = counted;
+                            attempt.ask(&dispatcher, route, *call).await
+                        };
                         self.spawn_told(step, timeout, has_told, work);
                         continue;
                     }
                     self.spawn(step, timeout, async move {
+                        let _counted = counted;
                         let made = async { dispatcher.generate(&route?, &call).await };
                         match made.await {
                             Ok((completion, served)) => Outcome::Answered(completion, served),
@@ -51,7 +59,9 @@ impl RunState {
                 Effect::Embed { step, text, route, timeout } => {
                     let dispatcher = self.deps.dispatcher.clone();
                     let route = self.narrowed(route);
+                    let counted = self.live.count_call();
                     self.spawn(step, timeout, async move {
+                        let _counted = counted;
                         let made = async { dispatcher.embed(&route?, &EmbedCall::of(text)).await };
                         match made.await {
                             Ok((embedded, served)) => {
@@ -121,21 +131,16 @@ impl RunState {
     }
 
     /// A route as the run's request allows it.
-    fn narrowed(&self, mut route: ModelRoute) -> Result<ModelRoute, DispatchError> {
-        route.narrow(&self.scope).map_err(|why| DispatchError {
-            failure: Failure::new(
-                FailureClass::InvalidInput,
-                format!("the request excludes where the task may go: {why}"),
-            ),
-            served: None,
-        })?;
-        Ok(route)
+    fn narrowed(&self, route: ModelRoute) -> Result<ModelRoute, DispatchError> {
+        self.deps.dispatcher.narrowed(route, &self.scope)
     }
 
     /// Goes on behind the messages that are waiting, and behind the other tasks of this thread.
     fn go_on_later(&self) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
+        let alive = Arc::clone(&self.alive);
         self.deps.tasks.spawn(async move {
+            let _alive = alive;
             let go_on = async {
                 tokio::task::yield_now().await;
                 if let Err(error) = address.send(Lane::Control, RunMsg::Continue).await {
@@ -160,9 +165,13 @@ impl RunState {
         work: impl Future<Output = Outcome> + Send + 'static,
     ) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
+        let alive = Arc::clone(&self.alive);
+        // In one place: each of the futures around it would hold it twice.
+        let work = Box::pin(work);
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {
+                let _alive = alive;
                 let began = Instant::now();
                 let work = async {
                     let outcome = match tokio::time::timeout(timeout, caught("step", work)).await {

@@ -6,7 +6,7 @@ use super::{Home, conflict, not_found, pool};
 use crate::{
     domain::{
         ids::PoolId,
-        pool::{Policy, PoolPatch, QueueLimits},
+        pool::{CallSettings, Policy, PoolPatch, QueueLimits},
     },
     stores::catalog::CatalogStore,
 };
@@ -32,12 +32,14 @@ pub(crate) async fn an_update_keeps_what_it_does_not_name(home: &impl Home) {
         policy: Some(Policy::RoundRobin),
         queue: Some(QueueLimits { capacity: 1, max_wait_ms: 2 }),
         require_labels: Some(labels.clone()),
+        calls: Some(CallSettings { single_flight: true, ..CallSettings::default() }),
         ..pool("full")
     };
     let created = store.create_pool(full).await.unwrap();
     let updated = store.update_pool(&created.id, pool("renamed")).await.unwrap();
     assert_eq!((updated.name.as_str(), updated.purpose_type.as_str()), ("renamed", "purpose"));
     assert_eq!((updated.policy, updated.queue.capacity, &updated.require_labels), (Policy::RoundRobin, 1, &labels));
+    assert!(updated.calls.single_flight);
     assert_eq!(updated.created_at, created.created_at);
     assert!(updated.updated_at >= created.updated_at);
 

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "catalog", sql: include_str!("migrations/0001_catalog.sql") },
     Migration { version: 2, name: "chains", sql: include_str!("migrations/0002_chains.sql") },
     Migration { version: 3, name: "aliases", sql: include_str!("migrations/0003_aliases.sql") },
+    Migration { version: 4, name: "pool_calls", sql: include_str!("migrations/0004_pool_calls.sql") },
 ];
 
 /// Brings the file to this binary's schema, all missing steps in one transaction.

@@ -32,8 +32,8 @@ pub(super) fn insert(session: &Session, id: &PoolId, patch: &PoolPatch, created_
         return Err(StoreError::Invalid("name is required".to_owned()));
     };
     let stored = session.find(
-        "INSERT INTO pools (id, name, purpose_type, policy, queue, require_labels, created_at, updated_at)
-         VALUES (:id, :name, :purpose_type, :policy, :queue, :require_labels, :created_at, :created_at)
+        "INSERT INTO pools (id, name, purpose_type, policy, queue, require_labels, calls, created_at, updated_at)
+         VALUES (:id, :name, :purpose_type, :policy, :queue, :require_labels, :calls, :created_at, :created_at)
          RETURNING *",
         named_params! {
             ":id": id.as_str(),
@@ -42,6 +42,7 @@ pub(super) fn insert(session: &Session, id: &PoolId, patch: &PoolPatch, created_
             ":policy": patch.policy.unwrap_or_default().as_str(),
             ":queue": to_json(&patch.queue.unwrap_or_default())?,
             ":require_labels": to_json(&patch.require_labels.clone().unwrap_or_default())?,
+            ":calls": to_json(&patch.calls.unwrap_or_default())?,
             ":created_at": created_at,
         },
         from_row,
@@ -54,7 +55,8 @@ pub(super) fn update(session: &Session, id: &PoolId, patch: &PoolPatch) -> Resul
         "UPDATE pools SET
              name = COALESCE(:name, name), purpose_type = COALESCE(:purpose_type, purpose_type),
              policy = COALESCE(:policy, policy), queue = COALESCE(:queue, queue),
-             require_labels = COALESCE(:require_labels, require_labels), updated_at = MAX(:now, updated_at)
+             require_labels = COALESCE(:require_labels, require_labels), calls = COALESCE(:calls, calls),
+             updated_at = MAX(:now, updated_at)
          WHERE id = :id
          RETURNING *",
         named_params! {
@@ -64,6 +66,7 @@ pub(super) fn update(session: &Session, id: &PoolId, patch: &PoolPatch) -> Resul
             ":policy": patch.policy.map(Policy::as_str),
             ":queue": patch.queue.as_ref().map(to_json).transpose()?,
             ":require_labels": patch.require_labels.as_ref().map(to_json).transpose()?,
+            ":calls": patch.calls.as_ref().map(to_json).transpose()?,
             ":now": session.now(),
         },
         from_row,
@@ -109,6 +112,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Pool> {
         policy: named(row, "policy", Policy::parse)?,
         queue: json(row, "queue")?,
         require_labels: json(row, "require_labels")?,
+        calls: json(row, "calls")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
     })

@@ -92,6 +92,7 @@ async fn failures_of_backends_keep_their_meaning() {
     let ask = || behind.post("/api/chat", json!({"model": "chat:1b", "messages": user("x")}));
     for (status, wanted) in [(429, 429), (500, 502), (401, 502), (400, 400)] {
         behind.sim.script(Rule::on(Routes::CALLS).times(1).status(status).header("retry-after", "7"));
+        behind.server.forget_failures();
         let answer = ask().await.expect(wanted);
         assert_ollamas(&answer);
         assert_eq!(answer.header("x-penstock-backend"), behind.id);

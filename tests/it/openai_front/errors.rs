@@ -72,6 +72,7 @@ async fn a_backends_failure_has_the_status_by_which_clients_decide() {
             front.sim.clear_script();
             front.sim.script(Rule::on(Routes::CALLS).status(status).header("retry-after", "7"));
             for fields in [json!({}), json!({"stream": true})] {
+                front.server.forget_failures();
                 let answer = front.chat(fields).await.expect(answered);
                 let error = fault(&answer);
                 assert_eq!(

@@ -91,6 +91,17 @@ impl Client {
         self.send(request).await
     }
 
+    /// Waits until the server refuses new work, asking it on connections that it has not closed.
+    pub async fn wait_until_draining(&self) {
+        super::eventually("a server that refuses work", || async {
+            let request = self.request(Method::POST, "/execute").header("connection", "close").body("{}");
+            let answer = request.send().await.map_err(|error| error.to_string())?;
+            let reason = answer.headers().get("x-penstock-reason");
+            if reason.is_some_and(|reason| reason == "draining") { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+
     async fn send_json(&self, method: Method, path: &str, body: Value) -> Answer {
         let request = self.request(method, path).header("content-type", "application/json").body(body.to_string());
         self.send(request).await

@@ -70,6 +70,11 @@ impl TestServer {
         in_background(async move { client.post("/execute", body).await })
     }
 
+    /// Lets calls go everywhere again, as if none had failed.
+    pub fn forget_failures(&self) {
+        self.runtime.directory.backends().values().for_each(|backend| backend.reset_breaker());
+    }
+
     /// Waits until a backend is as busy as wanted.
     pub async fn wait_for_slots(&self, id: &str, what: &str, is_wanted: impl Fn(SlotSnapshot) -> bool) {
         eventually(what, || async {

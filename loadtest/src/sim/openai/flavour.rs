@@ -25,11 +25,13 @@ impl Flavour {
             Self::LlamaCpp => &[
                 ("/health", Method::GET, Route::Health),
                 ("/props", Method::GET, Route::Props),
+                ("/slots", Method::GET, Route::Load),
                 ("/tokenize", Method::POST, Route::Tokenize),
             ],
             Self::Vllm => &[
                 ("/health", Method::GET, Route::Health),
                 ("/version", Method::GET, Route::Version),
+                ("/metrics", Method::GET, Route::Load),
                 ("/tokenize", Method::POST, Route::Tokenize),
             ],
             Self::OpenAi | Self::Ollama => &[],
@@ -58,7 +60,8 @@ impl Flavour {
 
     /// Whether a route needs no key.
     pub(crate) fn is_public(self, route: Route) -> bool {
-        matches!(route, Route::Health | Route::Version) || (self == Self::Vllm && route == Route::Tokenize)
+        matches!(route, Route::Health | Route::Version)
+            || (self == Self::Vllm && matches!(route, Route::Tokenize | Route::Load))
     }
 
     /// `GET /health`.

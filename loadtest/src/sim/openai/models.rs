@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json as value};
 
-use crate::sim::{answer::Answer, clock::unix_seconds, library::Library, model::SimModel, openai::flavour::Flavour};
+use crate::sim::{
+    answer::Answer, capacity::Capacity, clock::unix_seconds, library::Library, model::SimModel,
+    openai::flavour::Flavour,
+};
 
 /// `GET /v1/models`.
 pub(crate) fn list(library: &Library, flavour: Flavour) -> Answer {
@@ -41,6 +44,25 @@ pub(crate) fn props(library: &Library) -> Answer {
         "modalities": { "vision": false, "audio": false },
     });
     Answer::json(200, &props)
+}
+
+/// `GET /slots` of llama.cpp, `GET /metrics` of vLLM.
+pub(crate) fn load(capacity: &Capacity, flavour: Flavour) -> Answer {
+    let (running, waiting) = (capacity.running(), capacity.waiting());
+    if flavour == Flavour::Vllm {
+        let gauge = |name: &str, value: usize| {
+            format!("# TYPE vllm:{name} gauge\nvllm:{name}{{engine=\"0\",model_name=\"sim\"}} {value}.0\n")
+        };
+        let text = gauge("num_requests_running", running) + &gauge("num_requests_waiting", waiting);
+        return Answer::text(200, text);
+    }
+    let Some(slots) = capacity.slots() else {
+        let message = "This server does not support slots endpoint. Start it with `--slots`";
+        return flavour.refused(501, "not_supported_error", message);
+    };
+    let slots: Vec<Value> =
+        (0..slots).map(|id| value!({ "id": id, "n_ctx": 2048, "is_processing": id < running })).collect();
+    Answer::json(200, &value!(slots))
 }
 
 fn entry(model: &SimModel, flavour: Flavour) -> Value {

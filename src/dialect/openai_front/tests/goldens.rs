@@ -120,6 +120,7 @@ fn event(written: &Json) -> ReplyEvent {
             output_tokens: number("output"),
             cached_tokens: number("cached"),
             reasoning_tokens: number("reasoning"),
+            worked: None,
         }),
         reason => {
             let reason = match reason {

@@ -12,6 +12,27 @@ fn a_run_that_never_ends_is_stopped_after_a_thousand_tasks() {
 }
 
 #[test]
+fn a_run_that_is_ended_from_outside_keeps_its_record_and_comes_to_nothing_more() {
+    let chain = json!({"tasks": [
+        {"id": "a", "handler": "noop", "transition": {"branches": [{"goto": "b"}]}},
+        {"id": "b", "handler": "raw_string", "transition": {"on_failure": "a", "branches": [{"goto": "end"}]}}]});
+    let stopped = || Failure::new(FailureClass::Cancelled, "stopped");
+    let mut machine = Rig::of(chain.clone(), Value::string("x")).machine;
+    let step = machine.start(NOON).iter().find_map(step_of).expect("it asks");
+    let ended = machine.end(stopped());
+    let [Effect::Finish(outcome)] = ended.as_slice() else { panic!("{ended:?}") };
+    assert_eq!((outcome.state.len(), error_of(outcome)), (1, "task b: stopped".to_owned()));
+    assert_eq!(outcome.run_id, RunId::new("run-1"));
+    assert!(machine.end(stopped()).is_empty(), "it ends once");
+    let late = Event::Failed { step, failure: stopped(), served: None, elapsed: TOOK };
+    assert!(machine.on_event(late, NOON).is_empty());
+
+    let mut machine = Rig::of(chain, Value::string("x")).machine;
+    assert!(matches!(machine.end(stopped()).as_slice(), [Effect::Finish(_)]));
+    assert!(machine.start(NOON).is_empty(), "it never begins");
+}
+
+#[test]
 fn a_run_that_waits_for_nothing_yields_every_64_tasks() {
     let chain = json!({"tasks": [{"id": "t", "handler": "noop", "transition": {"branches": [{"goto": "t"}]}}]});
     let mut machine = Rig::of(chain, Value::Int(1)).machine;

@@ -1,0 +1,263 @@
+//! Who may ask a model now (`docs/operations.md`, admission): decided when a request's head is read, before its body is.
+//!
+//! The order: connections (`listener`), requests in flight in all, the caller's own rates; behind them come the pool's queue
+//! and the backend's slots (`runtime::dispatch`). A refusal costs a few atomic operations and a small answer. There is
+//! one caller: whoever has the token, or everybody where none is set.
+
+pub mod gcra;
+
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    HeaderMap,
+    header::{HeaderName, HeaderValue, RETRY_AFTER},
+};
+
+use self::gcra::{Allowance, Gcra};
+use crate::{
+    config::{LimitConfig, RateConfig},
+    domain::{
+        failure::RefusalReason,
+        ledger::{Spending, TokenLedger},
+    },
+    error::Error,
+};
+
+/// After which it is worth asking again whether a request has ended.
+const OVERLOAD_RETRY_SECONDS: u32 = 1;
+/// The same to the millisecond, for clients that read it (OpenAI's own do).
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// Decides; one for the process.
+#[derive(Debug)]
+pub struct Admission {
+    in_flight: Option<Arc<InFlight>>,
+    caller: Option<Arc<CallerRates>>,
+}
+
+/// Requests that ask a model, at once.
+#[derive(Debug)]
+struct InFlight {
+    now: AtomicUsize,
+    most: usize,
+}
+
+/// What one caller may use.
+#[derive(Debug)]
+struct CallerRates {
+    /// Times of the buckets count from here.
+    origin: Instant,
+    requests: Option<Gcra>,
+    tokens: Option<Gcra>,
+}
+
+/// The right of one request to ask a model, which counts as in flight until it is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Where it is written down what its calls cost.
+    pub spending: Spending,
+    /// Counts for as long as it lives.
+    pub place: Option<Place>,
+}
+
+/// One request in flight.
+#[derive(Debug)]
+pub struct Place(Arc<InFlight>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Why a request may not ask now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// As many are in flight as may be.
+    Overloaded {
+        /// How many that is.
+        most: usize,
+    },
+    /// The caller has sent too many requests.
+    RequestRate {
+        /// Until the next one may come.
+        wait: Duration,
+    },
+    /// The caller's answers have cost too many tokens.
+    TokenRate {
+        /// Until there is one again.
+        wait: Duration,
+    },
+}
+
+impl Admission {
+    /// With these bounds; times count from `origin`.
+    pub fn new(limits: &LimitConfig, rates: &RateConfig, origin: Instant) -> Self {
+        let bucket = |per_minute: NonZeroU64| Gcra::new(per_minute, per_minute);
+        let requests = rates.requests_per_minute;
+        let requests = requests.map(|rate| Gcra::new(rate, rates.request_burst.unwrap_or(rate)));
+        let tokens = rates.tokens_per_minute.map(bucket);
+        let is_limited = requests.is_some() || tokens.is_some();
+        let most = limits.max_in_flight;
+        Self {
+            in_flight: (most > 0).then(|| Arc::new(InFlight { now: AtomicUsize::new(0), most })),
+            caller: is_limited.then(|| Arc::new(CallerRates { origin, requests, tokens })),
+        }
+    }
+
+    /// Lets a request in that has come at this moment.
+    ///
+    /// # Errors
+    /// What it may not exceed. Nothing is taken then.
+    pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
+        let place = self.in_flight.as_ref().map(InFlight::enter).transpose()?;
+        let Some(caller) = &self.caller else { return Ok(Admitted { spending: Spending::UNCOUNTED, place }) };
+        caller.take(now)?;
+        let spending =
+            if caller.tokens.is_some() { Spending::on(Arc::clone(caller) as _) } else { Spending::UNCOUNTED };
+        Ok(Admitted { spending, place })
+    }
+
+    /// Tells a caller what its rates have left, where it has any, in the headers that OpenAI's clients read.
+    pub fn tell(&self, now: Instant, headers: &mut HeaderMap) {
+        let Some(caller) = &self.caller else { return };
+        let now = caller.since_origin(now);
+        if let Some(requests) = &caller.requests {
+            write(headers, &REQUEST_HEADERS, requests.allowance(now));
+        }
+        if let Some(tokens) = &caller.tokens {
+            write(headers, &TOKEN_HEADERS, tokens.allowance(now));
+        }
+    }
+}
+
+impl InFlight {
+    fn enter(in_flight: &Arc<Self>) -> Result<Place, Refused> {
+        let most = in_flight.most;
+        let grow = |now: usize| (now < most).then_some(now + 1);
+        match in_flight.now.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow) {
+            Ok(_) => Ok(Place(Arc::clone(in_flight))),
+            Err(_) => Err(Refused::Overloaded { most }),
+        }
+    }
+}
+
+impl CallerRates {
+    fn since_origin(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.origin)
+    }
+
+    /// Tokens are looked at first: who has none left has sent no request.
+    fn take(&self, now: Instant) -> Result<(), Refused> {
+        let now = self.since_origin(now);
+        if let Some(tokens) = &self.tokens {
+            tokens.check(now).map_err(|wait| Refused::TokenRate { wait })?;
+        }
+        if let Some(requests) = &self.requests {
+            requests.take(now).map_err(|wait| Refused::RequestRate { wait })?;
+        }
+        Ok(())
+    }
+}
+
+impl TokenLedger for CallerRates {
+    fn spent(&self, tokens: u64) {
+        if let Some(bucket) = &self.tokens {
+            bucket.charge(self.since_origin(tokio::time::Instant::now().into_std()), tokens);
+        }
+    }
+}
+
+impl Refused {
+    /// How long to wait, where that is known exactly.
+    pub const fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { .. } => None,
+            Self::RequestRate { wait } | Self::TokenRate { wait } => Some(wait),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Overloaded { most } => {
+                let message = format!("{most} requests are being answered, more may not be; it is safe to retry");
+                Self::refused(RefusalReason::Overloaded, message, OVERLOAD_RETRY_SECONDS)
+            }
+            Refused::RequestRate { wait } => {
+                let message = format!("too many requests a minute; try again in {}", written(wait));
+                Self::limited(RefusalReason::RequestRate, message, wait)
+            }
+            Refused::TokenRate { wait } => {
+                let message = format!("too many tokens a minute; try again in {}", written(wait));
+                Self::limited(RefusalReason::TokenRate, message, wait)
+            }
+        }
+    }
+}
+
+/// Adds to the answer of a refusal how long to wait, to the millisecond.
+pub(super) fn tell_wait(error: &Error, headers: &mut HeaderMap) {
+    if let Some(wait) = error.exact_wait()
+        && headers.contains_key(RETRY_AFTER)
+    {
+        let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
+    }
+}
+
+/// What there is in all, what is left of it, and when all is there again.
+type RateHeaders = [HeaderName; 3];
+
+const REQUEST_HEADERS: RateHeaders = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKEN_HEADERS: RateHeaders = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+fn write(headers: &mut HeaderMap, names: &RateHeaders, allowance: Allowance) {
+    let Allowance { limit, remaining, reset } = allowance;
+    let [limit_name, remaining_name, reset_name] = names;
+    headers.insert(limit_name, HeaderValue::from(limit));
+    headers.insert(remaining_name, HeaderValue::from(remaining));
+    if let Ok(reset) = HeaderValue::from_str(&written(reset)) {
+        headers.insert(reset_name, reset);
+    }
+}
+
+/// A time as OpenAI's servers write it: `0s`, `120ms`, `1.5s`, `6m0s`, `1h0m3.25s`. Rounded up to a millisecond.
+fn written(time: Duration) -> String {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    if (1..1000).contains(&millis) {
+        return format!("{millis}ms");
+    }
+    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
+    let (whole, part) = (seconds / 1000, seconds % 1000);
+    let seconds = if part == 0 {
+        format!("{whole}s")
+    } else {
+        let part = format!("{part:03}");
+        format!("{whole}.{}s", part.trim_end_matches('0'))
+    };
+    match (hours, minutes) {
+        (0, 0) => seconds,
+        (0, minutes) => format!("{minutes}m{seconds}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
