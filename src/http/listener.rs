@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Service,
     connection::{ClientStream, LeftUnread, Unread, woken},
+    repoll::Repolled,
 };
 use crate::{config::ListenConfig, shutdown::Drain};
 
@@ -205,7 +207,7 @@ async fn run(
     served: impl Future<Output = Result<(), hyper::Error>> + Send,
     place: Option<OwnedSemaphorePermit>,
 ) -> Option<()> {
-    let ended = woken(drain, served).await;
+    let ended = Repolled::new(pin!(woken(drain, served))).await;
     drop(place);
     ended.map(|ended| {
         if let Err(error) = ended {
