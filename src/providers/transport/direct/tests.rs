@@ -1,3 +1,5 @@
+//! The client against servers of bytes, which say what no HTTP library would.
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -262,8 +264,10 @@ async fn a_connection_that_was_idle_for_long_is_not_used_again_and_closed() {
 
 #[tokio::test]
 async fn bytes_behind_an_answer_are_no_answer_to_the_next_call() {
-    let plans =
-        [waiting(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad"]), waiting(&[OK])];
+    let plans = [
+        waiting(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad"]),
+        waiting(&[OK]),
+    ];
     let server = Scripted::serve(plans).await;
     let transport = transport();
     assert_eq!(server.call(&transport).await.unwrap(), "ok");
@@ -339,7 +343,10 @@ async fn a_server_that_says_nothing_or_stops_talking_is_given_up_in_time() {
     ])
     .await;
     let error = server.call(&transport).await.unwrap_err();
-    assert_eq!((error.kind, &*error.message), (ProviderErrorKind::Timeout, "the backend did not begin to answer within 100ms"));
+    assert_eq!(
+        (error.kind, &*error.message),
+        (ProviderErrorKind::Timeout, "the backend did not begin to answer within 100ms")
+    );
     server.ended.recv().await.unwrap();
     let error = server.call(&transport).await.unwrap_err();
     assert_eq!(error.kind, ProviderErrorKind::Stalled);
