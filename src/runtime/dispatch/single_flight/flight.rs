@@ -204,7 +204,10 @@ impl Drop for Seat {
         if let Some(pool) = &self.guest_of {
             pool.sharing.fetch_sub(1, Ordering::Relaxed);
         }
-        self.flight.with(|state| Some(state.window.leave(self.reader)));
+        self.flight.state.send_if_modified(|state| {
+            state.window.leave(self.reader);
+            false
+        });
         self.flight.moved.notify_one();
     }
 }
