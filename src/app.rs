@@ -131,6 +131,10 @@ impl App {
             max_runs: config.limits.max_runs,
         })
         .await?;
+        // The first request finds the pools and backends that are stored.
+        if let Err(error) = runtime.reconcile.apply().await {
+            tracing::warn!(%error, "the stored pools and backends are not in force yet; trying again");
+        }
         let api = Api {
             store: catalog,
             runtime: runtime.clone(),

@@ -13,6 +13,7 @@ mod gathered;
 pub mod listener;
 mod live;
 mod placed;
+mod repoll;
 mod request;
 mod respond;
 mod router;

@@ -99,6 +99,8 @@ pub(super) struct BackendState {
     /// Milliseconds until it begins to answer, on average; absent before the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<f32>,
+    /// Requests that got the answer of a call that was made here for another (`singleFlight`), since the process began.
+    shared_calls: u64,
 }
 
 impl BackendState {
@@ -114,6 +116,7 @@ impl BackendState {
             breaker: cell.breaker(),
             rests_until: cell.rests_until(),
             latency_ms: cell.latency_ms().map(|millis| (millis * 10.0).round() / 10.0),
+            shared_calls: cell.shared_calls(),
             backend: view.backend.clone(),
         }
     }

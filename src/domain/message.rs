@@ -124,4 +124,6 @@ pub struct Served {
     pub attempts: u32,
     /// Milliseconds spent waiting for a slot.
     pub queue_ms: u64,
+    /// Whether the call was made for another request, and this one got its answer.
+    pub is_shared: bool,
 }

@@ -225,9 +225,15 @@ fn split_tag(name: &str) -> (&str, Option<&str>) {
 }
 
 fn squeezed(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let joined: String = lower.chars().filter(|c| !matches!(c, ' ' | '-' | '_' | '.')).collect();
-    ["awq", "gptq", "4bit", "fp16"].iter().fold(joined, |text, marker| text.replace(marker, ""))
+    let is_kept = |c: &char| !matches!(c, ' ' | '-' | '_' | '.');
+    // Requests ask for it, and most names are plain.
+    let joined: String = if text.is_ascii() {
+        text.bytes().map(|byte| char::from(byte.to_ascii_lowercase())).filter(is_kept).collect()
+    } else {
+        text.to_lowercase().chars().filter(is_kept).collect()
+    };
+    let without = |text: String, marker: &&str| if text.contains(marker) { text.replace(marker, "") } else { text };
+    ["awq", "gptq", "4bit", "fp16"].iter().fold(joined, without)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -23,13 +24,17 @@ use tokio_util::task::TaskTracker;
 use super::{
     Service,
     connection::{ClientStream, LeftUnread, Unread, woken},
+    repoll::Repolled,
 };
 use crate::{config::ListenConfig, shutdown::Drain};
 
 /// Connections the kernel may hold before we accept them.
 const BACKLOG: u32 = 4096;
-/// Bytes a connection buffers; the bound on its headers.
-const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Bytes of a request's headers.
+const HEADER_BYTES: usize = 64 * 1024;
+/// Bytes that are read at a time at most: a long prompt that comes in one piece needs not be put together. A connection
+/// reads as much only once it has been sent as much.
+const READ_BYTES: usize = 512 * 1024;
 /// Rest after the process ran out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// For the one answer of those who came while the server was stopping.
@@ -172,7 +177,8 @@ impl Connections {
             .timer(TokioTimer::new())
             // Also the time a kept connection may be idle.
             .header_read_timeout(header_timeout)
-            .max_buf_size(CONNECTION_BUFFER)
+            .max_header_size(HEADER_BYTES)
+            .max_buf_size(READ_BYTES)
             .keep_alive(self.keep_alive)
             .serve_connection(TokioIo::new(stream), handler)
     }
@@ -201,7 +207,7 @@ async fn run(
     served: impl Future<Output = Result<(), hyper::Error>> + Send,
     place: Option<OwnedSemaphorePermit>,
 ) -> Option<()> {
-    let ended = woken(drain, served).await;
+    let ended = Repolled::new(pin!(woken(drain, served))).await;
     drop(place);
     ended.map(|ended| {
         if let Err(error) = ended {

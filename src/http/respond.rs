@@ -26,6 +26,7 @@ const X_BACKEND: HeaderName = HeaderName::from_static("x-penstock-backend");
 const X_POOL: HeaderName = HeaderName::from_static("x-penstock-pool");
 const X_MODEL: HeaderName = HeaderName::from_static("x-penstock-model");
 const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+const X_SHARED: HeaderName = HeaderName::from_static("x-penstock-shared");
 const X_RUN: HeaderName = HeaderName::from_static("x-penstock-run");
 
 /// Warnings of one answer, and the characters of each.
@@ -189,6 +190,9 @@ fn name_server(headers: &mut HeaderMap, served: &Served) {
     headers.insert(X_POOL, printable(served.pool.as_str()));
     headers.insert(X_MODEL, printable(&served.model));
     headers.insert(X_ATTEMPTS, HeaderValue::from(served.attempts));
+    if served.is_shared {
+        headers.insert(X_SHARED, HeaderValue::from_static("true"));
+    }
 }
 
 /// A text as a header value: what a header cannot hold becomes `?`.

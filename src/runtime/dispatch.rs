@@ -11,9 +11,11 @@ mod call;
 mod deadline;
 pub mod exchange;
 mod hedge;
+mod held;
 mod plan;
 mod prefix;
 mod repeat;
+mod single_flight;
 mod tab;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use self::{
     call::{Call, Embed, Generate, words_of},
     deadline::given_up,
     repeat::{Onward, Spent},
+    single_flight::{Flights, Question, Sharing},
     tab::Tab,
 };
 use super::{
@@ -97,12 +100,14 @@ pub struct Dispatcher {
     directory: Arc<Directory>,
     defaults: Arc<RouteDefaults>,
     batches: Arc<Batches>,
+    flights: Arc<Flights>,
 }
 
 impl Dispatcher {
     /// What several requests wait for is made in `tasks`.
     pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults, tasks: TaskTracker) -> Self {
-        Self { directory, defaults: Arc::new(defaults), batches: Arc::new(Batches::new(tasks)) }
+        let batches = Arc::new(Batches::new(tasks.clone()));
+        Self { directory, defaults: Arc::new(defaults), batches, flights: Arc::new(Flights::new(tasks)) }
     }
 
     /// Asks a model for a reply.
@@ -110,7 +115,20 @@ impl Dispatcher {
     /// # Errors
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
-        let (held, served) = self.run(route, Generate(call)).await?;
+        match self.shared(route, Question::Generate(call)).await? {
+            Sharing::Shared(shared) => shared.completion(route, call),
+            Sharing::Alone(plan, spent) => self.generate_alone(plan, route, call, spent).await,
+        }
+    }
+
+    async fn generate_alone(
+        &self,
+        plan: Plan,
+        route: &ModelRoute,
+        call: &ChatCall,
+        spent: Spent,
+    ) -> Result<(Completion, Served), DispatchError> {
+        let (held, served) = self.run_from(plan, route, Generate(call), spent).await?;
         let completion = held.release(|completion| completion.usage);
         if let Some(tab) = Tab::open(&route.spending, || words_of(call)) {
             tab.complete(&completion);
@@ -123,10 +141,23 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
-        if let Some(outcome) = Box::pin(self.embed_with_others(route, call)).await {
+        match self.shared(route, Question::Embed(call)).await? {
+            Sharing::Shared(shared) => shared.embedded(route, call),
+            Sharing::Alone(plan, spent) => self.embed_alone(plan, route, call, spent).await,
+        }
+    }
+
+    async fn embed_alone(
+        &self,
+        plan: Plan,
+        route: &ModelRoute,
+        call: &EmbedCall,
+        spent: Spent,
+    ) -> Result<(Embedded, Served), DispatchError> {
+        if let Some(outcome) = Box::pin(self.embed_with_others(&plan.pool, route, call)).await {
             return outcome;
         }
-        let (held, served) = self.run(route, Embed(call)).await?;
+        let (held, served) = self.run_from(plan, route, Embed(call), spent).await?;
         let embedded = held.release(|_| Usage::default());
         if let Some(tab) = Tab::of_texts(&route.spending, call) {
             tab.embedded(&embedded);
@@ -177,8 +208,17 @@ impl Dispatcher {
     /// Makes a call. What comes of it holds the slot until it is let go: a stream is no call done. A route that falls back
     /// goes on to its next target where one has failed; each has its own attempts, bounded in all.
     async fn run<C: Call>(&self, route: &ModelRoute, call: C) -> Result<(Held<C::Answer>, Served), DispatchError> {
-        let mut spent = Spent::default();
-        let mut plan = self.plan(route, 0)?;
+        self.run_from(self.plan(route, 0)?, route, call, Spent::default()).await
+    }
+
+    /// The same from this plan on, with what the call has spent already.
+    async fn run_from<C: Call>(
+        &self,
+        mut plan: Plan,
+        route: &ModelRoute,
+        call: C,
+        mut spent: Spent,
+    ) -> Result<(Held<C::Answer>, Served), DispatchError> {
         plan.pool.budget.deposit(plan.pool.calls().retry_budget);
         let mut told: Option<DispatchError> = None;
         loop {
@@ -266,7 +306,7 @@ impl Plan {
     /// A call with this slot.
     fn attempt(&mut self, grant: Grant, spent: &mut Spent) -> Attempt {
         self.query.tried.push(grant.candidate.backend.id.clone());
-        spent.attempts += 1;
+        spent.begin();
         Attempt::begin(grant)
     }
 
@@ -288,5 +328,6 @@ fn served(candidate: &Candidate, pool: &PoolId, spent: &Spent) -> Served {
         model: candidate.model.clone(),
         attempts: spent.attempts,
         queue_ms: u64::try_from(spent.waited.as_millis()).unwrap_or(u64::MAX),
+        is_shared: false,
     }
 }

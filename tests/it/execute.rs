@@ -125,7 +125,8 @@ async fn a_model_and_a_provider_can_be_named() {
 async fn without_a_backend_the_answer_says_what_was_wanted_and_what_there_is() {
     let server = TestServer::start(&[]).await;
     let answer = ask(&server, json!({"prompt": "hi"})).await.expect(503);
-    assert!(answer.error().contains("chat:1b") && answer.error().contains("no backend is registered"));
+    let told = answer.error();
+    assert!(told.contains("chat:1b") && told.contains("no backend is registered"), "{told}");
     let sim = SimBackend::ollama().model("chat:1b").start().await.unwrap();
     server.ready("first-box", "ollama", &sim).await;
     let answer = ask(&server, json!({"prompt": "hi", "model_name": "huge:70b"})).await.expect(503);

@@ -74,6 +74,7 @@ mod restart;
 mod routing;
 mod service;
 mod shutdown;
+mod single_flight;
 mod supervision;
 mod taskchains;
 mod tasks;

@@ -23,7 +23,7 @@ use crate::{
 /// Writes the answer to one call.
 pub(super) struct Writer<'a> {
     call: &'a ClientCall,
-    stamp: Stamp,
+    model: &'a str,
 }
 
 /// What is new in an answer of this model, by the name it has where it is served: so do OpenAI's own servers, and so do
@@ -40,8 +40,8 @@ pub(super) fn not_used(ignored: &[String]) -> Option<String> {
 
 impl<'a> Writer<'a> {
     /// `model`: the name of what answered.
-    pub(super) fn new(call: &'a ClientCall, model: &str) -> Self {
-        Self { call, stamp: stamp(model) }
+    pub(super) const fn new(call: &'a ClientCall, model: &'a str) -> Self {
+        Self { call, model }
     }
 
     pub(super) fn answer(self, answer: Answer) -> Result<Reply, Error> {
@@ -59,9 +59,10 @@ impl<'a> Writer<'a> {
 
     /// All of a reply.
     pub(super) fn whole(&self, reply: &ChatReply) -> Result<Reply, Error> {
+        let stamp = stamp(self.model);
         let written = match self.call.route {
-            OpenaiRoute::Completions => text_completion(reply, &self.stamp, &self.echo()),
-            OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &self.stamp),
+            OpenaiRoute::Completions => text_completion(reply, &stamp, &self.echo()),
+            OpenaiRoute::Chat | OpenaiRoute::Embeddings => chat_completion(reply, &stamp),
         };
         Ok(Reply::json(&written)?.warning(self.unused()))
     }
@@ -69,19 +70,19 @@ impl<'a> Writer<'a> {
     /// A reply while it arrives.
     pub(super) fn pieces(self, events: impl EventSource) -> Reply {
         let unused = self.unused();
-        let include_usage = self.call.include_usage();
+        let (stamp, include_usage) = (stamp(self.model), self.call.include_usage());
         let bytes = if self.call.route == OpenaiRoute::Completions {
             let echo = self.echo();
-            translated(EVENT_STREAM, events, TextChunks::new(self.stamp, include_usage, openai_error, echo))
+            translated(EVENT_STREAM, events, TextChunks::new(stamp, include_usage, openai_error, echo))
         } else {
-            translated(EVENT_STREAM, events, ChatChunks::new(self.stamp, include_usage, openai_error))
+            translated(EVENT_STREAM, events, ChatChunks::new(stamp, include_usage, openai_error))
         };
         Reply::stream(bytes).warning(unused)
     }
 
     fn embedded(&self, embedded: &Embedded) -> Result<Reply, Error> {
         let encoding = self.call.translated().map(|translated| translated.encoding).unwrap_or_default();
-        Ok(Reply::json(&Vectors::of(embedded, &self.stamp.model, encoding))?.warning(self.unused()))
+        Ok(Reply::json(&Vectors::of(embedded, self.model, encoding))?.warning(self.unused()))
     }
 
     fn echo(&self) -> String {

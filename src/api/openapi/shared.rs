@@ -23,11 +23,12 @@ const ANSWER_HEADERS: [(&str, &str); 2] = [
     ("X-Request-ID", "The client's own, or a new one; log lines carry it too"),
     ("X-Penstock-Warning", "What the caller should know beside the answer; may be there several times"),
 ];
-const SERVED_HEADERS: [(&str, &str); 4] = [
+const SERVED_HEADERS: [(&str, &str); 5] = [
     ("X-Penstock-Backend", "Id of the backend that was asked last"),
     ("X-Penstock-Pool", "Id of the pool it was asked for"),
     ("X-Penstock-Model", "The model that was asked"),
     ("X-Penstock-Attempts", "How many backends were asked"),
+    ("X-Penstock-Shared", "`true` where the call was made for an identical request (`singleFlight`)"),
 ];
 /// Of what asks models, where a caller's rates are limited (`RATE_LIMIT_RPM`, `RATE_LIMIT_TPM`).
 const RATE_HEADERS: [(&str, &str); 6] = [

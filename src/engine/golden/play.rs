@@ -249,6 +249,7 @@ fn answered(
         model: model.unwrap_or("qwen3:4b").to_owned(),
         attempts: 1,
         queue_ms: 0,
+        is_shared: false,
     };
     Event::Answered { step, completion, served: Some(served), elapsed: Duration::from_micros(1_500) }
 }

@@ -113,6 +113,7 @@ fn served() -> Served {
         model: "qwen3:4b".to_owned(),
         attempts: 1,
         queue_ms: 3,
+        is_shared: false,
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod connection;
 mod idle;
+#[cfg(test)]
+mod tests;
 
 use std::{
     future::poll_fn,

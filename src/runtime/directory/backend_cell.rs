@@ -157,6 +157,8 @@ pub struct BackendCell {
     pub(in crate::runtime) settling: AtomicU16,
     /// Its pools, and which of them gets the next free slot.
     pub(in crate::runtime) turns: Turns,
+    /// Requests that got the answer of a call that was made there for another.
+    pub(in crate::runtime) shared_calls: AtomicU64,
     /// Where leases settle.
     pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
@@ -185,6 +187,7 @@ impl BackendCell {
             told_kept_out: AtomicBool::new(false),
             settling: AtomicU16::new(0),
             turns: Turns::default(),
+            shared_calls: AtomicU64::new(0),
             tasks,
             handle: BackendHandle::vacant(),
             generations: AtomicU64::new(0),
@@ -232,6 +235,11 @@ impl BackendCell {
         let counts = self.slots.counts();
         let settling = self.settling.load(Ordering::Acquire).min(counts.in_use);
         SlotSnapshot { limit: counts.limit, in_use: counts.in_use, settling, waiters: counts.waiters }
+    }
+
+    /// Requests that got the answer of a call that was made there for another, since the process began.
+    pub fn shared_calls(&self) -> u64 {
+        self.shared_calls.load(Ordering::Relaxed)
     }
 
     /// What its breaker does with calls.

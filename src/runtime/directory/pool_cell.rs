@@ -56,6 +56,8 @@ pub struct PoolSnapshot {
     pub waiting: WaitingByClass,
     /// How long the oldest of them has waited, in milliseconds; 0 when nobody waits.
     pub oldest_wait_ms: u64,
+    /// Requests that wait for the answer of a call that is made for another, or read it.
+    pub sharing: u64,
 }
 
 /// How many requests wait of each class.
@@ -76,6 +78,8 @@ pub struct PoolCell {
     pub(in crate::runtime) handle: PoolHandle,
     /// Requests waiting now.
     pub(in crate::runtime) places: Places,
+    /// Requests that share a call now that is made for another.
+    pub(in crate::runtime) sharing: AtomicU64,
     /// Pays for calls that are made again.
     pub(in crate::runtime) budget: Budget,
     /// Tickets drawn so far by requests that wait.
@@ -103,6 +107,7 @@ impl PoolCell {
             id: pool.id.clone(),
             handle: PoolHandle::vacant(),
             places: Places::default(),
+            sharing: AtomicU64::new(0),
             budget: Budget::new(),
             tickets: AtomicU64::new(0),
             born: Instant::now(),
@@ -149,6 +154,7 @@ impl PoolCell {
             capacity: self.table.load().pool.queue.capacity,
             waiting: WaitingByClass { interactive, standard, batch },
             oldest_wait_ms: age,
+            sharing: self.sharing.load(Ordering::Relaxed),
         }
     }
 

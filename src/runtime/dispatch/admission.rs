@@ -262,7 +262,7 @@ fn lost(pool: &PoolCell) -> DispatchError {
 }
 
 /// The request got no slot in time. Nothing was sent.
-fn too_late(pool: &PoolCell, why: TooLate) -> DispatchError {
+pub(super) fn too_late(pool: &PoolCell, why: TooLate) -> DispatchError {
     let id = &pool.id;
     let longest = pool.table().pool.queue.max_wait_ms;
     let (reason, message) = match why {

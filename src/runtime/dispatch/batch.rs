@@ -30,7 +30,7 @@ use crate::{
         pool::Batching,
         route::ModelRoute,
     },
-    runtime::ask::answer,
+    runtime::{ask::answer, directory::PoolCell},
 };
 
 /// Kinds of batch that are remembered; beyond it the sizes of all are learned anew.
@@ -97,28 +97,26 @@ impl Batches {
 }
 
 impl Dispatcher {
-    /// Whether any pool wants batches: most do not, and then nobody looks further.
-    pub(super) fn batches_embeddings(&self) -> bool {
-        self.directory.pools().iter().any(|pool| pool.table().pool.calls.batching.window_ms > 0.0)
-    }
-
     /// The pool's wish for batches and the kind of batch, where the call may be part of one.
-    fn batching(&self, route: &ModelRoute, call: &EmbedCall) -> Option<(Batching, Kind)> {
-        if !self.batches_embeddings() {
+    fn batching(pool: &PoolCell, route: &ModelRoute, call: &EmbedCall) -> Option<(Batching, Kind)> {
+        let batching = pool.calls().batching;
+        let most = usize::try_from(batching.max_inputs).unwrap_or(usize::MAX);
+        if batching.window_ms <= 0.0 || call.inputs.len() >= most {
             return None;
         }
-        let plan = self.plan(route, 0).ok()?;
-        let batching = plan.pool.table().pool.calls.batching;
-        let most = usize::try_from(batching.max_inputs).unwrap_or(usize::MAX);
         // Its deadline, its size and its account are those of one request.
         let route = ModelRoute { deadline: None, tokens: None, spending: Spending::UNCOUNTED, ..route.clone() };
-        let kind = Kind { pool: plan.pool.id.clone(), route, dimensions: call.dimensions };
-        (batching.window_ms > 0.0 && call.inputs.len() < most).then_some((batching, kind))
+        Some((batching, Kind { pool: pool.id.clone(), route, dimensions: call.dimensions }))
     }
 
     /// Makes the call together with others of its kind; `None` where it is to be made alone.
-    pub(super) async fn embed_with_others(&self, route: &ModelRoute, call: &EmbedCall) -> Option<Outcome> {
-        let (batching, kind) = self.batching(route, call)?;
+    pub(super) async fn embed_with_others(
+        &self,
+        pool: &PoolCell,
+        route: &ModelRoute,
+        call: &EmbedCall,
+    ) -> Option<Outcome> {
+        let (batching, kind) = Self::batching(pool, route, call)?;
         let (reply, outcome) = oneshot::channel();
         self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
         let Some(outcome) = Urgency::of(route).in_time(outcome).await else {

@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
-    DispatchError, Dispatcher, HeldCall,
+    DispatchError, Dispatcher,
+    admission::Plan,
     call::{Call, says_at_most, words_of},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
+    repeat::Spent,
+    single_flight::{Question, Sharing},
     tab::Tab,
 };
 use crate::{
     domain::{
-        chat::{ChatCall, ChatReply, ReplyEvent, Usage},
+        chat::{ChatCall, ChatReply, Usage},
         embedding::{EmbedCall, Embedded},
-        failure::{Failure, ToldFault},
+        failure::ToldFault,
         message::Served,
         model::Capability,
         route::ModelRoute,
@@ -24,6 +25,7 @@ use crate::{
     runtime::pool::Candidate,
 };
 
+pub use super::held::{HeldRelay, HeldReply};
 pub use crate::providers::{Original, RelayRoute, RelayedBody};
 
 /// What a client asks for, in no dialect.
@@ -74,71 +76,6 @@ pub(super) enum Begun {
     RelayedStream(Box<RelayStream>),
 }
 
-/// A stream that is relayed, and the slot it is made in. Dropping it aborts the call and frees the slot.
-pub struct HeldRelay {
-    stream: Box<RelayStream>,
-    call: Box<HeldCall>,
-    tab: Option<Tab>,
-}
-
-impl HeldRelay {
-    /// The next whole lines; `None` at the clean end. After a failure there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
-        let next = self.stream.next().await;
-        if let Some(tab) = &mut self.tab {
-            tab.now(self.stream.pieces(), self.stream.usage());
-        }
-        match next {
-            Some(Ok(lines)) => Some(Ok(lines)),
-            Some(Err(error)) => {
-                self.call.failed(&error);
-                Some(Err(error.into()))
-            }
-            None => {
-                self.call.ended(self.stream.usage());
-                None
-            }
-        }
-    }
-}
-
-/// A reply that arrives, and the slot it is made in. Dropping it aborts the call and frees the slot.
-pub struct HeldReply {
-    reply: Box<ReplyStream>,
-    call: Box<HeldCall>,
-    tab: Option<Tab>,
-    usage: Usage,
-}
-
-impl HeldReply {
-    /// The next event; `None` at the clean end. After a failure there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
-        let next = self.reply.next().await;
-        match &next {
-            Some(Ok(event)) => self.hear(event),
-            Some(Err(error)) => self.call.failed(error),
-            None => self.call.is_read(|| self.usage),
-        }
-        next.map(|next| next.map_err(Failure::from))
-    }
-
-    /// The next event if it is there already.
-    pub fn next_ready(&mut self) -> Option<ReplyEvent> {
-        let event = self.reply.next_ready()?;
-        self.hear(&event);
-        Some(event)
-    }
-
-    fn hear(&mut self, event: &ReplyEvent) {
-        if let ReplyEvent::Usage(usage) = event {
-            self.usage = *usage;
-        }
-        if let Some(tab) = &mut self.tab {
-            tab.hear(event);
-        }
-    }
-}
-
 impl Dispatcher {
     /// Makes a client's call. A reply that arrives holds its slot until it is dropped.
     ///
@@ -149,15 +86,28 @@ impl Dispatcher {
         route: &ModelRoute,
         exchange: &Exchange<'_>,
     ) -> Result<(Answer, Served), DispatchError> {
+        match self.shared(route, Question::Exchange(exchange)).await? {
+            Sharing::Shared(shared) => shared.answer(route, exchange),
+            Sharing::Alone(plan, spent) => self.exchange_alone(plan, route, exchange, spent).await,
+        }
+    }
+
+    pub(super) async fn exchange_alone(
+        &self,
+        plan: Plan,
+        route: &ModelRoute,
+        exchange: &Exchange<'_>,
+        spent: Spent,
+    ) -> Result<(Answer, Served), DispatchError> {
         // Texts of several clients in one call are nobody's own bytes.
         if route.capability == Capability::Embed
-            && self.batches_embeddings()
+            && plan.pool.calls().batching.window_ms > 0.0
             && let Ok(Asked::Embed(call)) = (exchange.translate)()
-            && let Some(outcome) = Box::pin(self.embed_with_others(route, &call)).await
+            && let Some(outcome) = Box::pin(self.embed_with_others(&plan.pool, route, &call)).await
         {
             return outcome.map(|(embedded, served)| (Answer::Embedded(embedded), served));
         }
-        let (held, served) = self.run(route, exchange).await?;
+        let (held, served) = self.run_from(plan, route, exchange, spent).await?;
         let (begun, mut call) = held.into_parts();
         match &begun {
             Begun::Pieces(_) | Begun::RelayedStream(_) => {}
@@ -165,29 +115,22 @@ impl Dispatcher {
             Begun::Embedded(_) => call.is_read(Usage::default),
             Begun::RelayedWhole(body) => call.is_read(|| exchange.usage_of(body)),
         }
-        let tab = Tab::open(&route.spending, || exchange.sent_bytes());
+        let tab = Tab::open(&route.spending, || exchange.sent());
         let answer = match begun {
             Begun::Whole(reply) => {
                 tab.into_iter().for_each(|tab| tab.reply(&reply));
                 Answer::Whole(reply)
             }
-            Begun::Pieces(reply) => {
-                Answer::Pieces(HeldReply { reply, call: Box::new(call), tab, usage: Usage::default() })
-            }
+            Begun::Pieces(reply) => Answer::Pieces(HeldReply::own(reply, call, tab)),
             Begun::Embedded(embedded) => {
                 tab.into_iter().for_each(|tab| tab.embedded(&embedded));
                 Answer::Embedded(embedded)
             }
             Begun::RelayedWhole(body) => {
-                if let Some((tab, original)) = tab.zip(exchange.original) {
-                    let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
-                    tab.unread(words, exchange.usage_of(&body));
-                }
+                exchange.settle(tab, &body);
                 Answer::Relayed(RelayedReply::Whole(body))
             }
-            Begun::RelayedStream(stream) => {
-                Answer::Relayed(RelayedReply::Stream(HeldRelay { stream, call: Box::new(call), tab }))
-            }
+            Begun::RelayedStream(stream) => Answer::Relayed(RelayedReply::Stream(HeldRelay::own(stream, call, tab))),
         };
         Ok((answer, served))
     }
@@ -197,6 +140,26 @@ impl Exchange<'_> {
     /// What a backend told in an answer that is passed on.
     fn usage_of(&self, body: &RelayedBody) -> Usage {
         self.original.map_or_else(Usage::default, |original| body.usage(original.route))
+    }
+
+    /// Writes down what an answer has cost that is passed on whole.
+    pub(super) fn settle(&self, tab: Option<Tab>, body: &RelayedBody) {
+        if let Some((tab, original)) = tab.zip(self.original) {
+            let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
+            tab.unread(words, self.usage_of(body));
+        }
+    }
+
+    /// Bytes of what the client says.
+    pub(super) fn sent(&self) -> usize {
+        if let Some(original) = self.original {
+            return original.body.len();
+        }
+        match (self.translate)() {
+            Ok(Asked::Chat(call)) => words_of(&call),
+            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
+            Err(_) => 0,
+        }
     }
 }
 
@@ -212,14 +175,7 @@ impl Call for &Exchange<'_> {
     type Answer = Begun;
 
     fn sent_bytes(&self) -> usize {
-        if let Some(original) = self.original {
-            return original.body.len();
-        }
-        match (self.translate)() {
-            Ok(Asked::Chat(call)) => words_of(&call),
-            Ok(Asked::Embed(call)) => call.inputs.iter().map(String::len).sum(),
-            Err(_) => 0,
-        }
+        self.sent()
     }
 
     fn is_stream(begun: &Begun) -> bool {

@@ -1,7 +1,13 @@
 //! What may follow a failed call (`docs/operations.md`, what is tried again): another backend, another target of the route,
 //! or nothing. Whether it is paid for is the pool's budget to say.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::deadline::Urgency;
 use crate::{
@@ -19,9 +25,19 @@ pub(super) const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 pub(super) struct Spent {
     pub(super) attempts: u32,
     pub(super) waited: Duration,
+    /// Set with its first slot, for others who want to know.
+    pub(super) begun: Option<Arc<AtomicBool>>,
 }
 
 impl Spent {
+    /// One more attempt begins.
+    pub(super) fn begin(&mut self) {
+        self.attempts += 1;
+        if let Some(begun) = self.begun.take() {
+            begun.store(true, Ordering::Release);
+        }
+    }
+
     /// Whether one more attempt on this target keeps the bounds. `tried`: backends of it that were asked.
     pub(super) const fn leaves_another(&self, tried: usize) -> bool {
         tried < MAX_ATTEMPTS && self.attempts < MAX_ATTEMPTS_IN_ALL

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod chains;
+mod flights;
 mod repeats;
 mod world;
 

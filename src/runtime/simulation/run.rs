@@ -94,7 +94,7 @@ impl Plan {
     pub(super) fn run(&self) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         // Made inside, where the clock is the paused one.
-        runtime.block_on(async { Run::new(self.clone()).to_the_end().await })
+        runtime.block_on(async { Run::new(self.clone()).run_to_end().await })
     }
 }
 
@@ -126,7 +126,7 @@ impl Run {
         }
     }
 
-    async fn to_the_end(mut self) -> Outcome {
+    async fn run_to_end(mut self) -> Outcome {
         self.after(0, Event::Arrival);
         while let Some(Reverse((now, _, event))) = self.events.pop() {
             self.now = now;

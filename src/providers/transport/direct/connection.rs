@@ -17,9 +17,10 @@ use tokio::{net::TcpStream, task::unconstrained};
 
 use crate::providers::transport::spliced::Spliced;
 
-/// Bytes that are read at a time at most, and those that an answer's headers may have. Whoever reads a stream slowly keeps
-/// as many in memory.
+/// Bytes that are read at a time at most. Whoever reads a stream slowly keeps as many in memory.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes that an answer's headers may have.
+const HEADER_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct Connection {
@@ -38,7 +39,8 @@ pub(super) enum ExchangeError {
 
 impl Connection {
     pub(super) async fn over(stream: TokioIo<TcpStream>) -> hyper::Result<Self> {
-        let (sender, http) = http1::Builder::new().max_buf_size(READ_BYTES).handshake(stream).await?;
+        let (sender, http) =
+            http1::Builder::new().max_buf_size(READ_BYTES).max_header_size(HEADER_BYTES).handshake(stream).await?;
         Ok(Self { sender, http: Some(Box::new(http)) })
     }
 
