@@ -36,7 +36,8 @@ impl Fleet {
             let id = server.register_as(body, &[TASKS]).await;
             server.wait_for_model(&id, "chat:1b").await;
             server.wait_for_member(TASKS, &id).await;
-            (sims.push(sim), ids.push(id));
+            sims.push(sim);
+            ids.push(id);
         }
         Self { server, sims, ids, began: Instant::now() }
     }
@@ -76,10 +77,15 @@ impl Fleet {
         asked.len()
     }
 
-    /// Everything has come back. `what`: the scenario, for the report.
+    /// Everything has come back, and nobody was ever asked for more at once than it has slots. `what`: the scenario, for the
+    /// report.
     async fn rest(&self, what: &str) {
         for id in &self.ids {
             self.server.wait_until_idle(id).await;
+        }
+        for sim in &self.sims {
+            let most = sim.record().calls.max;
+            assert!(most <= SLOTS, "{most} calls at once in {SLOTS} slots");
         }
         let asked: Vec<usize> = self.sims.iter().map(|sim| sim.record().of(Routes::CALLS).len()).collect();
         eprintln!("chaos, {what}: {} ms, calls of each backend {asked:?}", self.began.elapsed().as_millis());

@@ -115,8 +115,9 @@ impl TestServer {
         soon(what, cell.wait_until(is_wanted)).await;
     }
 
-    /// Waits until the backend has this model.
+    /// Waits until the backend has this model, and all that was asked for before is in force.
     pub async fn wait_for_model(&self, id: &str, model: &str) {
+        self.runtime.reconcile.apply().await.unwrap();
         let has_model = |view: &BackendView| view.observed.iter().any(|seen| seen.name == model);
         self.wait_for_backend(id, &format!("model {model} on {id}"), has_model).await;
     }
