@@ -48,6 +48,7 @@ pub async fn measure(plan: &RefusalPlan) -> io::Result<Vec<RefusalCost>> {
         ("overloaded", 503, ("MAX_IN_FLIGHT", "1")),
         ("request_rate", 429, ("RATE_LIMIT_RPM", "1")),
         ("token_rate", 429, ("RATE_LIMIT_TPM", "1")),
+        ("queue_full", 503, ("MAX_IN_FLIGHT", "1000")),
     ] {
         let folder = scratch_folder("refusal")?;
         let server = Served::penstock(&plan.server, &folder, &[setting]).await?;
@@ -64,9 +65,13 @@ pub async fn measure(plan: &RefusalPlan) -> io::Result<Vec<RefusalCost>> {
         }
         let mut running = JoinSet::new();
         match reason {
-            // One request takes the only place.
-            "overloaded" => {
-                register(&http, &server.url, &sim.url(), 1000).await?;
+            // One request takes the only place, or the only slot.
+            "overloaded" | "queue_full" => {
+                let pool = http.put(format!("{}/pools/internal_tasks_pool", server.url));
+                let pool = pool.body(json!({"queue": {"capacity": 0}}).to_string()).send().await;
+                pool.and_then(reqwest::Response::error_for_status).map_err(io::Error::other)?;
+                let slots = if reason == "queue_full" { 1 } else { 1000 };
+                register(&http, &server.url, &sim.url(), slots).await?;
                 let gate = sim.hold();
                 let request = http.post(format!("{}/execute", server.url)).body(json!({"prompt": "?"}).to_string());
                 running.spawn(async move { drop(request.send().await) });
