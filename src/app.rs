@@ -68,7 +68,7 @@ pub enum Ended {
     /// As it was told to, with this many requests that were not finished when the time for work was over. They were told
     /// so, as far as they took it.
     Cut(usize),
-    /// By itself: an actor at the top could not live.
+    /// By itself: an actor at the top could not live. Requests that ran have been answered, as in a stop.
     Failed,
 }
 
@@ -179,6 +179,11 @@ impl App {
             ended = &mut self.root => {
                 if let Ok(ended) = ended {
                     tracing::error!(error = %ended, "the server cannot go on");
+                }
+                // What runs needs no actor, and gets its answer.
+                self.stopping.cancel();
+                if let Err(error) = (&mut self.server).await {
+                    tracing::error!(%error, "the listener failed");
                 }
                 None
             }

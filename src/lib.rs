@@ -1,7 +1,7 @@
 //! Penstock runs prompts, chats, embeddings and declarative task chains on pools of LLM backends.
 //!
 //! # Layout, from the bottom up
-//! - [`error`], [`domain`]: pure values every layer speaks
+//! - [`error`], [`domain`]: pure values every layer speaks; [`faults`]: what tests can break
 //! - [`config`]: what the environment says, checked before any socket opens; [`shutdown`]: how far a stop has come
 //! - [`engine`]: the chain language as a machine of events and effects, without I/O
 //! - [`dialect`]: wire formats as pure functions
@@ -22,6 +22,8 @@
 //! 8. The reply goes back up; dropping the lease frees the slot, dropping the request aborts the call.
 
 pub mod error;
+
+pub mod faults;
 
 pub mod domain;
 

@@ -192,6 +192,23 @@ impl Runtime {
     }
 }
 
+/// What every actor is told: as a stage at which a fault can be set, before it is heeded and, with `.done` behind it, after.
+#[cfg(feature = "faults")]
+pub fn message_stages() -> Vec<&'static str> {
+    use strum::VariantNames;
+    let actors = [
+        root::RootMsg::VARIANTS,
+        fleet::FleetMsg::VARIANTS,
+        backend::BackendMsg::VARIANTS,
+        pool::PoolMsg::VARIANTS,
+        runs::RunsMsg::VARIANTS,
+        run::RunMsg::VARIANTS,
+        reconcile::ReconcileMsg::VARIANTS,
+        events::EventsMsg::VARIANTS,
+    ];
+    actors.concat()
+}
+
 /// Checked at compile time: what is shared by all requests can be.
 const _: fn() = || {
     fn shared<T: Send + Sync + 'static>() {}

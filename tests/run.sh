@@ -150,6 +150,12 @@ scripts() {
     fi
 }
 
+# Every actor and every call broken at each of its stages: a build of its own, because no other has those stages.
+faults() {
+    cargo clippy --locked --features faults --lib --test failpoints -- -D warnings
+    cargo test --locked --features faults --test failpoints
+}
+
 # has OUTPUT WHAT PATTERN
 has() {
     grep -Eq -- "$3" "$1" || fail "the quickstart's output has no $2" "Looked for: $3"
@@ -239,6 +245,7 @@ stage "format" cargo fmt --all --check
 stage "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 stage "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 stage "tests" cargo test --workspace --locked
+stage "faults" faults
 
 if [[ $QUICK == no ]]; then
     stage "official clients" clients

@@ -1,17 +1,17 @@
 //! A reply that is still being made, as the bytes a client reads: events through the client's dialect, and the slot it is
 //! made in held until the last of them.
 
-use std::{fmt, pin::Pin};
+use std::{fmt, panic::AssertUnwindSafe, pin::Pin};
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt, Stream, stream};
 
 use super::reply::{EVENT_STREAM, Reply, ReplyBody};
 use crate::{
     dialect::stream::ReplyEncoder,
     domain::{
         chat::ReplyEvent,
-        failure::{Failure, RefusalReason},
+        failure::{Failure, FailureClass, RefusalReason},
     },
     runtime::dispatch::exchange::{HeldRelay, HeldReply, RelayedReply},
     shutdown::Drain,
@@ -50,6 +50,24 @@ impl ByteStream {
 fn stopped() -> Failure {
     let message = "the server stopped before the answer was complete; it is safe to ask again";
     Failure::refused(RefusalReason::Draining, message)
+}
+
+/// Why a reply ends at a fault of ours.
+fn broken() -> Failure {
+    Failure::new(FailureClass::Internal, "the server met a fault of its own; see its log")
+}
+
+/// What comes next of a reply, which ends with a word whatever happens: the time for work may be over, and a panic below must
+/// not look like a client's lost connection.
+async fn next_in<T>(
+    drain: &Drain,
+    next: impl Future<Output = Option<Result<T, Failure>>>,
+) -> Option<Result<T, Failure>> {
+    match drain.piece(AssertUnwindSafe(next).catch_unwind()).await {
+        Some(Ok(next)) => next,
+        Some(Err(_)) => Some(Err(broken())),
+        None => Some(Err(stopped())),
+    }
 }
 
 impl fmt::Debug for ByteStream {
@@ -119,7 +137,7 @@ struct Relay<F> {
 
 impl<F: FnOnce(&Failure, &mut Vec<u8>)> Relay<F> {
     async fn next(mut self, content_type: &'static str) -> Option<(Bytes, Option<Self>)> {
-        match self.drain.piece(self.relay.next()).await.unwrap_or_else(|| Some(Err(stopped())))? {
+        match next_in(&self.drain, self.relay.next()).await? {
             Ok(lines) => {
                 self.is_within_event = !lines.ends_with(b"\n\n") && !lines.ends_with(b"\n\r\n");
                 Some((lines, Some(self)))
@@ -146,7 +164,7 @@ impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
     /// Writes what there is, at least something; false at the end.
     async fn write_next(&mut self, out: &mut Vec<u8>) -> bool {
         while out.is_empty() {
-            match self.drain.piece(self.reply.next()).await.unwrap_or_else(|| Some(Err(stopped()))) {
+            match next_in(&self.drain, self.reply.next()).await {
                 Some(Ok(event)) => {
                     self.encoder.event(event, out);
                     while let Some(event) = self.reply.next_ready() {

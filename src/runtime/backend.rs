@@ -50,12 +50,14 @@ use crate::{
         provider::ProviderKind,
         time::Timestamp,
     },
+    faults::fault,
     providers::{Provider, Target, Transport, connect},
 };
 
 const BOUNDS: Bounds = Bounds { data: 64, control: 256 };
 /// Rest between the end of a probe and the next.
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration =
+    if cfg!(feature = "faults") { Duration::from_millis(200) } else { Duration::from_secs(10) };
 /// Failed calls start no probe within this time after the last.
 const PROBE_REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -150,6 +152,8 @@ impl BackendHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "backend.", serialize_all = "snake_case"))]
 pub(super) enum BackendMsg {
     /// From reconcile. Not answered; the next view shows it.
     Adopt(Box<BackendGoal>),
@@ -437,6 +441,7 @@ impl Actor for BackendActor {
         args: BackendArgs,
     ) -> Result<BackendState, ActorProcessingErr> {
         args.cell.handle.attach(myself);
+        fault!("backend.start", args.cell.id);
         let mut state = BackendState::new(args);
         state.probe_soon();
         state.on_calls_kept_out();
@@ -449,6 +454,7 @@ impl Actor for BackendActor {
         envelope: Self::Msg,
         state: &mut BackendState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage, state.cell.id);
         match envelope.message {
             BackendMsg::Adopt(goal) => state.adopt(*goal),
             BackendMsg::ProbeDue { probe } => state.on_probe_due(probe),
@@ -465,6 +471,7 @@ impl Actor for BackendActor {
                 state.cancel_download(model.as_deref(), waiting, reply);
             }
         }
+        fault!(after stage, state.cell.id);
         Ok(())
     }
 }

@@ -88,6 +88,20 @@ pub struct DispatchError {
     pub served: Option<Box<Served>>,
 }
 
+#[cfg(feature = "faults")]
+impl From<crate::faults::Fault> for Failure {
+    fn from(fault: crate::faults::Fault) -> Self {
+        Self::new(FailureClass::Internal, fault)
+    }
+}
+
+#[cfg(feature = "faults")]
+impl From<crate::faults::Fault> for DispatchError {
+    fn from(fault: crate::faults::Fault) -> Self {
+        Self { failure: fault.into(), served: None }
+    }
+}
+
 impl DispatchError {
     fn refused(reason: RefusalReason, message: impl Into<String>) -> Self {
         Self { failure: Failure::refused(reason, message), served: None }

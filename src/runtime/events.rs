@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::mailbox::{Address, Bounds, Envelope, Lane, SendError};
+use crate::faults::fault;
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1024, control: 256 };
 /// Events a listener may be behind.
@@ -88,6 +89,8 @@ impl EventsHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "events.", serialize_all = "snake_case"))]
 pub(super) enum EventsMsg {
     /// From a download task. Nothing is answered.
     Publish(Box<DownloadEvent>),
@@ -120,6 +123,7 @@ impl Actor for EventsActor {
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<EventsState, ActorProcessingErr> {
+        fault!("events.start");
         Ok(EventsState::default())
     }
 
@@ -129,6 +133,7 @@ impl Actor for EventsActor {
         envelope: Self::Msg,
         state: &mut EventsState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         match envelope.message {
             EventsMsg::Publish(event) => state.publish(&event),
             EventsMsg::Listen(listener) => {
@@ -136,6 +141,7 @@ impl Actor for EventsActor {
                 state.listeners.push(listener);
             }
         }
+        fault!(after stage);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::time::Instant;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -33,6 +33,7 @@ use crate::domain::{
     pool::Pool,
     time::Timestamp,
 };
+use crate::faults::fault;
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1, control: 1024 };
 
@@ -57,11 +58,13 @@ impl FleetHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "fleet.", serialize_all = "snake_case"))]
 pub(super) enum FleetMsg {
     /// From reconcile. MUST be answered when the intent is in force, or when an actor did not take its part of it.
     Apply { intent: Box<Intent>, reply: Reply<Result<(), SendError>> },
     /// From the timer behind a crash.
-    RestartDue { child: ActorId },
+    RestartDue { crash: Crash },
 }
 
 pub(super) struct FleetArgs {
@@ -84,6 +87,9 @@ struct PoolChild {
     crashes: CrashHistory,
 }
 
+/// Counts the crashes of all children: a timer is for one of them, and not for a child of the same name that came later.
+type Crash = u64;
+
 #[derive(Clone)]
 enum ChildKey {
     Backend(BackendId),
@@ -94,8 +100,11 @@ pub(super) struct FleetState {
     args: FleetArgs,
     backends: BTreeMap<BackendId, BackendChild>,
     pools: BTreeMap<PoolId, PoolChild>,
-    /// Living actors, and crashed ones until they are back.
+    /// Living actors.
     actors: HashMap<ActorId, ChildKey>,
+    /// Children that have crashed, until they are back.
+    down: HashMap<Crash, ChildKey>,
+    crashes: Crash,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -111,17 +120,21 @@ impl FleetState {
         let mut told = Ok(());
         self.remove_absent(myself, &intent);
         for goal in backend_goals(&intent) {
-            told = told.and(self.apply_backend(myself, goal).await?);
+            told = told.and(self.apply_backend(myself, goal).await);
         }
+        fault!("fleet.backends_told");
         for pool in &intent.pools {
-            self.make_pool(myself, pool).await?;
+            self.make_pool(myself, pool).await;
         }
+        fault!("fleet.pools_made");
         self.connect(&intent);
+        fault!("fleet.connected");
         for table in self.route_tables(&intent) {
             if let Some(child) = self.pools.get(&table.pool.id) {
                 child.cell.publish(table);
             }
         }
+        fault!("fleet.tables_published");
         self.publish_directory(&intent);
         Ok(told)
     }
@@ -153,6 +166,7 @@ impl FleetState {
         let gone: HashSet<ActorId> = self.actors.iter().filter(|(_, key)| is_gone(key)).map(|(id, _)| *id).collect();
         // Forgotten before they stop, so that their end is not taken for a crash.
         self.actors.retain(|id, _| !gone.contains(id));
+        self.down.retain(|_, key| !is_gone(key));
         for child in myself.get_children().into_iter().filter(|child| gone.contains(&child.get_id())) {
             child.stop(None);
         }
@@ -162,32 +176,46 @@ impl FleetState {
         &mut self,
         myself: &ActorRef<Envelope<FleetMsg>>,
         goal: BackendGoal,
-    ) -> Result<Result<(), SendError>, ActorProcessingErr> {
+    ) -> Result<(), SendError> {
         let id = goal.backend.id.clone();
         if let Some(child) = self.backends.get_mut(&id) {
             if child.goal != goal {
                 // Remembered only once it is told, so that the next intent tells it again.
-                if let Err(full) = child.cell.handle.adopt(goal.clone()) {
-                    return Ok(Err(full));
-                }
+                child.cell.handle.adopt(goal.clone())?;
                 child.goal = goal;
             }
-            return Ok(Ok(()));
+            return Ok(());
         }
         // After a crash of the fleet the cell is still there, with the slots of running calls.
         let cell = self.args.directory.backend(&id);
         let cell = cell.unwrap_or_else(|| BackendCell::new(goal.backend.clone(), self.args.tasks.clone()));
         let child = BackendChild { cell, goal, crashes: CrashHistory::default() };
         self.backends.insert(id.clone(), child);
-        self.start_backend(myself, &id).await.map(Ok)
+        self.start(myself, ChildKey::Backend(id)).await;
+        Ok(())
+    }
+
+    /// Starts a child. One that does not start has crashed.
+    async fn start(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, key: ChildKey) {
+        let started = match &key {
+            ChildKey::Backend(id) => self.start_backend(myself, id).await,
+            ChildKey::Pool(id) => self.start_pool(myself, id).await,
+        };
+        match started {
+            Ok(Some(actor)) => {
+                self.actors.insert(actor, key);
+            }
+            Ok(None) => {}
+            Err(error) => self.crashed(key, &error.to_string()),
+        }
     }
 
     async fn start_backend(
-        &mut self,
+        &self,
         myself: &ActorRef<Envelope<FleetMsg>>,
         id: &BackendId,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(child) = self.backends.get(id) else { return Ok(()) };
+    ) -> Result<Option<ActorId>, SpawnErr> {
+        let Some(child) = self.backends.get(id) else { return Ok(None) };
         let generation = child.cell.next_generation();
         let args = BackendArgs {
             cell: Arc::clone(&child.cell),
@@ -197,36 +225,30 @@ impl FleetState {
         };
         // Starting an actor of ours waits for nothing outside: `pre_start` only fills memory.
         let (actor, _) = Actor::spawn_linked(None, BackendActor, args, myself.get_cell()).await?;
-        self.actors.insert(actor.get_id(), ChildKey::Backend(id.clone()));
         tracing::debug!(backend = %id, generation, "backend actor started");
-        Ok(())
+        Ok(Some(actor.get_id()))
     }
 
     /// Makes sure that a pool has a place and an actor; its table follows.
-    async fn make_pool(
-        &mut self,
-        myself: &ActorRef<Envelope<FleetMsg>>,
-        pool: &Pool,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn make_pool(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, pool: &Pool) {
         if self.pools.contains_key(&pool.id) {
-            return Ok(());
+            return;
         }
         let cell = self.args.directory.pool(&pool.id).unwrap_or_else(|| PoolCell::new(pool.clone()));
         self.pools.insert(pool.id.clone(), PoolChild { cell, crashes: CrashHistory::default() });
-        self.start_pool(myself, &pool.id).await
+        self.start(myself, ChildKey::Pool(pool.id.clone())).await;
     }
 
     async fn start_pool(
-        &mut self,
+        &self,
         myself: &ActorRef<Envelope<FleetMsg>>,
         id: &PoolId,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(child) = self.pools.get(id) else { return Ok(()) };
+    ) -> Result<Option<ActorId>, SpawnErr> {
+        let Some(child) = self.pools.get(id) else { return Ok(None) };
         let args = PoolArgs { cell: Arc::clone(&child.cell), tasks: self.args.tasks.clone() };
         let (actor, _) = Actor::spawn_linked(None, PoolActor, args, myself.get_cell()).await?;
-        self.actors.insert(actor.get_id(), ChildKey::Pool(id.clone()));
         tracing::debug!(pool = %id, "pool actor started");
-        Ok(())
+        Ok(Some(actor.get_id()))
     }
 
     fn route_tables(&self, intent: &Intent) -> Vec<RouteTable> {
@@ -271,7 +293,13 @@ impl FleetState {
 
     /// A child has ended. One we stopped ourselves is not known any more; all others have crashed.
     fn on_child_ended(&mut self, child: ActorId, why: &str) {
-        let Some(key) = self.actors.get(&child).cloned() else { return };
+        if let Some(key) = self.actors.remove(&child) {
+            self.crashed(key, why);
+        }
+    }
+
+    /// A child is down; it is started again later.
+    fn crashed(&mut self, key: ChildKey, why: &str) {
         let crashes = match &key {
             ChildKey::Backend(id) => self.backends.get_mut(id).map(|child| {
                 child.cell.handle.detach();
@@ -293,11 +321,14 @@ impl FleetState {
             Verdict::Escalate => RestartPolicy::STANDARD.window,
         };
         tracing::error!(actor = %name, error = why, ?delay, "actor crashed and will be restarted");
+        self.crashes += 1;
+        let crash = self.crashes;
+        self.down.insert(crash, key);
         let (handle, stop) = (self.args.handle.clone(), self.stop.clone());
         self.args.tasks.spawn(async move {
             let work = async {
                 tokio::time::sleep(delay).await;
-                if let Err(error) = handle.address.send(Lane::Control, FleetMsg::RestartDue { child }).await {
+                if let Err(error) = handle.address.send(Lane::Control, FleetMsg::RestartDue { crash }).await {
                     tracing::debug!(%error, "a restart outlived the fleet");
                 }
             };
@@ -305,15 +336,9 @@ impl FleetState {
         });
     }
 
-    async fn restart(
-        &mut self,
-        myself: &ActorRef<Envelope<FleetMsg>>,
-        child: ActorId,
-    ) -> Result<(), ActorProcessingErr> {
-        match self.actors.remove(&child) {
-            Some(ChildKey::Backend(id)) => self.start_backend(myself, &id).await,
-            Some(ChildKey::Pool(id)) => self.start_pool(myself, &id).await,
-            None => Ok(()),
+    async fn restart(&mut self, myself: &ActorRef<Envelope<FleetMsg>>, crash: Crash) {
+        if let Some(key) = self.down.remove(&crash) {
+            self.start(myself, key).await;
         }
     }
 }
@@ -358,12 +383,15 @@ impl Actor for FleetActor {
 
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: FleetArgs) -> Result<FleetState, ActorProcessingErr> {
         args.handle.address.attach(myself, BOUNDS);
+        fault!("fleet.start");
         let stop = CancellationToken::new();
         Ok(FleetState {
             args,
             backends: BTreeMap::new(),
             pools: BTreeMap::new(),
             actors: HashMap::new(),
+            down: HashMap::new(),
+            crashes: 0,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })
@@ -375,12 +403,14 @@ impl Actor for FleetActor {
         envelope: Self::Msg,
         state: &mut FleetState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         match envelope.message {
             FleetMsg::Apply { intent, reply } => {
                 answer(reply, state.apply(&myself, *intent).await?);
             }
-            FleetMsg::RestartDue { child } => state.restart(&myself, child).await?,
+            FleetMsg::RestartDue { crash } => state.restart(&myself, crash).await,
         }
+        fault!(after stage);
         Ok(())
     }
 
@@ -390,6 +420,9 @@ impl Actor for FleetActor {
         event: SupervisionEvent,
         state: &mut FleetState,
     ) -> Result<(), ActorProcessingErr> {
+        if !matches!(event, SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_)) {
+            fault!("fleet.child_ended");
+        }
         match event {
             SupervisionEvent::ActorFailed(who, error) => state.on_child_ended(who.get_id(), &error.to_string()),
             SupervisionEvent::ActorTerminated(who, _, reason) => {

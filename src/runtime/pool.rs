@@ -47,7 +47,7 @@ use super::{
     lease::Slot,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
-use crate::domain::pool::MAX_QUEUE_CAPACITY;
+use crate::{domain::pool::MAX_QUEUE_CAPACITY, faults::fault};
 
 const BOUNDS: Bounds = Bounds { data: 2 * MAX_QUEUE_CAPACITY as usize, control: 64 };
 
@@ -94,6 +94,8 @@ impl PoolHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "pool.", serialize_all = "snake_case"))]
 pub(super) enum PoolMsg {
     /// From a request that found no free slot. Answered through the waiter when a slot is free or its time is over.
     Enqueue(Box<Waiter>),
@@ -241,6 +243,7 @@ impl PoolState {
                 slot = lease.into_slot();
                 break;
             };
+            fault!("pool.grant", self.cell.id, else |_| false);
             match waiter.accept(lease) {
                 Ok(()) => return true,
                 Err(lease) => slot = lease.into_slot(),
@@ -267,6 +270,7 @@ impl Actor for PoolActor {
         cell.woken.store(false, Ordering::Release);
         cell.note_oldest(None);
         cell.handle.attach(myself);
+        fault!("pool.start", cell.id);
         let alarm = Alarm::start(cell.handle.clone(), &tasks);
         let epoch = cell.epoch();
         Ok(PoolState { cell, queue: WaitQueue::new(), alarm, epoch })
@@ -278,7 +282,9 @@ impl Actor for PoolActor {
         envelope: Self::Msg,
         state: &mut PoolState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage, state.cell.id);
         state.handle(envelope.message);
+        fault!(after stage, state.cell.id);
         Ok(())
     }
 }

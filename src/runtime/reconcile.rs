@@ -19,11 +19,11 @@ use super::{
     mailbox::{Address, Bounds, Envelope, Lane},
     task::caught,
 };
-use crate::stores::catalog::CatalogStore;
+use crate::{faults::fault, stores::catalog::CatalogStore};
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1, control: 1024 };
 /// Rest after a failed read.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = if cfg!(feature = "faults") { Duration::from_millis(50) } else { Duration::from_secs(1) };
 /// How long a caller waits until its change is in force.
 const APPLY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -56,6 +56,8 @@ impl ReconcileHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "reconcile.", serialize_all = "snake_case"))]
 pub(super) enum ReconcileMsg {
     /// From the API and the supervisor. `applied` MUST be answered once a read that began later has been handed over.
     Poke { applied: Option<Reply<()>> },
@@ -138,7 +140,9 @@ impl ReconcileState {
 }
 
 async fn put_in_force(store: &dyn CatalogStore, fleet: &FleetHandle) -> Result<(), String> {
+    fault!("reconcile.read");
     let intent = store.intent().await.map_err(|error| error.to_string())?;
+    fault!("reconcile.hand_over");
     fleet.apply(intent).await
 }
 
@@ -159,6 +163,7 @@ impl Actor for ReconcileActor {
         args: ReconcileArgs,
     ) -> Result<ReconcileState, ActorProcessingErr> {
         args.handle.address.attach(myself, BOUNDS);
+        fault!("reconcile.start");
         let stop = CancellationToken::new();
         let mut state = ReconcileState {
             args,
@@ -179,11 +184,13 @@ impl Actor for ReconcileActor {
         envelope: Self::Msg,
         state: &mut ReconcileState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         match envelope.message {
             ReconcileMsg::Poke { applied } => state.poke(applied),
             ReconcileMsg::ReadFinished { succeeded } => state.on_read(succeeded),
             ReconcileMsg::RetryDue => state.poke(None),
         }
+        fault!(after stage);
         Ok(())
     }
 }

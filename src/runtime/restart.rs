@@ -21,7 +21,7 @@ impl RestartPolicy {
     /// For children that hold little and whose trouble is usually their own.
     pub(super) const STANDARD: Self = Self {
         first_delay: Duration::from_millis(20),
-        max_delay: Duration::from_secs(5),
+        max_delay: Duration::from_secs(2),
         max_crashes: 20,
         window: Duration::from_secs(60),
     };
@@ -77,6 +77,16 @@ mod tests {
             assert_eq!(history.on_crash(POLICY, now, 1.0), Verdict::RestartAfter(Duration::from_millis(millis)));
         }
         assert_eq!(history.on_crash(POLICY, now, 1.0), Verdict::Escalate);
+    }
+
+    #[test]
+    fn one_that_never_lives_is_given_up_within_the_window_whatever_the_jitter() {
+        let (mut history, mut now) = (CrashHistory::default(), Instant::now());
+        let began = now;
+        while let Verdict::RestartAfter(delay) = history.on_crash(RestartPolicy::STANDARD, now, 1.0) {
+            now += delay;
+            assert!(now - began < RestartPolicy::STANDARD.window, "{history:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     run::RunDeps,
     runs::{RunSupervisor, RunsArgs, RunsHandle},
 };
-use crate::stores::catalog::CatalogStore;
+use crate::{faults::fault, stores::catalog::CatalogStore};
 use std::sync::Arc;
 
 const BOUNDS: Bounds = Bounds { data: 1, control: 16 };
@@ -60,6 +60,8 @@ pub(super) struct RootArgs {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "root.", serialize_all = "snake_case"))]
 pub(super) enum RootMsg {
     /// From the timer behind a crash.
     RestartDue { which: SystemActor },
@@ -69,7 +71,8 @@ pub(super) struct RootActor;
 
 struct Child {
     which: SystemActor,
-    actor: ActorId,
+    /// `None` while it is down.
+    actor: Option<ActorId>,
     crashes: CrashHistory,
 }
 
@@ -126,8 +129,15 @@ impl RootState {
     }
 
     fn on_child_ended(&mut self, actor: ActorId, why: &str) -> Result<(), ActorProcessingErr> {
-        let Some(child) = self.children.iter_mut().find(|child| child.actor == actor) else { return Ok(()) };
-        let which = child.which;
+        match self.children.iter().find(|child| child.actor == Some(actor)).map(|child| child.which) {
+            Some(which) => self.crashed(which, why),
+            None => Ok(()),
+        }
+    }
+
+    fn crashed(&mut self, which: SystemActor, why: &str) -> Result<(), ActorProcessingErr> {
+        let Some(child) = self.children.iter_mut().find(|child| child.which == which) else { return Ok(()) };
+        child.actor = None;
         match child.crashes.on_crash(RestartPolicy::STANDARD, Instant::now(), fastrand::f64()) {
             Verdict::Escalate => Err(format!("{which:?} crashes again and again: {why}").into()),
             Verdict::RestartAfter(delay) => {
@@ -153,9 +163,13 @@ impl RootState {
         myself: &ActorRef<Envelope<RootMsg>>,
         which: SystemActor,
     ) -> Result<(), ActorProcessingErr> {
-        let actor = self.start(myself, which).await?;
+        // One that does not start has crashed.
+        let actor = match self.start(myself, which).await {
+            Ok(actor) => actor,
+            Err(error) => return self.crashed(which, &error.to_string()),
+        };
         if let Some(child) = self.children.iter_mut().find(|child| child.which == which) {
-            child.actor = actor;
+            child.actor = Some(actor);
         }
         // A new fleet has no children until it is told what is stored.
         if which == SystemActor::Fleet {
@@ -172,11 +186,12 @@ impl Actor for RootActor {
 
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
         args.address.attach(myself.clone(), BOUNDS);
+        fault!("root.start");
         let stop = CancellationToken::new();
         let mut state = RootState { args, children: Vec::new(), _stop_on_drop: stop.clone().drop_guard(), stop };
         for which in SYSTEM {
             let actor = state.start(&myself, which).await?;
-            state.children.push(Child { which, actor, crashes: CrashHistory::default() });
+            state.children.push(Child { which, actor: Some(actor), crashes: CrashHistory::default() });
         }
         Ok(state)
     }
@@ -187,9 +202,12 @@ impl Actor for RootActor {
         envelope: Self::Msg,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         match envelope.message {
-            RootMsg::RestartDue { which } => state.restart(&myself, which).await,
+            RootMsg::RestartDue { which } => state.restart(&myself, which).await?,
         }
+        fault!(after stage);
+        Ok(())
     }
 
     async fn handle_supervisor_evt(
@@ -198,6 +216,9 @@ impl Actor for RootActor {
         event: SupervisionEvent,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
+        if !matches!(event, SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_)) {
+            fault!("root.child_ended");
+        }
         match event {
             SupervisionEvent::ActorFailed(who, error) => state.on_child_ended(who.get_id(), &error.to_string()),
             SupervisionEvent::ActorTerminated(who, _, reason) => {

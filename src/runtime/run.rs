@@ -42,6 +42,7 @@ use crate::{
         value::Value,
     },
     engine::{EngineSettings, Event, Machine, Program, RunInfo, RunOutcome},
+    faults::fault,
     hooks::HookClient,
 };
 
@@ -117,6 +118,8 @@ impl Drop for RunHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "run.", serialize_all = "snake_case"))]
 pub(super) enum RunMsg {
     /// From its own start, so that the first step runs in the run's own task and not in the supervisor's.
     Begin,
@@ -196,6 +199,7 @@ impl Actor for RunActor {
 
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunArgs) -> Result<RunState, ActorProcessingErr> {
         args.address.attach(myself, BOUNDS);
+        fault!("run.start");
         args.address.try_send(Lane::Control, RunMsg::Begin)?;
         let RunSpec { program, input, info, scope, teller, chain: _ } = args.spec;
         let wish = teller.as_ref().map(Teller::wish).unwrap_or_default();
@@ -224,6 +228,7 @@ impl Actor for RunActor {
         envelope: Self::Msg,
         state: &mut RunState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         let now = state.clock.now();
         let is_over = match envelope.message {
             RunMsg::Begin => {
@@ -255,6 +260,7 @@ impl Actor for RunActor {
             state.address.detach();
             myself.stop(None);
         }
+        fault!(after stage);
         Ok(())
     }
 }

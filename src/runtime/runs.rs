@@ -21,6 +21,7 @@ use super::{
     mailbox::{Address, Bounds, Envelope, Lane},
     run::{RunActor, RunArgs, RunDeps, RunHandle, RunSpec, live::LiveRun, steps::Watch},
 };
+use crate::faults::fault;
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 4096, control: 16 };
 
@@ -84,6 +85,8 @@ impl RunsHandle {
 }
 
 /// What the actor is told.
+#[cfg_attr(feature = "faults", derive(strum::IntoStaticStr, strum::VariantNames))]
+#[cfg_attr(feature = "faults", strum(prefix = "runs.", serialize_all = "snake_case"))]
 pub(super) enum RunsMsg {
     /// From a request. MUST be answered with the run's handle or a refusal.
     Start { spec: Box<RunSpec>, watch: Option<Box<Watch>>, reply: oneshot::Sender<Result<RunHandle, StartError>> },
@@ -143,6 +146,7 @@ impl Actor for RunSupervisor {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, args: RunsArgs) -> Result<RunsState, ActorProcessingErr> {
         args.handle.active.store(0, Ordering::Release);
         args.handle.address.attach(myself, BOUNDS);
+        fault!("runs.begin");
         Ok(RunsState { args, live: HashMap::new() })
     }
 
@@ -152,6 +156,7 @@ impl Actor for RunSupervisor {
         envelope: Self::Msg,
         state: &mut RunsState,
     ) -> Result<(), ActorProcessingErr> {
+        fault!(before envelope.message => stage);
         match envelope.message {
             // Nobody waits for it any more.
             RunsMsg::Start { reply, .. } if reply.is_closed() => {}
@@ -161,6 +166,7 @@ impl Actor for RunSupervisor {
             }
             RunsMsg::GetLive { reply } => answer(reply, state.live.values().map(Arc::clone).collect()),
         }
+        fault!(after stage);
         Ok(())
     }
 
@@ -170,6 +176,9 @@ impl Actor for RunSupervisor {
         event: SupervisionEvent,
         state: &mut RunsState,
     ) -> Result<(), ActorProcessingErr> {
+        if !matches!(event, SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_)) {
+            fault!("runs.run_ended");
+        }
         match event {
             SupervisionEvent::ActorFailed(who, error) => {
                 tracing::error!(%error, "a chain run crashed");

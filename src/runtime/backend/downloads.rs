@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::DeclaredModel;
 use crate::{
     domain::{model::same_model, time::Timestamp},
+    faults::fault,
     providers::Provider,
     runtime::{
         directory::{BackendCell, DownloadJob},
@@ -140,6 +141,7 @@ pub(super) async fn download(
     events: &EventsHandle,
     cancelled: CancellationToken,
 ) -> Result<(), String> {
+    fault!("backend.download");
     let event = |status: String| DownloadEvent {
         status,
         digest: String::new(),

@@ -9,6 +9,7 @@ use crate::{
         load::LoadSignal,
         model::{ObservedModel, same_model},
     },
+    faults::fault,
     providers::{Provider, ProviderError},
 };
 
@@ -37,6 +38,7 @@ pub(super) async fn probe(
     model_sync: ModelSync,
     busy: Option<&str>,
 ) -> ProbeOutcome {
+    fault!("backend.probe", goal.backend.id);
     let limit = if goal.backend.is_cloud() { CLOUD_TIMEOUT } else { LOCAL_TIMEOUT };
     let look = || async {
         let seen = within(limit, provider.probe()).await;

@@ -30,3 +30,23 @@ fn what_a_probe_saw_before_the_backend_left_its_pools_is_not_believed() {
     let view = state.cell.view();
     assert_eq!((view.observed.len(), &view.health), (0, &Health::Unknown));
 }
+
+#[tokio::test]
+async fn what_tasks_of_a_former_life_report_changes_nothing() {
+    let mut state = state();
+    state.generation = 2;
+    state.goal.declared = vec![DeclaredModel { name: "m".to_owned(), since: Timestamp::ZERO }];
+    state.downloads.queue(state.goal.declared.clone(), Timestamp::ZERO, Instant::now());
+    assert!(state.downloads.start_next().is_some());
+    let former = |number: u64| TaskName { generation: 1, number };
+    state.publish();
+    state.on_probe(former(state.probe_number), Ok(Sight { models: vec![ObservedModel::named("old")], load: None }));
+    state.on_probe_due(former(state.probe_number));
+    state.on_look_due(former(state.look_number));
+    state.on_download(1, "m", Ok(()));
+    let view = state.cell.view();
+    assert_eq!((view.observed.len(), &view.health), (0, &Health::Unknown));
+    assert_eq!((state.is_probing, state.look_number), (false, 0));
+    assert_eq!(state.downloads.running_model(), Some("m"));
+    assert_eq!(state.deps.tasks.len(), 0, "nothing was begun");
+}

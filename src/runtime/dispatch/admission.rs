@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{DispatchError, deadline::Urgency, prefix::text_prefix};
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
+    faults::fault,
     runtime::{
         backend::Standing,
         directory::PoolCell,
@@ -95,6 +96,7 @@ impl Plan {
         waited: Duration,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
+        fault!("dispatch.admit", self.pool.id);
         if self.urgency.is_over() {
             return Err(too_late(&self.pool, TooLate::Passed));
         }
@@ -208,8 +210,10 @@ impl Plan {
             });
         }
         // The queue's own timer ends the wait: it is not looked at here.
+        fault!("dispatch.queued", pool.id);
         let ended = ended.await;
         place.is_settled = true;
+        fault!("dispatch.granted", pool.id);
         match ended {
             Ok(WaitEnd::Granted(grant)) => Ok(Admitted { grant, waited: since.elapsed() }),
             Ok(WaitEnd::Refused(why)) => Err(too_late(pool, why)),

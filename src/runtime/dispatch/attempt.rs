@@ -9,8 +9,11 @@ use super::{
     deadline::{Urgency, was_hung_up_on},
     tab::BYTES_A_TOKEN,
 };
+#[cfg(feature = "faults")]
+use crate::domain::ids::BackendId;
 use crate::{
     domain::chat::Usage,
+    faults::fault,
     providers::{ProviderError, ProviderErrorKind},
     runtime::{
         backend::CallSample,
@@ -56,7 +59,7 @@ impl Attempt {
             prompt_tokens: u32::try_from(call.sent_bytes() / BYTES_A_TOKEN).unwrap_or(u32::MAX),
             first_token: None,
         });
-        let outcome = urgency.in_time(call.on(&self.candidate)).await;
+        let outcome = urgency.in_time(asked(call, &self.candidate)).await;
         match &outcome {
             Some(Ok(answer)) => self.answered(C::is_stream(answer)),
             Some(Err(error)) => self.failed(error),
@@ -93,6 +96,21 @@ impl Attempt {
         if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
             backend.handle.call_failed();
         }
+    }
+}
+
+/// The call itself.
+async fn asked<C: Call>(call: &C, candidate: &Candidate) -> Result<C::Answer, ProviderError> {
+    fault!("dispatch.call", candidate.backend.id);
+    let answer = call.on(candidate).await?;
+    fault!("dispatch.answered", candidate.backend.id);
+    Ok(answer)
+}
+
+#[cfg(feature = "faults")]
+impl From<crate::faults::Fault> for ProviderError {
+    fn from(fault: crate::faults::Fault) -> Self {
+        Self::new(ProviderErrorKind::Transient, fault)
     }
 }
 
@@ -135,6 +153,12 @@ impl<T> Held<T> {
 pub(super) struct HeldCall(pub(super) Attempt);
 
 impl HeldCall {
+    /// Who makes it.
+    #[cfg(feature = "faults")]
+    pub(super) fn backend(&self) -> &BackendId {
+        &self.0.candidate.backend.id
+    }
+
     /// The answer broke.
     pub(super) fn failed(&mut self, error: &ProviderError) {
         self.0.failed(error);
@@ -142,6 +166,7 @@ impl HeldCall {
 
     /// All has been read: the slot is free as soon as it is let go. `usage` is asked where it matters.
     pub(super) fn is_read(&mut self, usage: impl FnOnce() -> Usage) {
+        fault!("dispatch.read", self.0.candidate.backend.id, else |_|);
         let Attempt { candidate, lease, began, watched, .. } = &mut self.0;
         lease.end();
         if let Some(Watched { in_flight, prompt_tokens, first_token }) = watched.take() {

@@ -30,6 +30,7 @@ use crate::{
         pool::Batching,
         route::ModelRoute,
     },
+    faults::fault,
     runtime::{ask::answer, directory::PoolCell},
 };
 
@@ -195,6 +196,7 @@ impl Dispatcher {
             if members.is_empty() {
                 return;
             }
+            fault!("batch.send", kind.pool, else |_|);
             let inputs = members.iter().flat_map(|member| member.inputs.iter().cloned()).collect();
             let call = EmbedCall { inputs, dimensions: kind.dimensions };
             let outcome = tokio::select! {

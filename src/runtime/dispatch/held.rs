@@ -13,6 +13,7 @@ use crate::{
         chat::{ReplyEvent, Usage},
         failure::{Failure, FailureClass},
     },
+    faults::fault,
     providers::{RelayStream, ReplyStream},
 };
 
@@ -49,6 +50,7 @@ impl HeldRelay {
     pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
         let next = match &mut self.source {
             Source::Own { stream, call } => {
+                fault!("dispatch.piece", call.backend(), else |fault| Some(Err(fault.into())));
                 let next = stream.next().await;
                 (self.heard, self.usage) = (stream.pieces(), stream.usage());
                 match &next {
@@ -94,6 +96,7 @@ impl HeldReply {
     pub async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
         let next = match &mut self.source {
             Source::Own { stream, call } => {
+                fault!("dispatch.piece", call.backend(), else |fault| Some(Err(fault.into())));
                 let next = stream.next().await;
                 match &next {
                     Some(Ok(_)) => {}

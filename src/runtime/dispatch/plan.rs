@@ -18,6 +18,7 @@ use crate::{
         provider::ProviderKind,
         route::{ModelRoute, RouteTarget},
     },
+    faults::fault,
     runtime::{
         directory::{BackendView, PoolCell},
         pool::{ModelKey, ModelQuery},
@@ -77,6 +78,7 @@ impl Dispatcher {
                 }
             };
             if let Some((pool, query, found)) = found {
+                fault!("dispatch.plan", pool.id);
                 let is_reachable = found.is_reachable();
                 let plan =
                     Plan { pool: Arc::clone(pool), query, target: at, found: Some(found), urgency: Urgency::of(route) };

@@ -44,6 +44,7 @@ use crate::{
     domain::{
         chat::ChatCall, embedding::EmbedCall, failure::Failure, ledger::Spending, message::Served, route::ModelRoute,
     },
+    faults::fault,
     runtime::{directory::PoolCell, pool::TooLate},
 };
 
@@ -227,6 +228,7 @@ impl Dispatcher {
 
     async fn make(&self, route: &ModelRoute, asking: &Asking, spent: Spent) -> Result<(Made, Served), DispatchError> {
         let plan = self.plan(route, 0)?;
+        fault!("flight.make", plan.pool.id);
         match asking {
             Asking::Generate(call) => {
                 let (completion, served) = self.generate_alone(plan, route, call, spent).await?;
@@ -345,6 +347,7 @@ impl Stream {
                 next = self.next() => next?,
                 () = controls.deserted() => return None,
             };
+            fault!("flight.pass_on", else |fault| Some(fault.into()));
             match next {
                 Ok(piece) => controls.write(iter::once(piece).chain(iter::from_fn(|| self.next_ready()))),
                 Err(failure) => return Some(failure),

@@ -19,6 +19,7 @@ use crate::{
         route::ModelRoute,
     },
     engine::{Effect, Event, StepId},
+    faults::fault,
     runtime::{ask::answer, counter::built_in, dispatch::DispatchError, mailbox::Lane, task::caught},
 };
 
@@ -167,7 +168,10 @@ impl RunState {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let alive = Arc::clone(&self.alive);
         // In one place: each of the futures around it would hold it twice.
-        let work = Box::pin(work);
+        let work = Box::pin(async move {
+            fault!("run.effect", else |fault| Outcome::Failed(fault.into(), None));
+            work.await
+        });
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Deref, path::Path};
 
 use loadtest::sim::SimBackend;
 use penstock::{
-    app::{App, Ended},
+    app::{App, Ended, StartError},
     config::{self, Config},
     runtime::{
         Runtime,
@@ -52,7 +52,18 @@ impl TestServer {
         Self::start_whole(folder, settings, |_| {}).await
     }
 
+    /// The same, where it may fail.
+    pub async fn try_start_in(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, StartError> {
+        Self::start_as(Self::config(folder, settings)).await
+    }
+
     async fn start_whole(folder: &Path, settings: &[(&str, &str)], tune: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Self::config(folder, settings);
+        tune(&mut config);
+        Self::start_as(config).await.unwrap()
+    }
+
+    fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
         let folder = folder.to_str().unwrap();
         let standard = [
             ("PORT", "0"),
@@ -62,20 +73,27 @@ impl TestServer {
             ("EMBED_MODEL", "embed:1b"),
         ];
         let all = standard.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let (mut config, _) = config::from_env(all).unwrap();
-        tune(&mut config);
+        config::from_env(all).unwrap().0
+    }
+
+    async fn start_as(config: Config) -> Result<Self, StartError> {
         // The TLS provider is installed with the first client.
         let early = Client::new(String::new());
-        let app = App::start(config).await.unwrap();
+        let app = App::start(config).await?;
         drop(early);
-        Self {
+        Ok(Self {
             client: Client::new(format!("http://{}", app.addr)),
             addr: app.addr,
             runtime: app.runtime.clone(),
             stop: app.stopper(),
             ended: TaskTracker::new().spawn(app.ended()),
             folder: None,
-        }
+        })
+    }
+
+    /// Waits until the server has ended by itself, however long that takes.
+    pub async fn ended(mut self) -> Ended {
+        (&mut self.ended).await.unwrap()
     }
 
     /// Tells the server to stop without waiting.
