@@ -12,6 +12,7 @@ pub mod events;
 mod fleet;
 mod lease;
 mod mailbox;
+pub mod metrics;
 mod pool;
 pub mod reconcile;
 mod restart;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Api, Reply};
-use crate::error::Error;
+use crate::{error::Error, runtime::metrics};
 
 /// This service knows no tenants; clients of the interface expect a fixed UUID.
 const TENANCY: &str = "54882f1d-3788-44f9-aed6-19a793c4568f";
@@ -39,6 +39,11 @@ pub fn version(api: &Api) -> Result<Reply, Error> {
 /// None but faults of ours.
 pub fn default_model(api: &Api) -> Result<Reply, Error> {
     Reply::json(&DefaultModel { model_name: &api.defaults.embed_model })
+}
+
+/// `GET /metrics`: how busy backends and pools are, in Prometheus' text format.
+pub fn metrics(api: &Api) -> Reply {
+    Reply::text("text/plain; version=0.0.4; charset=utf-8", metrics::render(&api.runtime.directory))
 }
 
 /// `GET /alerts`: the latest alerts of chains, newest first.

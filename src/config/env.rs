@@ -62,7 +62,7 @@ const NOT_YET: [(&str, &str); 7] = [
     ("NATS_URL", "this version has no event bus between instances; unset it"),
     ("NATS_USER", "this version has no event bus between instances; unset it"),
     ("NATS_PASSWORD", "this version has no event bus between instances; unset it"),
-    ("METRICS_ADDR", "this version serves no metrics; unset it"),
+    ("METRICS_ADDR", "this version serves metrics on its own port only, at /metrics; unset it"),
 ];
 
 /// Reads the configuration from the process's environment. Variables that are not Unicode are ignored unless they are

@@ -17,6 +17,7 @@ pub(super) enum Route {
     Version,
     DefaultModel,
     State,
+    Metrics,
     Supported,
     Alerts,
     Openapi,
@@ -105,7 +106,7 @@ impl Route {
     /// Whether it is answered while the server stops: who watches that must see it, and may hasten it.
     pub(super) const fn is_open_to_the_end(self) -> bool {
         use Route::*;
-        matches!(self, Health | Version | State | Alerts | RunList | RunCancel)
+        matches!(self, Health | Version | State | Metrics | Alerts | RunList | RunCancel)
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["version"] => const { &[(Method::GET, Version)] },
         ["defaultmodel"] => const { &[(Method::GET, DefaultModel)] },
         ["state"] => const { &[(Method::GET, State)] },
+        ["metrics"] => const { &[(Method::GET, Metrics)] },
         ["supported"] => const { &[(Method::GET, Supported)] },
         ["alerts"] => const { &[(Method::GET, Alerts)] },
         ["openapi.json"] => const { &[(Method::GET, Openapi)] },
@@ -244,6 +246,7 @@ where
         DocsPage => Ok(api::docs_page::page()),
         DocsFile => api::docs_page::file(request.segment(1)),
         State => api::backends::state(api),
+        Metrics => Ok(api::service::metrics(api)),
         Supported => api::hooks::supported(api).await,
 
         BackendCreate => api::backends::create(api, request.read().await?).await,

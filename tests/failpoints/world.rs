@@ -256,22 +256,20 @@ impl World {
             .header("x-request-id", format!("cancel-{turn}"));
         let slow = in_background(async move { Told::of("a cancelled chain", Stake::Fails(409), slow).await });
         asked.push(in_background(async move {
-            while !slow.is_finished() {
-                let look = request(&cancelling, Method::GET, "/runs/active", "", &Value::Null).send().await;
-                let Ok(look) = look else { break };
-                let runs = look.text().await.unwrap_or_default();
-                let runs: Value = serde_json::from_str(&runs).unwrap_or_default();
-                let wanted = runs.as_array().into_iter().flatten();
-                let wanted = wanted.into_iter().find(|run| run["requestID"] == format!("cancel-{turn}"));
-                if let Some(id) = wanted.and_then(|run| run["id"].as_str()) {
-                    drop(
-                        request(&cancelling, Method::POST, &format!("/runs/{id}/cancel"), "", &Value::Null)
-                            .send()
-                            .await,
-                    );
+            eventually("a cancelled run", || async {
+                if slow.is_finished() {
+                    return Ok(());
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+                let look = request(&cancelling, Method::GET, "/runs/active", "", &Value::Null).send().await;
+                let runs = look.map_err(|error| error.to_string())?.text().await.unwrap_or_default();
+                let runs: Vec<Value> = serde_json::from_str(&runs).unwrap_or_default();
+                if let Some(run) = runs.iter().find(|run| run["requestID"] == format!("cancel-{turn}")) {
+                    let path = format!("/runs/{}/cancel", run["id"].as_str().unwrap_or_default());
+                    drop(request(&cancelling, Method::POST, &path, "", &Value::Null).send().await);
+                }
+                Err("it runs".to_owned())
+            })
+            .await;
             slow.await.unwrap()
         }));
     }

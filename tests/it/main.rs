@@ -53,6 +53,7 @@ mod limits;
 mod live_runs;
 mod live_steps;
 mod matrix;
+mod metrics;
 mod model_sync;
 mod models;
 mod ollama_front;

@@ -27,6 +27,11 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         get("/state", "state", "What was observed on the backends")
             .lists::<BackendState>("Each backend in at least one pool, by name", json!([super::backends::state()])),
+        get("/metrics", "metrics", "How busy backends and pools are, for Prometheus").sends(
+            "text/plain; version=0.0.4; charset=utf-8",
+            "Gauges in Prometheus' text format",
+            "penstock_backend_slots_limit{backend=\"b1\"} 16",
+        ),
         get("/supported", "supportedHooks", "Names that chains may call as hooks")
             .lists_texts("Names of all hooks", json!(["lookup"])),
         get("/alerts", "alerts", "The latest alerts of chains").lists::<Alert>(

@@ -168,10 +168,7 @@ impl RunState {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let alive = Arc::clone(&self.alive);
         // In one place: each of the futures around it would hold it twice.
-        let work = Box::pin(async move {
-            fault!("run.effect", else |fault| Outcome::Failed(fault.into(), None));
-            work.await
-        });
+        let work = Box::pin(carried_out(work));
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {
@@ -199,6 +196,12 @@ impl RunState {
             .instrument(span),
         );
     }
+}
+
+/// What is done about an effect.
+async fn carried_out(work: impl Future<Output = Outcome> + Send) -> Outcome {
+    fault!("run.effect", else |fault| Outcome::Failed(fault.into(), None));
+    work.await
 }
 
 /// What came of an effect, before it is an event of a step.

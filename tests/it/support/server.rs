@@ -53,6 +53,7 @@ impl TestServer {
     }
 
     /// The same, where it may fail.
+    #[cfg_attr(not(feature = "faults"), expect(dead_code, reason = "for tests/failpoints.rs"))]
     pub async fn try_start_in(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, StartError> {
         Self::start_as(Self::config(folder, settings)).await
     }
@@ -92,6 +93,7 @@ impl TestServer {
     }
 
     /// Waits until the server has ended by itself, however long that takes.
+    #[cfg_attr(not(feature = "faults"), expect(dead_code, reason = "for tests/failpoints.rs"))]
     pub async fn ended(mut self) -> Ended {
         (&mut self.ended).await.unwrap()
     }
