@@ -35,8 +35,8 @@ pub(super) use self::{
 };
 use super::{
     DispatchError, Dispatcher,
-    admission::{Plan, too_late},
-    deadline::{Urgency, given_up},
+    admission::{Plan, past_deadline, too_late},
+    deadline::Urgency,
     exchange::{Answer, Asked, Exchange, HeldRelay, HeldReply, Original, RelayedReply},
     repeat::Spent,
 };
@@ -275,10 +275,7 @@ impl Seat {
     /// The error of a request that has waited for as long as it may.
     fn too_late(&self, pool: &PoolCell, late: &Late) -> DispatchError {
         match late {
-            Late::Deadline if self.begun().load(Ordering::Acquire) => {
-                DispatchError { failure: given_up(), served: None }
-            }
-            Late::Deadline => too_late(pool, TooLate::Passed),
+            Late::Deadline => past_deadline(pool, &self.begun()),
             Late::Patience => too_late(pool, TooLate::Waited),
         }
     }
