@@ -147,6 +147,7 @@ impl Dispatcher {
     async fn share(&self, plan: Plan, route: &ModelRoute, question: Question<'_>) -> Result<Sharing, DispatchError> {
         let (pool, mut spent) = (Arc::clone(&plan.pool), Spent::default());
         let Some(key) = question.key(&pool, route) else { return Ok(Sharing::Alone(plan, spent)) };
+        drop(plan);
         let urgency = Urgency::of(route);
         for _ in 0..MAX_FLIGHTS {
             if urgency.is_over() {
@@ -171,9 +172,8 @@ impl Dispatcher {
                 }
             }
         }
-        // What was found then may not be there now.
-        let plan = if spent.waited.is_zero() { plan } else { self.plan(route, 0)? };
-        Ok(Sharing::Alone(plan, spent))
+        // What was found before it shared a call may not be there now, or not be allowed any more.
+        Ok(Sharing::Alone(self.plan(route, 0)?, spent))
     }
 
     /// A seat in the flight of this key; in a new one where none can be joined.
