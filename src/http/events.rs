@@ -1,4 +1,4 @@
-//! Server-sent events: one `data:` line an event, a comment when nothing happens, an end when the server stops.
+//! Server-sent events: one `data:` line an event, a comment when nothing happens, a last event when the server stops.
 
 use std::{
     pin::Pin,
@@ -9,13 +9,18 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::body::{Body, Frame};
+use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::{runtime::events::DownloadEvent, shutdown::Drain};
+use super::{
+    respond::{self, ErrorShape},
+    service::stopping,
+};
+use crate::{error::Error, runtime::events::DownloadEvent, shutdown::Drain};
 
 /// Silence after which a comment shows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -30,7 +35,7 @@ pub(super) struct EventBody {
 }
 
 impl EventBody {
-    /// A stream that ends with its events, or when the server refuses new work.
+    /// A stream that ends with its events, or, and says so, when the server refuses new work.
     pub(super) fn new(events: impl Stream<Item = Bytes> + Send + 'static, drain: Option<&Drain>) -> Self {
         let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,7 +68,10 @@ impl Body for EventBody {
             Poll::Pending => {}
         }
         if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
-            return Poll::Ready(None);
+            // Said once; the stream is over behind it.
+            self.stopping = None;
+            self.events = Box::pin(stream::empty());
+            return Poll::Ready(Some(Ok(Frame::data(failure(&stopping())))));
         }
         self.keep_alive.poll_tick(context).map(|_| Some(Ok(Frame::data(Bytes::from_static(b": keep-alive\n\n")))))
     }
@@ -77,6 +85,13 @@ pub(super) fn encode(name: Option<&str>, data: &str) -> Bytes {
     }
 }
 
+/// The event of an error, with what would be status and body of an answer.
+pub(super) fn failure(error: &Error) -> Bytes {
+    let status = respond::status(error.code()).as_u16();
+    let told = json!({"status": status, "body": respond::error_body(error, ErrorShape::Text)});
+    encode(Some("error"), &told.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -86,7 +101,7 @@ mod tests {
     use crate::shutdown::DrainTimes;
 
     #[tokio::test(start_paused = true)]
-    async fn comments_fill_the_silence_and_a_stop_ends_the_stream() {
+    async fn comments_fill_the_silence_and_a_stop_ends_the_stream_with_a_notice() {
         let (sender, receiver) = mpsc::channel(4);
         let (drain, stop) = (Drain::default(), CancellationToken::new());
         let mut body = EventBody::downloads(receiver, &drain);
@@ -112,7 +127,13 @@ mod tests {
         tokio::select! {
             biased;
             never = drain.conduct(stop, times) => never,
-            end = body.frame() => assert!(end.is_none()),
+            end = body.frame() => {
+                let notice = end.unwrap().unwrap().into_data().unwrap();
+                let notice = std::str::from_utf8(&notice).unwrap();
+                assert!(notice.starts_with("event: error\ndata: {") && notice.ends_with("}\n\n"), "{notice}");
+                assert!(notice.contains("the server is stopping") && notice.contains("503"), "{notice}");
+            }
         }
+        assert!(body.frame().await.is_none());
     }
 }

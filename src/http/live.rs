@@ -6,8 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    events::encode,
-    respond::{self, ErrorShape},
+    events::{encode, failure},
     service::stopping,
 };
 use crate::{
@@ -15,7 +14,6 @@ use crate::{
         Reply, ReplyBody,
         live::{LiveEvent, LiveRun},
     },
-    error::Error,
     runtime::run::steps::StepEvent,
     shutdown::Drain,
 };
@@ -48,11 +46,6 @@ fn success(reply: &Reply) -> Vec<Bytes> {
     };
     let warning = |warning: &String| of("warning", &json!({ "warning": warning }));
     reply.warnings.iter().map(warning).chain([encode(Some("result"), &body)]).collect()
-}
-
-fn failure(error: &Error) -> Bytes {
-    let status = respond::status(error.code()).as_u16();
-    of("error", &json!({"status": status, "body": respond::error_body(error, ErrorShape::Text)}))
 }
 
 fn of(name: &str, data: &impl Serialize) -> Bytes {

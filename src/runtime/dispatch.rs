@@ -305,7 +305,7 @@ impl Dispatcher {
             let may_try_another = error.may_fail_over()
                 && spent.leaves_another(plan.query.tried.len())
                 && !plan.urgency.is_over()
-                && plan.has_another()
+                && plan.has_another(spent.waited)
                 && plan.pool.budget.spend(retry_budget);
             let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
             if !may_try_another {

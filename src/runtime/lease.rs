@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    backend::{Entry, Standing, Way},
+    backend::{Entry, Way},
     directory::{BackendCell, PoolCell},
     slots::GivenBack,
     turns::PoolLink,
@@ -50,11 +50,12 @@ impl Slot {
         Ok(Lease { backend: Arc::clone(&self.backend), entry, stage: Stage::Idle })
     }
 
-    /// Frees it although somebody waits, because nobody took it; those who wait look for it themselves. While calls are
-    /// kept out of the backend nobody is woken: whatever lets them in again does that.
+    /// Frees it although somebody waits, because nobody took it; those who wait look for it themselves. While the backend
+    /// lets no further call in nobody is woken: whatever lets one in again does that, and who looks in vain must not wake
+    /// itself.
     pub(super) fn free(mut self) {
         self.is_held = false;
-        if self.backend.slots.free() && self.backend.access.standing() == Standing::In {
+        if self.backend.slots.free() && self.backend.access.has_room() {
             self.backend.turns.wake();
         }
     }

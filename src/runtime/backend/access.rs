@@ -226,6 +226,16 @@ impl Access {
         }
     }
 
+    /// Whether one more call could go there at this moment.
+    pub(in crate::runtime) fn has_room(&self) -> bool {
+        if self.breaker.is_closed() && self.rest.is_over() {
+            return true;
+        }
+        let now = self.now();
+        let is_awake = matches!(self.rest.awake(now), Awake::Fully | Awake::Reopening { has_room: true });
+        is_awake && matches!(self.breaker.position(now), Position::Closed | Position::HalfOpen { has_room: true })
+    }
+
     /// When those who wait for the backend should look again, if something keeps calls out or lets in only some.
     pub(in crate::runtime) fn next_look(&self) -> Option<Duration> {
         if self.breaker.is_closed() && self.rest.is_over() {

@@ -1,10 +1,20 @@
 //! How a call gets its slot: at once where one is free, else from the pool's queue within its bounds.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{DispatchError, deadline::Urgency, prefix::text_prefix};
+use super::{
+    DispatchError,
+    deadline::{Urgency, given_up},
+    prefix::text_prefix,
+};
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
     faults::fault,
@@ -106,10 +116,8 @@ impl Plan {
             let candidate = candidates.swap_remove(at);
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
-        let limits = self.pool.table().pool.queue;
-        let patience = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
         let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
-        match prospect(standings, may_bypass, patience) {
+        match prospect(standings, may_bypass, self.patience(waited)) {
             Prospect::Wait => {
                 let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
                 if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
@@ -126,15 +134,19 @@ impl Plan {
         now.iter().any(|candidate| candidate.backend.id == grant.candidate.backend.id)
     }
 
-    /// Whether a backend that was not tried yet may take the call; the next attempt goes to one of those.
-    pub(super) fn has_another(&mut self) -> bool {
+    /// Whether a backend that was not tried yet may take the call, which has `waited` so long for slots; the next attempt
+    /// goes to one of those.
+    pub(super) fn has_another(&mut self, waited: Duration) -> bool {
         let found = Found::look_up(&self.pool, &self.query);
-        let has_another = found
-            .candidates
-            .iter()
-            .any(|candidate| matches!(candidate.backend.access.standing(), Standing::In | Standing::Resting { .. }));
+        let standings = found.candidates.iter().map(|candidate| candidate.backend.access.standing());
+        let has_another = prospect(standings, false, self.patience(waited)) == Prospect::Wait;
         self.found = Some(found);
         has_another
+    }
+
+    /// What is left of the pool's longest wait for a call that has waited so long.
+    fn patience(&self, waited: Duration) -> Duration {
+        Duration::from_millis(self.pool.table().pool.queue.max_wait_ms).saturating_sub(waited)
     }
 
     /// A slot of another backend that is free now, for a call that runs already.
@@ -193,7 +205,7 @@ impl Plan {
             ticket: place.ticket,
             class: priority,
             since,
-            patience: since + Duration::from_millis(limits.max_wait_ms).saturating_sub(waited),
+            patience: since + self.patience(waited),
             deadline,
             query: self.query.clone(),
             epoch,
@@ -263,6 +275,15 @@ fn lost(pool: &PoolCell) -> DispatchError {
         RefusalReason::NoBackend,
         format!("the backends of pool '{}' became unusable while the request waited; it is safe to retry", pool.id),
     )
+}
+
+/// The deadline of a request has passed that waited for a call which others wait for, too; `begun`: whether that call has
+/// had a slot.
+pub(super) fn past_deadline(pool: &PoolCell, begun: &AtomicBool) -> DispatchError {
+    if begun.load(Ordering::Acquire) {
+        return DispatchError { failure: given_up(), served: None };
+    }
+    too_late(pool, TooLate::Passed)
 }
 
 /// The request got no slot in time. Nothing was sent.

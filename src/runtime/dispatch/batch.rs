@@ -5,7 +5,11 @@
 //! load: one as long as requests come singly, so that nobody waits for company that does not come. Each batch is sent by a
 //! tracked task of its own, which gives up when the last request of it has gone.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, oneshot},
@@ -15,8 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     DispatchError, Dispatcher,
+    admission::{past_deadline, too_late},
     call::Embed,
-    deadline::{Urgency, given_up},
+    deadline::Urgency,
+    repeat::Spent,
     tab::Tab,
 };
 use crate::{
@@ -31,7 +37,7 @@ use crate::{
         route::ModelRoute,
     },
     faults::fault,
-    runtime::{ask::answer, directory::PoolCell},
+    runtime::{ask::answer, directory::PoolCell, pool::TooLate},
 };
 
 /// Kinds of batch that are remembered; beyond it the sizes of all are learned anew.
@@ -54,10 +60,18 @@ struct Member {
     reply: oneshot::Sender<Outcome>,
 }
 
+/// Requests that are made in one call.
+#[derive(Default)]
+struct Batch {
+    members: Vec<Member>,
+    /// Set with the first slot of the call.
+    begun: Arc<AtomicBool>,
+}
+
 /// The batches of one kind.
 struct Open {
-    /// What the open one holds; empty when none is open.
-    members: Vec<Member>,
+    /// The open one; empty when none is.
+    batch: Batch,
     inputs: usize,
     /// Counts the batches, so that a timer closes none but its own.
     number: u64,
@@ -118,11 +132,13 @@ impl Dispatcher {
         call: &EmbedCall,
     ) -> Option<Outcome> {
         let (batching, kind) = Self::batching(pool, route, call)?;
+        let urgency = Urgency::of(route);
+        if urgency.is_over() {
+            return Some(Err(too_late(pool, TooLate::Passed)));
+        }
         let (reply, outcome) = oneshot::channel();
-        self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
-        let Some(outcome) = Urgency::of(route).in_time(outcome).await else {
-            return Some(Err(DispatchError { failure: given_up(), served: None }));
-        };
+        let begun = self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
+        let Some(outcome) = urgency.in_time(outcome).await else { return Some(Err(past_deadline(pool, &begun))) };
         let outcome = outcome.unwrap_or_else(|_| {
             let message = "the batch that the request was part of was given up; it is safe to retry";
             Err(DispatchError::refused(RefusalReason::Restarting, message))
@@ -133,37 +149,39 @@ impl Dispatcher {
         Some(outcome)
     }
 
-    async fn join(&self, kind: Kind, batching: Batching, member: Member) {
+    /// Adds a request to the open batch; whether that has begun.
+    async fn join(&self, kind: Kind, batching: Batching, member: Member) -> Arc<AtomicBool> {
         let most = usize::try_from(batching.max_inputs).unwrap_or(usize::MAX);
         let window = Duration::from_secs_f64(batching.window_ms / 1000.0);
         let mut open = self.batches.open.lock().await;
         if open.len() >= MAX_KINDS && !open.contains_key(&kind) {
-            open.retain(|_, batch| !batch.members.is_empty());
+            open.retain(|_, open| !open.batch.members.is_empty());
         }
-        let batch = open.entry(kind.clone()).or_insert_with(|| Open {
-            members: Vec::new(),
+        let latest = open.entry(kind.clone()).or_insert_with(|| Open {
+            batch: Batch::default(),
             inputs: 0,
             number: 0,
             worth: Worth::ONE,
             filled_at: None,
         });
         // One that would grow too large is sent as it is.
-        let overflowing = (batch.inputs + member.inputs.len() > most).then(|| batch.take());
-        let is_new = batch.members.is_empty();
-        batch.inputs += member.inputs.len();
-        batch.members.push(member);
-        let full = (batch.inputs >= batch.worth.0).then(|| {
-            let before = batch.filled_at.replace(Instant::now());
+        let overflowing = (latest.inputs + member.inputs.len() > most).then(|| latest.take());
+        let is_new = latest.batch.members.is_empty();
+        latest.inputs += member.inputs.len();
+        latest.batch.members.push(member);
+        let begun = Arc::clone(&latest.batch.begun);
+        let full = (latest.inputs >= latest.worth.0).then(|| {
+            let before = latest.filled_at.replace(Instant::now());
             if before.is_some_and(|at| at.elapsed() < window) {
-                batch.worth.filled(most);
+                latest.worth.filled(most);
             }
-            batch.take()
+            latest.take()
         });
-        let number = batch.number;
+        let number = latest.number;
         let waits = full.is_none() && is_new;
         drop(open);
-        for members in [overflowing, full].into_iter().flatten() {
-            self.send(kind.clone(), members);
+        for batch in [overflowing, full].into_iter().flatten() {
+            self.send(kind.clone(), batch);
         }
         if waits {
             let dispatcher = self.clone();
@@ -172,24 +190,26 @@ impl Dispatcher {
                 dispatcher.close(kind, number).await;
             });
         }
+        begun
     }
 
     /// The window of this batch is over.
     async fn close(&self, kind: Kind, number: u64) {
         let mut open = self.batches.open.lock().await;
-        let members = open.get_mut(&kind).filter(|batch| batch.number == number && !batch.members.is_empty());
-        let members = members.map(|batch| {
-            batch.worth.missed(batch.inputs);
-            batch.take()
+        let waits = open.get_mut(&kind).filter(|open| open.number == number && !open.batch.members.is_empty());
+        let batch = waits.map(|open| {
+            open.worth.missed(open.inputs);
+            open.take()
         });
         drop(open);
-        if let Some(members) = members {
-            self.send(kind, members);
+        if let Some(batch) = batch {
+            self.send(kind, batch);
         }
     }
 
-    fn send(&self, kind: Kind, mut members: Vec<Member>) {
+    fn send(&self, kind: Kind, batch: Batch) {
         let dispatcher = self.clone();
+        let Batch { mut members, begun } = batch;
         self.batches.tasks.spawn(async move {
             // Who has gone meanwhile needs nothing.
             members.retain(|member| !member.reply.is_closed());
@@ -199,8 +219,13 @@ impl Dispatcher {
             fault!("batch.send", kind.pool, else |_|);
             let inputs = members.iter().flat_map(|member| member.inputs.iter().cloned()).collect();
             let call = EmbedCall { inputs, dimensions: kind.dimensions };
+            let spent = Spent { begun: Some(begun), ..Spent::default() };
+            let made = async {
+                let plan = dispatcher.plan(&kind.route, 0)?;
+                dispatcher.run_from(plan, &kind.route, Embed(&call), spent).await
+            };
             let outcome = tokio::select! {
-                outcome = dispatcher.run(&kind.route, Embed(&call)) => outcome,
+                outcome = made => outcome,
                 () = all_gone(&mut members) => return,
             };
             match outcome {
@@ -228,10 +253,10 @@ impl Dispatcher {
 }
 
 impl Open {
-    fn take(&mut self) -> Vec<Member> {
+    fn take(&mut self) -> Batch {
         self.number += 1;
         self.inputs = 0;
-        std::mem::take(&mut self.members)
+        std::mem::take(&mut self.batch)
     }
 }
 

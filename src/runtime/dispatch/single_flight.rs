@@ -35,8 +35,8 @@ pub(super) use self::{
 };
 use super::{
     DispatchError, Dispatcher,
-    admission::{Plan, too_late},
-    deadline::{Urgency, given_up},
+    admission::{Plan, past_deadline, too_late},
+    deadline::Urgency,
     exchange::{Answer, Asked, Exchange, HeldRelay, HeldReply, Original, RelayedReply},
     repeat::Spent,
 };
@@ -148,6 +148,7 @@ impl Dispatcher {
     async fn share(&self, plan: Plan, route: &ModelRoute, question: Question<'_>) -> Result<Sharing, DispatchError> {
         let (pool, mut spent) = (Arc::clone(&plan.pool), Spent::default());
         let Some(key) = question.key(&pool, route) else { return Ok(Sharing::Alone(plan, spent)) };
+        drop(plan);
         let urgency = Urgency::of(route);
         for _ in 0..MAX_FLIGHTS {
             if urgency.is_over() {
@@ -172,9 +173,8 @@ impl Dispatcher {
                 }
             }
         }
-        // What was found then may not be there now.
-        let plan = if spent.waited.is_zero() { plan } else { self.plan(route, 0)? };
-        Ok(Sharing::Alone(plan, spent))
+        // What was found before it shared a call may not be there now, or not be allowed any more.
+        Ok(Sharing::Alone(self.plan(route, 0)?, spent))
     }
 
     /// A seat in the flight of this key; in a new one where none can be joined.
@@ -277,10 +277,7 @@ impl Seat {
     /// The error of a request that has waited for as long as it may.
     fn too_late(&self, pool: &PoolCell, late: &Late) -> DispatchError {
         match late {
-            Late::Deadline if self.begun().load(Ordering::Acquire) => {
-                DispatchError { failure: given_up(), served: None }
-            }
-            Late::Deadline => too_late(pool, TooLate::Passed),
+            Late::Deadline => past_deadline(pool, &self.begun()),
             Late::Patience => too_late(pool, TooLate::Waited),
         }
     }

@@ -2,6 +2,7 @@
 //! breakers, rests and queues.
 #![cfg(test)]
 
+mod batches;
 mod chains;
 mod flights;
 mod repeats;

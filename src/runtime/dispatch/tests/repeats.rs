@@ -133,6 +133,21 @@ async fn a_failure_that_nobody_can_take_over_costs_no_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_that_rests_longer_than_the_call_can_wait_takes_nothing_over_and_costs_no_budget() {
+    let once = RetryBudget { ratio: 0.0, min_per_second: 1 };
+    for (rests, costs) in [(600, false), (5, true)] {
+        let mut backends = that(&[BAD, Deed::Answer]);
+        backends[1].rests = Some(rests);
+        let (dispatcher, world) = scene(&backends, paid_by(once));
+        ask(&dispatcher).await.unwrap_err();
+        assert_eq!(world.asked(), ["b0"]);
+        let budget = &dispatcher.directory.pools()[0].budget;
+        let left = (0..100).take_while(|_| budget.spend(once)).count();
+        assert_eq!(left, if costs { 9 } else { 10 }, "a rest of {rests} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_failures_keep_calls_out_until_a_trial_has_gone_well() {
     let mut backends = that(&[Deed::Answer, Deed::Answer]);
     backends[0].deeds = vec![BAD; 6];

@@ -322,3 +322,24 @@ async fn a_slot_on_its_way_is_not_given_where_its_backend_is_no_longer_allowed()
     assert_eq!(world.served(0).len(), 0);
     assert_eq!(world.slots(0), SlotSnapshot { limit: 1, in_use: 0, settling: 0, waiters: 0 });
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_looks_again_and_again_for_a_slot_that_a_reopening_backend_does_not_let_anybody_use() {
+    let world = World::new(&[4], &[&[0]]).await;
+    world.backends[0].access.bring_into(false, Some(SECOND));
+    tokio::time::advance(SECOND).await;
+    // One may go, and does; the other waits for its answer.
+    let (first, second) = (world.call("10 first", Wish::STANDARD), world.call("10 second", Wish::STANDARD));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((world.slots(0).in_use, world.slots(0).waiters), (1, 1));
+    let mut looks = 0;
+    for _ in 0..100 {
+        looks += usize::from(world.pools[0].woken.load(Ordering::SeqCst));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(looks, 0, "the pool's actor rests");
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+}
