@@ -2,7 +2,8 @@
 //!
 //! `listener` accepts and serves connections (`connection`), `service` is the road of one request, `router` knows all routes,
 //! `auth` checks tokens, `admission` says who may ask a model now, `request` reads, `respond` writes, `gathered` puts bodies
-//! together, `events` streams, `placed` holds what a request has until its answer is out.
+//! together, `events` streams, `unwritten` bounds what waits for a slow reader, `placed` holds what a request has until its
+//! answer is out.
 
 pub mod admission;
 mod auth;
@@ -19,5 +20,6 @@ mod respond;
 mod router;
 mod service;
 mod streamed;
+mod unwritten;
 
 pub use self::service::{HttpConfig, Service};

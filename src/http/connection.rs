@@ -19,6 +19,7 @@ use tokio::{
     time::Sleep,
 };
 
+use super::unwritten::Unwritten;
 use crate::shutdown::{Drain, Phase};
 
 /// Bytes the kernel may hold for a client that does not take them: beyond it the client's backend waits. Without this bound
@@ -46,9 +47,10 @@ impl Unread {
 }
 
 /// A client's socket.
-pub(super) struct ClientStream {
-    socket: TcpStream,
+pub(super) struct ClientStream<S = TcpStream> {
+    socket: S,
     unread: Unread,
+    unwritten: Unwritten,
     lingering: Option<Lingering>,
 }
 
@@ -58,7 +60,7 @@ struct Lingering {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: TcpStream, unread: Unread) -> Self {
+    pub(super) fn new(socket: TcpStream, unread: Unread, unwritten: Unwritten) -> Self {
         // A client that takes nothing for so long is gone; without this, its connection would hold its place for ever.
         let options = socket2::SockRef::from(&socket);
         let tuned = socket
@@ -68,11 +70,17 @@ impl ClientStream {
         if let Err(error) = tuned {
             tracing::debug!(%error, "a connection keeps its defaults");
         }
-        Self { socket, unread, lingering: None }
+        Self::untuned(socket, unread, unwritten)
     }
 }
 
-impl AsyncRead for ClientStream {
+impl<S> ClientStream<S> {
+    pub(super) const fn untuned(socket: S, unread: Unread, unwritten: Unwritten) -> Self {
+        Self { socket, unread, unwritten, lingering: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -82,7 +90,7 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
@@ -100,11 +108,12 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unwritten.all_written(context);
         Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, unread, lingering } = &mut *self;
+        let Self { socket, unread, lingering, .. } = &mut *self;
         if lingering.is_none() {
             ready!(Pin::new(&mut *socket).poll_shutdown(context))?;
             if !unread.0.load(Ordering::Relaxed) {
@@ -119,7 +128,7 @@ impl AsyncWrite for ClientStream {
 
 impl Lingering {
     /// Throws away what comes, within bounds, until the client has closed its side.
-    fn poll_over(&mut self, socket: &mut TcpStream, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_over(&mut self, socket: &mut (impl AsyncRead + Unpin), context: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 8 << 10];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -25,6 +25,7 @@ use super::{
     Service,
     connection::{ClientStream, LeftUnread, Unread, woken},
     repoll::Repolled,
+    unwritten::Unwritten,
 };
 use crate::{config::ListenConfig, shutdown::Drain};
 
@@ -33,8 +34,8 @@ const BACKLOG: u32 = 4096;
 /// Bytes of a request's headers.
 const HEADER_BYTES: usize = 64 * 1024;
 /// Bytes that are read at a time at most: a long prompt that comes in one piece needs not be put together. A connection
-/// reads as much only once it has been sent as much.
-const READ_BYTES: usize = 512 * 1024;
+/// reads as much only once it has been sent as much. hyper would let as much wait to be written; `unwritten` does not.
+pub(super) const READ_BYTES: usize = 512 * 1024;
 /// Rest after the process ran out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// For the one answer of those who came while the server was stopping.
@@ -155,20 +156,20 @@ impl Connections {
         &self,
         stream: TcpStream,
     ) -> impl GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send + use<> {
-        let unread = Unread::default();
-        let stream = ClientStream::new(stream, unread.clone());
+        let (unread, unwritten) = (Unread::default(), Unwritten::default());
+        let stream = ClientStream::new(stream, unread.clone(), unwritten.clone());
         // One count for each request instead of one for each part of the service.
-        let state = Arc::new((self.service.clone(), unread));
+        let state = Arc::new((self.service.clone(), unread, unwritten));
         let header_timeout = self.service.limits().header_timeout;
         let handler = service_fn(move |request| {
             let state = Arc::clone(&state);
             async move {
-                let (service, unread) = &*state;
+                let (service, unread, unwritten) = &*state;
                 let response = service.answer(request).await;
                 if response.extensions().get::<LeftUnread>().is_some() {
                     unread.note();
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| unwritten.bound(body)))
             }
         });
         // While a handler runs, hyper listens for the client's leaving and drops the handler then. It does not where bytes that
