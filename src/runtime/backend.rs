@@ -34,7 +34,7 @@ pub(super) use self::{
 };
 use self::{
     downloads::Downloads,
-    probe::{ProbeOutcome, Sight, probe},
+    probe::{ProbeOutcome, Sight, Unseen, probe},
 };
 use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, ask},
@@ -318,7 +318,8 @@ impl BackendState {
         self.deps.tasks.spawn(async move {
             let work = async {
                 let outcome = caught("probe", probe(provider, &goal, model_sync, busy.as_deref())).await;
-                let outcome = outcome.unwrap_or_else(|_| Err("the probe failed; see the server's log".to_owned()));
+                let outcome =
+                    outcome.unwrap_or_else(|_| Err("the probe failed; see the server's log".to_owned().into()));
                 report(&handle, BackendMsg::ProbeFinished { probe: name, outcome }).await;
                 tokio::time::sleep(PROBE_INTERVAL).await;
                 report(&handle, BackendMsg::ProbeDue { probe: name }).await;
@@ -381,7 +382,12 @@ impl BackendState {
                 self.observed = observed;
                 self.queue_missing();
             }
-            Err(error) => {
+            // It is busy and not gone: its calls are answered.
+            Err(Unseen { words, is_late: true }) if self.is_answering() => {
+                let backend = &self.goal.backend;
+                tracing::debug!(backend = %backend.id, name = %backend.name, error = words, "a busy backend was late");
+            }
+            Err(Unseen { words: error, .. }) => {
                 if self.health != Health::Failing(error.clone()) {
                     let backend = &self.goal.backend;
                     tracing::warn!(backend = %backend.id, name = %backend.name, %error, "backend is not usable");
@@ -390,6 +396,12 @@ impl BackendState {
                 self.observed = Vec::new();
             }
         }
+    }
+
+    /// Whether calls were answered since the latest probe began, by a backend that was well before.
+    fn is_answering(&self) -> bool {
+        let since = self.probed_at.map(|at| at.elapsed());
+        self.health == Health::Healthy && since.is_some_and(|since| self.cell.access.has_answered_within(since))
     }
 
     /// Shows the world the state as it is now.

@@ -1,7 +1,10 @@
 //! Whether a call may go to a backend now, and what its end says about the backend: breaker, rest and latency together,
 //! as the backend's cell publishes them. Nobody is asked: who calls reads and changes atomic words.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -123,11 +126,19 @@ pub(in crate::runtime) struct Access {
     breaker: Breaker,
     rest: Rest,
     latency: Latency,
+    /// When a call was answered last, in milliseconds from `born`; 0 = never.
+    answered_at: AtomicU64,
 }
 
 impl Access {
     pub(in crate::runtime) fn new() -> Self {
-        Self { born: Instant::now(), breaker: Breaker::default(), rest: Rest::default(), latency: Latency::default() }
+        Self {
+            born: Instant::now(),
+            breaker: Breaker::default(),
+            rest: Rest::default(),
+            latency: Latency::default(),
+            answered_at: AtomicU64::new(0),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -175,6 +186,7 @@ impl Access {
     }
 
     fn has_answered(&self, entry: &mut Entry, now: u64, limit: u16) -> Effect {
+        self.answered_at.store(now.max(1), Ordering::Relaxed);
         let has_more_room = entry.place.is_some_and(|place| self.rest.answered(place, limit));
         let turn = self.breaker.answered(&mut entry.pass, now);
         if has_more_room || turn == Turn::LetsIn { Effect::LetsIn } else { Effect::None }
@@ -198,6 +210,12 @@ impl Access {
             Turn::LetsIn => Effect::LetsIn,
             Turn::None => Effect::None,
         }
+    }
+
+    /// Whether a call was answered so short a time ago.
+    pub(in crate::runtime) fn has_answered_within(&self, time: Duration) -> bool {
+        let at = self.answered_at.load(Ordering::Relaxed);
+        at > 0 && u128::from(self.now().saturating_sub(at)) <= time.as_millis()
     }
 
     /// Nobody waits for the answer any more, which had not begun after so long.

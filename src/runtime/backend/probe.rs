@@ -28,8 +28,30 @@ pub(crate) struct Sight {
     pub(crate) load: Option<LoadSignal>,
 }
 
-/// What was seen, or the words shown as the backend's `error`.
-pub(crate) type ProbeOutcome = Result<Sight, String>;
+/// Why nothing was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unseen {
+    /// The words shown as the backend's `error`.
+    pub(crate) words: String,
+    /// It did not answer in time, which one that works as hard as it can may not do.
+    pub(crate) is_late: bool,
+}
+
+impl From<String> for Unseen {
+    fn from(words: String) -> Self {
+        Self { words, is_late: false }
+    }
+}
+
+#[cfg(feature = "faults")]
+impl From<crate::faults::Fault> for Unseen {
+    fn from(fault: crate::faults::Fault) -> Self {
+        String::from(fault).into()
+    }
+}
+
+/// What was seen, or why nothing was.
+pub(crate) type ProbeOutcome = Result<Sight, Unseen>;
 
 /// Probes within the time the kind of backend gets. `busy` is the model being downloaded, which is never deleted.
 pub(super) async fn probe(
@@ -42,8 +64,8 @@ pub(super) async fn probe(
     let limit = if goal.backend.is_cloud() { CLOUD_TIMEOUT } else { LOCAL_TIMEOUT };
     let look = || async {
         let seen = within(limit, provider.probe()).await;
-        seen.ok_or_else(|| format!("the backend did not answer within {limit:?}"))?
-            .map_err(|error: ProviderError| error.to_string())
+        let late = || Unseen { words: format!("the backend did not answer within {limit:?}"), is_late: true };
+        seen.ok_or_else(late)?.map_err(|error: ProviderError| Unseen::from(error.to_string()))
     };
     let mut models = look().await?;
     let surplus = surplus(&models, goal, model_sync, busy);

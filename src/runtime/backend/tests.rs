@@ -50,3 +50,32 @@ async fn what_tasks_of_a_former_life_report_changes_nothing() {
     assert_eq!(state.downloads.running_model(), Some("m"));
     assert_eq!(state.deps.tasks.len(), 0, "nothing was begun");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_answers_calls_is_not_given_up_for_a_late_probe() {
+    let mut state = state();
+    let late = || Err(Unseen { words: "late".to_owned(), is_late: true });
+    let gone = || Err(Unseen::from("gone".to_owned()));
+    let answered = |state: &BackendState| {
+        let mut entry = state.cell.access.admit(Way::Usual, || true).unwrap();
+        state.cell.access.answered(&mut entry, Duration::ZERO, 1);
+    };
+    let mut looked = async |outcome: ProbeOutcome, answers: bool| {
+        state.health = Health::Healthy;
+        state.probed_at = Some(Instant::now());
+        tokio::time::advance(Duration::from_secs(4)).await;
+        if answers {
+            answered(&state);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        state.on_probe(state.probe_name(), outcome);
+        state.health.clone()
+    };
+    assert_eq!(looked(late(), true).await, Health::Healthy);
+    assert_eq!(
+        looked(late(), false).await,
+        Health::Failing("late".to_owned()),
+        "the last answer came before the probe"
+    );
+    assert_eq!(looked(gone(), true).await, Health::Failing("gone".to_owned()), "it was told so");
+}
