@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    backend::{Entry, Way},
+    backend::{Entry, Standing, Way},
     directory::{BackendCell, PoolCell},
     slots::GivenBack,
     turns::PoolLink,
@@ -53,9 +53,21 @@ impl Slot {
     /// Frees it although somebody waits, because nobody took it; those who wait look for it themselves. While the backend
     /// lets no further call in nobody is woken: whatever lets one in again does that, and who looks in vain must not wake
     /// itself.
-    pub(super) fn free(mut self) {
+    pub(super) fn free(self) {
+        let has_room = self.backend.access.has_room();
+        self.free_for(has_room);
+    }
+
+    /// The same for one that was offered: whom the breaker keeps out here may be let in with others who have nobody else.
+    /// Each slot is offered once, so that nobody wakes each other for ever.
+    pub(super) fn pass_on(self) {
+        let is_resting = matches!(self.backend.access.standing(), Standing::Resting { .. });
+        self.free_for(!is_resting);
+    }
+
+    fn free_for(mut self, somebody: bool) {
         self.is_held = false;
-        if self.backend.slots.free() && self.backend.access.has_room() {
+        if self.backend.slots.free() && somebody {
             self.backend.turns.wake();
         }
     }

@@ -136,7 +136,9 @@ impl PoolState {
             PoolMsg::Enqueue(waiter) => self.enqueue(*waiter, now),
             PoolMsg::Offer(slot) => {
                 self.refresh();
-                self.grant(slot, now);
+                if let Err(slot) = self.grant(slot, now) {
+                    slot.pass_on();
+                }
             }
             PoolMsg::Left(ticket) => {
                 self.queue.remove(ticket);
@@ -221,12 +223,16 @@ impl PoolState {
     fn serve(&mut self, backend: &Arc<BackendCell>, now: Instant) {
         while self.queue.is_wanted(backend.key)
             && let Some(slot) = Slot::claim(backend)
-            && self.grant(slot, now)
-        {}
+        {
+            if let Err(slot) = self.grant(slot, now) {
+                slot.free();
+                return;
+            }
+        }
     }
 
-    /// Gives a slot to whoever is next; frees it, and says so, where nobody can take it now.
-    fn grant(&mut self, mut slot: Slot, now: Instant) -> bool {
+    /// Gives a slot to whoever is next; gives it back where nobody can take it now.
+    fn grant(&mut self, mut slot: Slot, now: Instant) -> Result<(), Slot> {
         let key = slot.backend().key;
         // Whether calls are kept out is asked before anybody leaves the queue for it.
         while let Some(next) = self.queue.peek(key, now, Waiter::has_gone)
@@ -245,12 +251,11 @@ impl PoolState {
             };
             fault!("pool.grant", self.cell.id, else |_| false);
             match waiter.accept(lease) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(()),
                 Err(lease) => slot = lease.into_slot(),
             }
         }
-        slot.free();
-        false
+        Err(slot)
     }
 }
 

@@ -343,3 +343,22 @@ async fn nobody_looks_again_and_again_for_a_slot_that_a_reopening_backend_does_n
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_one_pool_may_not_use_goes_on_to_the_one_that_may() {
+    let world = World::new(&[1, 1], &[&[0, 1], &[0]]).await;
+    world.backends[0].access.bring_into(true, None);
+    let broken = Lease::try_acquire(&world.backends[0], Way::Bypass).unwrap();
+    let well = Lease::try_acquire(&world.backends[1], Way::Usual).unwrap();
+    // The first waits for the backend that is well; the second has none but the one whose breaker is open.
+    let first = world.call("1 first", Wish::in_pool(0));
+    let second = world.call("1 second", Wish::in_pool(1));
+    world.pause().await;
+    let began = Instant::now();
+    drop(broken);
+    second.await.unwrap().unwrap();
+    assert!(began.elapsed() < SECOND / 10, "it was told at once: {:?}", began.elapsed());
+    assert_eq!(world.served(0)[0], "1 second");
+    drop(well);
+    first.await.unwrap().unwrap();
+}
