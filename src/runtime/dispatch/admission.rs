@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{DispatchError, deadline::Urgency, prefix::text_prefix};
+use super::{DispatchError, deadline::Urgency, prefix::text_prefix, repeat::Spent};
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
     runtime::{
@@ -87,14 +87,10 @@ pub(super) struct Admitted {
 
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait. A call whose deadline has passed gets none. `may_bypass`: the call may try a backend whose breaker is
-    /// open, where there is no other.
-    pub(super) async fn admit(
-        &mut self,
-        choice: Choice,
-        waited: Duration,
-        may_bypass: bool,
-    ) -> Result<Admitted, DispatchError> {
+    /// longest wait. A call whose deadline has passed gets none.
+    pub(super) async fn admit(&mut self, choice: Choice, spent: &Spent) -> Result<Admitted, DispatchError> {
+        // An open breaker is not broken for a call that somebody has failed already.
+        let may_bypass = spent.attempts == 0;
         if self.urgency.is_over() {
             return Err(too_late(&self.pool, TooLate::Passed));
         }
@@ -105,11 +101,11 @@ impl Plan {
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
         let limits = self.pool.table().pool.queue;
-        let patience = Duration::from_millis(limits.max_wait_ms).saturating_sub(waited);
+        let patience = Duration::from_millis(limits.max_wait_ms).saturating_sub(spent.waited);
         let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
         match prospect(standings, may_bypass, patience) {
             Prospect::Wait => {
-                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
+                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, spent, may_bypass)).await?;
                 if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
             }
             Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
@@ -172,7 +168,7 @@ impl Plan {
         &self,
         candidates: Vec<Candidate>,
         epoch: u64,
-        waited: Duration,
+        spent: &Spent,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
         let (pool, Urgency { priority, deadline }) = (&self.pool, self.urgency);
@@ -191,8 +187,9 @@ impl Plan {
             ticket: place.ticket,
             class: priority,
             since,
-            patience: since + Duration::from_millis(limits.max_wait_ms).saturating_sub(waited),
+            patience: since + Duration::from_millis(limits.max_wait_ms).saturating_sub(spent.waited),
             deadline,
+            course: spent.course.clone(),
             query: self.query.clone(),
             epoch,
             candidates: candidates.into(),
@@ -210,6 +207,10 @@ impl Plan {
         // The queue's own timer ends the wait: it is not looked at here.
         let ended = ended.await;
         place.is_settled = true;
+        if let Some(course) = &spent.course {
+            // What was foreseen was for this queue.
+            course.foresee(None);
+        }
         match ended {
             Ok(WaitEnd::Granted(grant)) => Ok(Admitted { grant, waited: since.elapsed() }),
             Ok(WaitEnd::Refused(why)) => Err(too_late(pool, why)),
