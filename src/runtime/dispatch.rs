@@ -270,9 +270,7 @@ impl Dispatcher {
         let mut last: Option<(DispatchError, Onward)> = None;
         loop {
             let began = Instant::now();
-            // An open breaker is not broken for a call that somebody has failed already.
-            let may_bypass = spent.attempts == 0;
-            let admitted = match (plan.admit(choice, spent.waited, may_bypass).await, last) {
+            let admitted = match (plan.admit(choice, spent).await, last) {
                 (Ok(admitted), _) => admitted,
                 // No further backend can take over: the failure of the one that was asked says more.
                 (Err(_), Some(failed)) => return Err(failed),

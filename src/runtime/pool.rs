@@ -12,6 +12,7 @@ mod affinity;
 mod alarm;
 mod budget;
 mod cooldown;
+mod course;
 mod pace;
 mod places;
 mod policy;
@@ -35,6 +36,7 @@ pub(super) use self::{
     affinity::stable_hash,
     budget::Budget,
     cooldown::{Prospect, first_lease, prospect},
+    course::Course,
     places::Places,
     policy::{Load, Pick, order},
     queue::{BackendKey, Ticket},
@@ -167,6 +169,9 @@ impl PoolState {
         }
         let standing = waiter.standing();
         let least = self.queue.least_wait(standing.class, &standing.backends);
+        if let Some(course) = &waiter.course {
+            course.foresee(least.and_then(|wait| now.checked_add(wait)));
+        }
         if waiter.cannot_make_it(now, least) {
             waiter.refuse(TooLate::OutOfReach);
             return;

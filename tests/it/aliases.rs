@@ -248,7 +248,7 @@ async fn a_target_goes_to_a_cloud_only_where_its_kind_is_named() {
 
 #[tokio::test]
 async fn lists_of_models_hold_aliases_that_somebody_serves() {
-    let Scene { server, .. } = Scene::start(&[]).await;
+    let Scene { server, sim: _sim, .. } = Scene::start(&[]).await;
     create(&server, "best", json!([{"model": "absent"}, {"model": "chat:1b"}])).await;
     create(&server, "idle", json!([{"model": "absent"}])).await;
     let names = column(&server.get("/api/tags").await.expect(200).json()["models"], "name");

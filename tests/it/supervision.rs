@@ -168,7 +168,7 @@ async fn changes_stored_while_reconcile_is_down_are_in_force_when_it_is_back() {
 
 #[tokio::test]
 async fn listeners_of_a_crashed_event_actor_are_let_go_and_can_come_back() {
-    let Scene { server, .. } = Scene::start(&[]).await;
+    let Scene { server, sim: _sim, .. } = Scene::start(&[]).await;
     let mut events = server.runtime.events.listen().unwrap();
     server.runtime.crash(SystemActor::Events);
     assert!(events.recv().await.is_none(), "the stream ends");

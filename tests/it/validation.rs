@@ -164,7 +164,7 @@ async fn an_answer_shows_at_most_two_hundred_and_says_how_many_there_are_besides
 
 #[tokio::test]
 async fn hooks_and_models_that_the_server_does_not_have_are_warnings() {
-    let Scene { server, .. } = Scene::start(&[]).await;
+    let Scene { server, sim: _sim, .. } = Scene::start(&[]).await;
     server
         .post(
             "/hooks/remote",

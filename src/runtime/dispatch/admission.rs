@@ -1,12 +1,6 @@
 //! How a call gets its slot: at once where one is free, else from the pool's queue within its bounds.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -14,6 +8,7 @@ use super::{
     DispatchError,
     deadline::{Urgency, given_up},
     prefix::text_prefix,
+    repeat::Spent,
 };
 use crate::{
     domain::{failure::RefusalReason, pool::Policy, priority::Priority, route::RoutingStrategy},
@@ -24,7 +19,7 @@ use crate::{
         lease::Announced,
         mailbox::SendError,
         pool::{
-            Candidate, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Ticket, TooLate, WaitEnd, Waiter,
+            Candidate, Course, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Ticket, TooLate, WaitEnd, Waiter,
             first_lease, order, prospect, resolve,
         },
     },
@@ -98,15 +93,11 @@ pub(super) struct Admitted {
 
 impl Plan {
     /// A slot of one of the candidates: at once if one is free, else from the pool's queue, for what is left of the
-    /// longest wait. A call whose deadline has passed gets none. `may_bypass`: the call may try a backend whose breaker is
-    /// open, where there is no other.
-    pub(super) async fn admit(
-        &mut self,
-        choice: Choice,
-        waited: Duration,
-        may_bypass: bool,
-    ) -> Result<Admitted, DispatchError> {
+    /// longest wait. A call whose deadline has passed gets none.
+    pub(super) async fn admit(&mut self, choice: Choice, spent: &Spent) -> Result<Admitted, DispatchError> {
         fault!("dispatch.admit", self.pool.id);
+        // An open breaker is not broken for a call that somebody has failed already.
+        let may_bypass = spent.attempts == 0;
         if self.urgency.is_over() {
             return Err(too_late(&self.pool, TooLate::Passed));
         }
@@ -117,9 +108,9 @@ impl Plan {
             return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
         }
         let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
-        match prospect(standings, may_bypass, self.patience(waited)) {
+        match prospect(standings, may_bypass, self.patience(spent.waited)) {
             Prospect::Wait => {
-                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, waited, may_bypass)).await?;
+                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, spent, may_bypass)).await?;
                 if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
             }
             Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
@@ -186,7 +177,7 @@ impl Plan {
         &self,
         candidates: Vec<Candidate>,
         epoch: u64,
-        waited: Duration,
+        spent: &Spent,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
         let (pool, Urgency { priority, deadline }) = (&self.pool, self.urgency);
@@ -205,8 +196,9 @@ impl Plan {
             ticket: place.ticket,
             class: priority,
             since,
-            patience: since + self.patience(waited),
+            patience: since + self.patience(spent.waited),
             deadline,
+            course: spent.course.clone(),
             query: self.query.clone(),
             epoch,
             candidates: candidates.into(),
@@ -225,6 +217,10 @@ impl Plan {
         fault!("dispatch.queued", pool.id);
         let ended = ended.await;
         place.is_settled = true;
+        if let Some(course) = &spent.course {
+            // What was foreseen was for this queue.
+            course.foresee(None);
+        }
         fault!("dispatch.granted", pool.id);
         match ended {
             Ok(WaitEnd::Granted(grant)) => Ok(Admitted { grant, waited: since.elapsed() }),
@@ -277,10 +273,9 @@ fn lost(pool: &PoolCell) -> DispatchError {
     )
 }
 
-/// The deadline of a request has passed that waited for a call which others wait for, too; `begun`: whether that call has
-/// had a slot.
-pub(super) fn past_deadline(pool: &PoolCell, begun: &AtomicBool) -> DispatchError {
-    if begun.load(Ordering::Acquire) {
+/// The deadline of a request has passed that waited for a call which others wait for, too.
+pub(super) fn past_deadline(pool: &PoolCell, course: &Course) -> DispatchError {
+    if course.has_begun() {
         return DispatchError { failure: given_up(), served: None };
     }
     too_late(pool, TooLate::Passed)

@@ -5,11 +5,7 @@
 //! load: one as long as requests come singly, so that nobody waits for company that does not come. Each batch is sent by a
 //! tracked task of its own, which gives up when the last request of it has gone.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, oneshot},
@@ -37,7 +33,11 @@ use crate::{
         route::ModelRoute,
     },
     faults::fault,
-    runtime::{ask::answer, directory::PoolCell, pool::TooLate},
+    runtime::{
+        ask::answer,
+        directory::PoolCell,
+        pool::{Course, TooLate},
+    },
 };
 
 /// Kinds of batch that are remembered; beyond it the sizes of all are learned anew.
@@ -64,8 +64,8 @@ struct Member {
 #[derive(Default)]
 struct Batch {
     members: Vec<Member>,
-    /// Set with the first slot of the call.
-    begun: Arc<AtomicBool>,
+    /// How far the call has come.
+    course: Arc<Course>,
 }
 
 /// The batches of one kind.
@@ -137,8 +137,13 @@ impl Dispatcher {
             return Some(Err(too_late(pool, TooLate::Passed)));
         }
         let (reply, outcome) = oneshot::channel();
-        let begun = self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
-        let Some(outcome) = urgency.in_time(outcome).await else { return Some(Err(past_deadline(pool, &begun))) };
+        let course = self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = urgency.in_time(outcome) => outcome,
+            () = course.rules_out(urgency.deadline) => return Some(Err(too_late(pool, TooLate::OutOfReach))),
+        };
+        let Some(outcome) = outcome else { return Some(Err(past_deadline(pool, &course))) };
         let outcome = outcome.unwrap_or_else(|_| {
             let message = "the batch that the request was part of was given up; it is safe to retry";
             Err(DispatchError::refused(RefusalReason::Restarting, message))
@@ -149,8 +154,8 @@ impl Dispatcher {
         Some(outcome)
     }
 
-    /// Adds a request to the open batch; whether that has begun.
-    async fn join(&self, kind: Kind, batching: Batching, member: Member) -> Arc<AtomicBool> {
+    /// Adds a request to the open batch; the course of its call.
+    async fn join(&self, kind: Kind, batching: Batching, member: Member) -> Arc<Course> {
         let most = usize::try_from(batching.max_inputs).unwrap_or(usize::MAX);
         let window = Duration::from_secs_f64(batching.window_ms / 1000.0);
         let mut open = self.batches.open.lock().await;
@@ -169,7 +174,7 @@ impl Dispatcher {
         let is_new = latest.batch.members.is_empty();
         latest.inputs += member.inputs.len();
         latest.batch.members.push(member);
-        let begun = Arc::clone(&latest.batch.begun);
+        let course = Arc::clone(&latest.batch.course);
         let full = (latest.inputs >= latest.worth.0).then(|| {
             let before = latest.filled_at.replace(Instant::now());
             if before.is_some_and(|at| at.elapsed() < window) {
@@ -190,7 +195,7 @@ impl Dispatcher {
                 dispatcher.close(kind, number).await;
             });
         }
-        begun
+        course
     }
 
     /// The window of this batch is over.
@@ -209,7 +214,7 @@ impl Dispatcher {
 
     fn send(&self, kind: Kind, batch: Batch) {
         let dispatcher = self.clone();
-        let Batch { mut members, begun } = batch;
+        let Batch { mut members, course } = batch;
         self.batches.tasks.spawn(async move {
             // Who has gone meanwhile needs nothing.
             members.retain(|member| !member.reply.is_closed());
@@ -219,7 +224,7 @@ impl Dispatcher {
             fault!("batch.send", kind.pool, else |_|);
             let inputs = members.iter().flat_map(|member| member.inputs.iter().cloned()).collect();
             let call = EmbedCall { inputs, dimensions: kind.dimensions };
-            let spent = Spent { begun: Some(begun), ..Spent::default() };
+            let spent = Spent { course: Some(course), ..Spent::default() };
             let made = async {
                 let plan = dispatcher.plan(&kind.route, 0)?;
                 dispatcher.run_from(plan, &kind.route, Embed(&call), spent).await

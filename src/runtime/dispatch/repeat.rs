@@ -1,18 +1,13 @@
 //! What may follow a failed call (`docs/operations.md`, what is tried again): another backend, another target of the route,
 //! or nothing. Whether it is paid for is the pool's budget to say.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::deadline::Urgency;
 use crate::{
     domain::route::ModelRoute,
     providers::{ProviderError, ProviderErrorKind},
+    runtime::pool::Course,
 };
 
 /// Backends one call may be tried on, of each target.
@@ -25,16 +20,16 @@ pub(super) const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 pub(super) struct Spent {
     pub(super) attempts: u32,
     pub(super) waited: Duration,
-    /// Set with its first slot, for others who want to know.
-    pub(super) begun: Option<Arc<AtomicBool>>,
+    /// Where others read how far it has come, until its first slot.
+    pub(super) course: Option<Arc<Course>>,
 }
 
 impl Spent {
     /// One more attempt begins.
     pub(super) fn begin(&mut self) {
         self.attempts += 1;
-        if let Some(begun) = self.begun.take() {
-            begun.store(true, Ordering::Release);
+        if let Some(course) = self.course.take() {
+            course.begin();
         }
     }
 

@@ -15,10 +15,7 @@ use std::{
     collections::HashMap,
     future::pending,
     iter,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -45,7 +42,10 @@ use crate::{
         chat::ChatCall, embedding::EmbedCall, failure::Failure, ledger::Spending, message::Served, route::ModelRoute,
     },
     faults::fault,
-    runtime::{directory::PoolCell, pool::TooLate},
+    runtime::{
+        directory::PoolCell,
+        pool::{Course, TooLate},
+    },
 };
 
 /// How long a stream waits in all for readers who hold up others.
@@ -125,6 +125,8 @@ pub(super) enum Sharing {
 /// Why a request waits no longer for a shared call.
 enum Late {
     Deadline,
+    /// Its deadline will pass before the call has a slot, as far as the queue can tell.
+    OutOfReach,
     Patience,
 }
 
@@ -196,7 +198,7 @@ impl Dispatcher {
         drop(aloft);
         // Deadlines and accounts are those of each who waits.
         let route = ModelRoute { deadline: None, spending: Spending::UNCOUNTED, ..route.clone() };
-        let spent = Spent { waited, begun: Some(controls.begun()), ..Spent::default() };
+        let spent = Spent { waited, course: Some(controls.course()), ..Spent::default() };
         self.flights.tasks.spawn(self.clone().fly(key.clone(), route, asking, controls, spent));
         Some(seat)
     }
@@ -265,19 +267,21 @@ impl Dispatcher {
 impl Seat {
     /// What the call has come to, if there is time until then. Patience ends with the first slot.
     async fn landed_in_time(&mut self, deadline: Option<Instant>, patience: Option<Instant>) -> Result<Outcome, Late> {
-        let begun = self.begun();
+        let course = self.course();
         tokio::select! {
             biased;
             outcome = self.landed() => Ok(outcome),
             () = until(deadline) => Err(Late::Deadline),
-            () = impatience(patience, &begun) => Err(Late::Patience),
+            () = course.rules_out(deadline) => Err(Late::OutOfReach),
+            () = impatience(patience, &course) => Err(Late::Patience),
         }
     }
 
     /// The error of a request that has waited for as long as it may.
     fn too_late(&self, pool: &PoolCell, late: &Late) -> DispatchError {
         match late {
-            Late::Deadline => past_deadline(pool, &self.begun()),
+            Late::Deadline => past_deadline(pool, &self.course()),
+            Late::OutOfReach => too_late(pool, TooLate::OutOfReach),
             Late::Patience => too_late(pool, TooLate::Waited),
         }
     }
@@ -291,9 +295,9 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Resolves when it is too late for a call that has had no slot yet.
-async fn impatience(at: Option<Instant>, begun: &AtomicBool) {
+async fn impatience(at: Option<Instant>, course: &Course) {
     until(at).await;
-    if begun.load(Ordering::Acquire) {
+    if course.has_begun() {
         pending::<()>().await;
     }
 }

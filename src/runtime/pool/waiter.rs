@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Candidate, ModelQuery,
     cooldown::way_into,
+    course::Course,
     queue::{BackendKey, Standing, Ticket},
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(in crate::runtime) struct Waiter {
     pub(in crate::runtime) patience: Instant,
     /// The request's own.
     pub(in crate::runtime) deadline: Option<Instant>,
+    /// Of a call that is made for several: where those learn what the queue foresees, who have deadlines of their own.
+    pub(in crate::runtime) course: Option<Arc<Course>>,
     /// What it needs; asked again whenever the pool or a backend changes.
     pub(in crate::runtime) query: ModelQuery,
     /// The change count of the pool before `candidates` were looked up.

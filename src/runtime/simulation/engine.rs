@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Micros, scenario::Request};
+use super::{
+    Micros,
+    scenario::{Request, SECOND},
+};
 
 /// Tokens of prompts that one step reads, beside the answers.
 const PREFILL_CHUNK: u32 = 512;
@@ -24,6 +27,54 @@ pub(super) enum Trouble {
     Storm,
     /// It is well for two seconds and dead for two.
     Flapping,
+    /// It loads its model anew every forty seconds, which takes eight: calls wait inside until then, and are answered.
+    SlowStart,
+    /// One second of every five it answers new calls with this status of a failure; those that it works on go on.
+    Bursts(u16),
+}
+
+impl Trouble {
+    /// Half of the time of a backend that flaps.
+    const FLAP: Micros = 2 * SECOND;
+    /// How often a model is loaded, and how long that takes.
+    const LIFE: Micros = 40 * SECOND;
+    const LOADING: Micros = 8 * SECOND;
+    /// How often a burst comes, and how long it is.
+    const CALM: Micros = 5 * SECOND;
+    const BURST: Micros = SECOND;
+
+    /// What becomes of a call that comes now; `None`: the engine takes it.
+    pub(super) fn harm(self, now: Micros) -> Option<Harm> {
+        match self {
+            Self::Dead => Some(Harm::Unreachable),
+            Self::Flapping => (now / Self::FLAP % 2 == 1).then_some(Harm::Unreachable),
+            Self::Silent => Some(Harm::Silence),
+            Self::Storm => Some(Harm::Refusal),
+            Self::Bursts(status) => (now % Self::CALM < Self::BURST).then_some(Harm::Status(status)),
+            Self::SlowStart => None,
+        }
+    }
+
+    /// How long it works on nothing from now on.
+    pub(super) fn pause(self, now: Micros) -> Micros {
+        match self {
+            Self::SlowStart => Self::LOADING.saturating_sub(now % Self::LIFE),
+            Self::Dead | Self::Flapping | Self::Silent | Self::Storm | Self::Bursts(_) => 0,
+        }
+    }
+}
+
+/// What becomes of a call to an engine in trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Harm {
+    /// Nobody listens.
+    Unreachable,
+    /// Nothing is said until whoever asked gives up.
+    Silence,
+    /// 429, and a second of rest asked for.
+    Refusal,
+    /// A failure with this status.
+    Status(u16),
 }
 
 /// One backend.
@@ -89,15 +140,16 @@ impl Engine {
         self.running.extend(self.waiting.drain(..room.min(self.waiting.len())));
     }
 
-    /// How long the next step takes; `None` when there is nothing to do.
-    pub(super) fn step_time(&self) -> Option<Micros> {
+    /// How long the next step takes, if it begins now; `None` when there is nothing to do.
+    pub(super) fn step_time(&self, now: Micros) -> Option<Micros> {
         if self.running.is_empty() {
             return None;
         }
         let saying = self.running.iter().filter(|call| call.unread == 0).count();
         let reading = self.running.iter().find(|call| call.unread > 0).map_or(0, |call| call.unread.min(PREFILL_CHUNK));
         let time = STEP * (1.0 + BATCH_COST * saying.saturating_sub(1) as f64) + f64::from(reading) * PREFILL_TOKEN;
-        Some((time * self.slowness).max(1.0) as Micros)
+        let pause = self.trouble.map_or(0, |trouble| trouble.pause(now));
+        Some(pause + (time * self.slowness).max(1.0) as Micros)
     }
 
     /// The end of a step.

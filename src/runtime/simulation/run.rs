@@ -8,9 +8,9 @@ use std::{
 
 use super::{
     Micros,
-    engine::{Engine, Trouble},
+    engine::{Engine, Harm},
     outcome::{Answer, Outcome},
-    scenario::{Limits, Plan, Request, SECOND},
+    scenario::{Limits, Plan, Request},
 };
 use crate::{
     domain::pool::RetryBudget,
@@ -24,8 +24,6 @@ use crate::{
 
 /// How long it takes to learn that nobody listens, or that a call is refused.
 const QUICK: Micros = 2_000;
-/// Half of the time of a backend that flaps.
-const FLAP: Micros = 2 * SECOND;
 
 /// What happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,17 +34,10 @@ enum Event {
     /// A call fails.
     Fails {
         call: usize,
-        how: Failing,
+        how: Harm,
     },
     /// Those who wait for this backend may find that it lets calls in again.
     Look(usize),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Failing {
-    Refused,
-    Unreachable,
-    TimedOut,
 }
 
 /// A call, from the arrival of its request to its end.
@@ -234,13 +225,11 @@ impl Run {
         self.outcome.most[at] = self.outcome.most[at].max(backend.in_use);
         self.calls[call].tried.push(at);
         self.calls[call].at = Some(Sent { began: now, in_flight: backend.in_use, entry, first_token: None });
-        let trouble = backend.engine.trouble.filter(|trouble| *trouble != Trouble::Flapping || now / FLAP % 2 == 1);
-        match trouble {
-            Some(Trouble::Dead | Trouble::Flapping) => {
-                self.after(QUICK, Event::Fails { call, how: Failing::Unreachable })
+        match backend.engine.trouble.and_then(|trouble| trouble.harm(now)) {
+            Some(how) => {
+                let after = if how == Harm::Silence { self.plan.first_byte } else { QUICK };
+                self.after(after, Event::Fails { call, how });
             }
-            Some(Trouble::Silent) => self.after(self.plan.first_byte, Event::Fails { call, how: Failing::TimedOut }),
-            Some(Trouble::Storm) => self.after(QUICK, Event::Fails { call, how: Failing::Refused }),
             None => {
                 if backend.engine.begin(call, self.calls[call].request) {
                     self.plan_step(at);
@@ -250,7 +239,7 @@ impl Run {
     }
 
     fn plan_step(&mut self, at: usize) {
-        if let Some(time) = self.backends[at].engine.step_time() {
+        if let Some(time) = self.backends[at].engine.step_time(self.now) {
             self.after(time, Event::Step(at));
         }
     }
@@ -323,22 +312,27 @@ impl Run {
         }
     }
 
-    async fn fail(&mut self, call: usize, how: Failing) {
+    async fn fail(&mut self, call: usize, how: Harm) {
         self.set_clock().await;
         let Some(at) = self.calls[call].tried.last().copied() else { return };
         let error = match how {
-            Failing::Refused => ProviderError {
+            Harm::Refusal => ProviderError {
                 status: Some(429),
                 retry_after: Some(Duration::from_secs(1)),
                 ..ProviderError::new(ProviderErrorKind::RateLimited, "simulated")
             },
-            Failing::Unreachable => ProviderError::new(ProviderErrorKind::Connect, "simulated"),
-            Failing::TimedOut => ProviderError::new(ProviderErrorKind::Timeout, "simulated"),
+            Harm::Status(status) => {
+                // As adapters read it: 500 may be the request's own doing, others are not.
+                let kind = if status == 500 { ProviderErrorKind::Server } else { ProviderErrorKind::Transient };
+                ProviderError { status: Some(status), ..ProviderError::new(kind, "simulated") }
+            }
+            Harm::Unreachable => ProviderError::new(ProviderErrorKind::Connect, "simulated"),
+            Harm::Silence => ProviderError::new(ProviderErrorKind::Timeout, "simulated"),
         };
         if let Some(sent) = &mut self.calls[call].at {
             let after = Duration::from_micros(self.now - sent.began);
             self.backends[at].access.failed(&mut sent.entry, &error, after);
-            if how == Failing::Refused {
+            if how == Harm::Refusal {
                 self.backends[at].limiter.on_refusal(sent.in_flight);
             }
         }
@@ -348,7 +342,11 @@ impl Run {
             !tried.contains(&at)
                 && matches!(self.backends[at].access.standing(), Standing::In | Standing::Resting { .. })
         });
-        if tried.len() < MAX_ATTEMPTS && has_another && self.budget.spend(RetryBudget::default()) {
+        if error.may_fail_over()
+            && tried.len() < MAX_ATTEMPTS
+            && has_another
+            && self.budget.spend(RetryBudget::default())
+        {
             self.admit(call);
         } else {
             self.outcome.failed += 1;

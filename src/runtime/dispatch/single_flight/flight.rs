@@ -3,10 +3,7 @@
 
 use std::{
     mem::size_of,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -25,7 +22,7 @@ use crate::{
         message::{Completion, Served},
     },
     providers::RelayedBody,
-    runtime::{directory::PoolCell, dispatch::DispatchError},
+    runtime::{directory::PoolCell, dispatch::DispatchError, pool::Course},
 };
 
 /// What the pieces of a stream that are kept for its readers weigh at most, but for the latest.
@@ -95,8 +92,8 @@ pub(super) struct Flight {
     state: watch::Sender<State>,
     /// A reader has moved on or left, so that it may be the writer's turn.
     moved: Notify,
-    /// Whether it has ever had a slot.
-    begun: Arc<AtomicBool>,
+    /// How far the call has come.
+    course: Arc<Course>,
 }
 
 impl Flight {
@@ -107,7 +104,7 @@ impl Flight {
         let flight = Arc::new(Self {
             state: watch::Sender::new(State { outcome: None, window }),
             moved: Notify::new(),
-            begun: Arc::default(),
+            course: Arc::new(Course::new()),
         });
         let seat = Seat { changes: flight.state.subscribe(), flight: Arc::clone(&flight), reader, guest_of: None };
         (Arc::clone(&flight), Controls { flight, is_over: false }, seat)
@@ -147,9 +144,9 @@ impl Seat {
         self.guest_of.is_none()
     }
 
-    /// Set as soon as the call has a slot.
-    pub(super) fn begun(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.flight.begun)
+    /// How far the call has come.
+    pub(super) fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.flight.course)
     }
 
     /// Whether the stream has run away from this one.
@@ -223,9 +220,9 @@ impl Controls {
         &self.flight
     }
 
-    /// Set as soon as the call has a slot.
-    pub(super) fn begun(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.flight.begun)
+    /// How far the call has come.
+    pub(super) fn course(&self) -> Arc<Course> {
+        Arc::clone(&self.flight.course)
     }
 
     /// Resolves when nobody waits any more.

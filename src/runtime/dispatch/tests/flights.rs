@@ -163,6 +163,44 @@ async fn a_deadline_that_passes_in_the_queue_is_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_out_of_reach_is_refused_at_once_to_whoever_leads_or_joins_and_to_nobody_else() {
+    let shared = Shared::one_slot(Deed::Dawdle, 1_000_000).await;
+    let mut others = Vec::new();
+    for at in 0..12 {
+        others.push(shared.asks(&format!("another {at}")).await);
+    }
+    // The queue has seen enough of them go by, one every ten seconds. Two are left, and one has its slot.
+    for other in others.drain(..9) {
+        other.await.unwrap().unwrap();
+    }
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let told = |answered: Answered| {
+        let failure = answered.unwrap_err().failure;
+        assert!(failure.message.contains("out of reach"), "{failure:?}");
+        failure.refusal
+    };
+    // It would lead, and takes nothing along with it.
+    let hurried = shared.asks_with("hi", within(15_000));
+    assert_eq!(told(hurried.await.unwrap()), Some(RefusalReason::Deadline));
+    let patient = shared.asks("hi").await;
+    let hurried_too = shared.asks_with("hi", within(15_000));
+    let in_time = shared.asks_with("hi", within(50_000));
+    assert_eq!(told(hurried_too.await.unwrap()), Some(RefusalReason::Deadline));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    // The call has its slot: whether a deadline is kept is for the backend to say.
+    let late = shared.asks_with("hi", within(5_000));
+    assert_eq!(late.await.unwrap().unwrap_err().failure, given_up());
+    patient.await.unwrap().unwrap();
+    in_time.await.unwrap().unwrap();
+    assert_eq!(shared.world.asked().len(), 13);
+    assert!(shared.is_idle().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_that_has_passed_is_a_refusal_and_nobody_is_asked() {
     let shared = Shared::one_slot(Deed::Answer, 30_000).await;
     assert_eq!(refusal(shared.asks_with("hi", within(0)).await.unwrap()), Some(RefusalReason::Deadline));

@@ -276,6 +276,7 @@ async fn a_slot_that_comes_before_the_request_it_is_for_is_found_by_it() {
         since: Instant::now(),
         patience: Instant::now() + SECOND,
         deadline: None,
+        course: None,
         candidates: resolve(&pool.table(), &query).into(),
         query,
         epoch: pool.epoch(),
