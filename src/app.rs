@@ -144,7 +144,8 @@ impl App {
             instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
         };
         let (stopping, drain) = (CancellationToken::new(), Drain::default());
-        let http = HttpConfig { auth: config.auth, limits: config.limits, rates: config.rates };
+        let http =
+            HttpConfig { auth: config.auth, limits: config.limits, rates: config.rates, deadlines: config.deadlines };
         let service = Service::new(api, http, drain.clone());
         let address = config.listen;
         let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;

@@ -19,6 +19,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Limits of a request and of the connection it comes on.
     pub limits: LimitConfig,
+    /// How long answers are wanted, where the request does not say it.
+    pub deadlines: DeadlineConfig,
     /// What a caller may use.
     pub rates: RateConfig,
     /// The embedded store.
@@ -98,6 +100,20 @@ pub struct RateConfig {
     pub request_burst: Option<NonZeroU64>,
     /// Tokens of prompts and answers, counted when the answer is there.
     pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+/// How long answers are wanted from the arrival of a request that does not say it (`docs/api.md`, priorities and deadlines);
+/// `None`: for as long as it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeadlineConfig {
+    /// Answers to prompts.
+    pub prompts: Option<Duration>,
+    /// Answers to chats.
+    pub chats: Option<Duration>,
+    /// Vectors.
+    pub embeddings: Option<Duration>,
+    /// Ends of task chains.
+    pub tasks: Option<Duration>,
 }
 
 /// What happens after a stop signal (`docs/operations.md`, draining).

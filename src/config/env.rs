@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::ToSocketAddrs, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use super::{
-    AuthConfig, Config, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig, LogConfig, LogFormat, ModelSync,
-    RateConfig, StoreConfig, UpstreamConfig, duration,
+    AuthConfig, Config, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig, LogConfig, LogFormat,
+    ModelSync, RateConfig, StoreConfig, UpstreamConfig, duration,
 };
 use crate::domain::{backend::trim_url, provider::ProviderKind};
 
@@ -39,6 +39,10 @@ const MAX_IN_FLIGHT: &str = "MAX_IN_FLIGHT";
 const RATE_LIMIT_RPM: &str = "RATE_LIMIT_RPM";
 const RATE_LIMIT_BURST: &str = "RATE_LIMIT_BURST";
 const RATE_LIMIT_TPM: &str = "RATE_LIMIT_TPM";
+const PROMPT_DEADLINE: &str = "PROMPT_DEADLINE";
+const CHAT_DEADLINE: &str = "CHAT_DEADLINE";
+const EMBED_DEADLINE: &str = "EMBED_DEADLINE";
+const TASKS_DEADLINE: &str = "TASKS_DEADLINE";
 const DRAIN_TIMEOUT: &str = "DRAIN_TIMEOUT";
 const DRAIN_SETTLE: &str = "DRAIN_SETTLE";
 const CONNECT_TIMEOUT: &str = "CONNECT_TIMEOUT";
@@ -103,6 +107,12 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         listen: listen(&variables)?,
         auth: auth(&variables)?,
         limits: limits(&variables)?,
+        deadlines: DeadlineConfig {
+            prompts: variables.duration(PROMPT_DEADLINE)?,
+            chats: variables.duration(CHAT_DEADLINE)?,
+            embeddings: variables.duration(EMBED_DEADLINE)?,
+            tasks: variables.duration(TASKS_DEADLINE)?,
+        },
         rates: rates(&variables)?,
         store: StoreConfig {
             data_dir: variables.text(DATA_DIR).map_or_else(|| PathBuf::from("./data"), PathBuf::from),
@@ -384,6 +394,7 @@ mod tests {
             (RATE_LIMIT_RPM, "0"),
             (RATE_LIMIT_RPM, "1000000001"),
             (RATE_LIMIT_TPM, "10k"),
+            (CHAT_DEADLINE, "soon"),
             (RATE_LIMIT_BURST, "5"),
             (OPENAI_BASE_URL, "api.openai.com"),
             (TOKENIZER_SERVICE_URL, "tokens:8080"),

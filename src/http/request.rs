@@ -61,6 +61,8 @@ pub(super) struct Request<B> {
     pub(super) warnings: Vec<String>,
     /// Where it is written down what its calls cost.
     pub(super) spending: Spending,
+    /// How long its answer is wanted, where it does not say it.
+    pub(super) patience: Option<Duration>,
 }
 
 impl<B> Request<B>
@@ -82,6 +84,7 @@ where
             query,
             warnings: Vec::new(),
             spending: Spending::UNCOUNTED,
+            patience: None,
         }
     }
 
@@ -228,7 +231,9 @@ where
 
     /// Counted from the arrival of the request.
     fn deadline(&self) -> Result<Option<Instant>, Error> {
-        let Some(text) = self.wish("x-penstock-deadline-ms")? else { return Ok(None) };
+        let Some(text) = self.wish("x-penstock-deadline-ms")? else {
+            return Ok(self.patience.map(|patience| self.arrived + patience));
+        };
         let time = text.parse::<u64>().ok().filter(|ms| (1..=MAX_DEADLINE_MS).contains(ms));
         let time = time.ok_or_else(|| {
             Error::invalid(format!(

@@ -1,11 +1,14 @@
 //! All routes. The first table says which methods a path knows, the second what each of them calls; there is no logic.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
     api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute},
+    config::DeadlineConfig,
     error::Error,
 };
 
@@ -101,6 +104,23 @@ impl Route {
     pub(super) const fn asks_a_model(self) -> bool {
         use Route::*;
         matches!(self, Execute | Embed | Tasks | ChainChat | OpenaiAsk(_) | OpenaiResponses | OllamaAsk(_))
+    }
+
+    /// How long its answer is wanted, where the request does not say it.
+    pub(super) const fn deadline(self, deadlines: &DeadlineConfig) -> Option<Duration> {
+        use Route::*;
+        match self {
+            Execute => deadlines.prompts,
+            Embed => deadlines.embeddings,
+            Tasks => deadlines.tasks,
+            ChainChat | OpenaiResponses => deadlines.chats,
+            OpenaiAsk(OpenaiRoute::Completions) | OllamaAsk(OllamaRoute::Generate) => deadlines.prompts,
+            OpenaiAsk(OpenaiRoute::Chat) | OllamaAsk(OllamaRoute::Chat) => deadlines.chats,
+            OpenaiAsk(OpenaiRoute::Embeddings) | OllamaAsk(OllamaRoute::Embed | OllamaRoute::Embeddings) => {
+                deadlines.embeddings
+            }
+            _ => None,
+        }
     }
 
     /// Whether it is answered while the server stops: who watches that must see it, and may hasten it.

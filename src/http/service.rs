@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::Api,
-    config::{AuthConfig, LimitConfig, RateConfig},
+    config::{AuthConfig, DeadlineConfig, LimitConfig, RateConfig},
     domain::{failure::RefusalReason, ids::RequestId},
     error::{Error, ErrorCode},
     shutdown::{Drain, Phase},
@@ -40,6 +40,8 @@ pub struct HttpConfig {
     pub limits: LimitConfig,
     /// What a caller may use.
     pub rates: RateConfig,
+    /// How long answers are wanted, where the request does not say it.
+    pub deadlines: DeadlineConfig,
 }
 
 /// Answers requests; cheap to clone.
@@ -164,6 +166,7 @@ impl Service {
             pass.is_limited = true;
             let admitted = pass.admitted.insert(self.admission.admit(request.arrived)?);
             request.spending = admitted.spending.clone();
+            request.patience = route.deadline(&self.config.deadlines);
         }
         let reply = router::dispatch(*route, &self.api, request).await?;
         Ok(respond::reply(reply, &request.warnings, &request.id, &self.drain))

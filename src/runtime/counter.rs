@@ -50,7 +50,8 @@ impl TokenCounter {
 
     async fn ask(&self, route: &ModelRoute, texts: &[String]) -> Option<u64> {
         let _place = self.places.acquire().await.ok()?;
-        if let Some(service) = &self.service {
+        // The service bears no label: what must not go just anywhere does not go there.
+        if let Some(service) = self.service.as_ref().filter(|_| !self.dispatcher.is_bound_by_labels(route)) {
             return service.count(&self.dispatcher.likely_model(route), texts).await;
         }
         for (provider, model) in self.dispatcher.likely_backends(route) {

@@ -212,6 +212,12 @@ impl Dispatcher {
         candidates.into_iter().map(|candidate| (candidate.provider, candidate.model)).collect()
     }
 
+    /// Whether a call may go to backends with certain labels only.
+    pub(super) fn is_bound_by_labels(&self, route: &ModelRoute) -> bool {
+        let pool_requires = |plan: Plan| !plan.pool.table().pool.require_labels.is_empty();
+        !route.require.is_empty() || self.plan(route, 0).is_ok_and(pool_requires)
+    }
+
     /// The model a call would go to, by its name where it is served, else as it was asked for.
     pub(super) fn likely_model(&self, route: &ModelRoute) -> String {
         let served = self.likely_backends(route).into_iter().next().map(|(_, model)| model);

@@ -200,7 +200,9 @@ impl Drop for Settling {
 
 /// Hands free slots to those who wait for them, in turns.
 pub(super) fn offer_free_slots(backend: &Arc<BackendCell>) {
-    while let Some(slot) = Slot::claim(backend) {
+    // Those that come back meanwhile find their way by themselves.
+    for _ in 0..backend.slots.counts().limit {
+        let Some(slot) = Slot::claim(backend) else { return };
         if !offer(slot) {
             return;
         }

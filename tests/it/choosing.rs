@@ -7,10 +7,10 @@ use loadtest::sim::{Routes, Rule, SimBackend};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Scene, TASKS, TestServer, eventually, in_background};
+use crate::support::{Answer, Client, Scene, TASKS, TestServer, eventually, in_background};
 
 /// Sends a body with headers that choose.
-pub(crate) async fn post(server: &TestServer, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
+pub(crate) async fn post(server: &Client, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
     let mut request = server.request(Method::POST, path).header("content-type", "application/json");
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -89,6 +89,40 @@ async fn a_deadline_that_passes_in_the_queue_is_a_refusal_and_nobody_is_asked() 
 }
 
 #[tokio::test]
+async fn a_request_that_names_no_deadline_has_that_of_its_route() {
+    let settings = [("CHAT_DEADLINE", "100ms"), ("EMBED_DEADLINE", "120ms"), ("TASKS_DEADLINE", "140ms")];
+    let Scene { server, sim, id } = Scene::with(&settings, json!({"maxConcurrency": 1})).await;
+    let gate = sim.hold();
+    // Prompts have none.
+    let running = server.execute_later("runs");
+    gate.wait_for_arrivals(1).await.unwrap();
+    for front in Front::ALL {
+        let refused = server.post(front.chat(), front.question("late", false)).await.expect(503);
+        assert_eq!(refused.header("x-penstock-reason"), "deadline");
+    }
+    for (path, body) in [
+        ("/embed", json!({"text": "late"})),
+        ("/v1/embeddings", json!({"model": "embed:1b", "input": "late"})),
+        ("/api/embed", json!({"model": "embed:1b", "input": "late"})),
+    ] {
+        assert_eq!(server.post(path, body).await.expect(503).header("x-penstock-reason"), "deadline", "{path}");
+    }
+    let refused = server.post_as("/tasks", "application/yaml", README_CHAIN).await.expect(503);
+    assert_eq!(refused.header("x-penstock-reason"), "deadline");
+    // What a request says itself counts.
+    let client = (*server).clone();
+    let own = in_background(async move {
+        post(&client, Front::Openai.chat(), Front::Openai.question("own", false), &[(DEADLINE, "60000")]).await
+    });
+    server.wait_for_waiters(&id, 1).await;
+    gate.release_all();
+    for answer in [running, own] {
+        answer.await.unwrap().expect(200);
+    }
+    server.wait_until_idle(&id).await;
+}
+
+#[tokio::test]
 async fn a_call_is_given_up_and_aborted_at_its_deadline() {
     for (front, behind) in
         [(Front::Openai, Front::Openai), (Front::Ollama, Front::Openai), (Front::Openai, Front::Ollama)]

@@ -40,6 +40,23 @@ async fn the_services_count_decides_a_token_limit() {
 }
 
 #[tokio::test]
+async fn a_service_gets_no_text_that_may_go_to_labelled_backends_only() {
+    let tokenizer = SimTokenizer::start().await.unwrap();
+    let settings = [("TOKENIZER_SERVICE_URL", &*tokenizer.url())];
+    let Scene { server, sim: _sim, .. } = Scene::with(&settings, json!({"labels": {"zone": "here"}})).await;
+    let mut bound = limited(5000, &words());
+    bound["chain"]["require"] = json!({"zone": "here"});
+    server.post("/tasks", bound).await.expect(200);
+    assert_eq!(tokenizer.record().of(Route::Tokenize).len(), 0, "the chain requires a label");
+    server.put(&format!("/pools/{TASKS}"), json!({"requireLabels": {"zone": "here"}})).await.expect(200);
+    run(&server, 5000).await.expect(200);
+    assert_eq!(tokenizer.record().of(Route::Tokenize).len(), 0, "the pool requires a label");
+    server.put(&format!("/pools/{TASKS}"), json!({"requireLabels": {}})).await.expect(200);
+    run(&server, 5000).await.expect(200);
+    assert_eq!(tokenizer.record().of(Route::Tokenize).len(), 1, "nothing does");
+}
+
+#[tokio::test]
 async fn without_a_service_that_answers_the_built_in_vocabulary_decides() {
     let Scene { server, sim: _sim, .. } = Scene::start(&[]).await;
     run(&server, 100).await.expect(200);

@@ -20,7 +20,7 @@ use crate::{
         backend::Backend,
         ids::BackendId,
         message::ConstraintKind,
-        model::{ObservedModel, normalised, normalised_stem, with_tag},
+        model::{ObservedModel, normalised, normalised_stem, same_model, with_tag},
         time::Timestamp,
     },
     providers::Provider,
@@ -304,7 +304,10 @@ impl BackendCell {
 
     /// Notes that a download was cancelled now: whatever is declared up to this moment stays cancelled.
     pub(in crate::runtime) fn remember_cancelled(&self, model: Option<String>) {
-        let Some(model) = model else { return };
+        // What is no model of it cannot be downloaded either.
+        let view = self.view();
+        let known = |model: &String| view.models.iter().chain(&view.downloading).any(|known| same_model(known, model));
+        let Some(model) = model.filter(known) else { return };
         self.cancelled.rcu(|known| {
             let mut known = HashMap::clone(known);
             known.insert(model.clone(), Timestamp::now());

@@ -101,20 +101,28 @@ impl Plan {
         if self.urgency.is_over() {
             return Err(too_late(&self.pool, TooLate::Passed));
         }
-        let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
-        let mut candidates = self.ranked(found.candidates, choice);
-        if let Some((at, lease)) = first_lease(&candidates, may_bypass) {
-            let candidate = candidates.swap_remove(at);
-            return Ok(Admitted { grant: Grant { candidate, lease }, waited: Duration::ZERO });
-        }
-        let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
-        match prospect(standings, may_bypass, self.patience(spent.waited)) {
-            Prospect::Wait => {
-                let admitted = Box::pin(self.wait_for_slot(candidates, found.epoch, spent, may_bypass)).await?;
-                if self.still_allows(&admitted.grant) { Ok(admitted) } else { Err(lost(&self.pool)) }
+        let mut waited = Duration::ZERO;
+        loop {
+            let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
+            let mut candidates = self.ranked(found.candidates, choice);
+            if let Some((at, lease)) = first_lease(&candidates, may_bypass) {
+                let candidate = candidates.swap_remove(at);
+                return Ok(Admitted { grant: Grant { candidate, lease }, waited });
             }
-            Prospect::Refuse { left } => Err(cooling_down(&self.pool, left)),
-            Prospect::Nobody => Err(lost(&self.pool)),
+            let standings = candidates.iter().map(|candidate| candidate.backend.access.standing());
+            match prospect(standings, may_bypass, self.patience(spent.waited + waited)) {
+                Prospect::Wait => {
+                    let waiting = self.wait_for_slot(candidates, found.epoch, spent, waited, may_bypass);
+                    let admitted = Box::pin(waiting).await?;
+                    waited += admitted.waited;
+                    // Where that is allowed no longer, another may take it.
+                    if self.still_allows(&admitted.grant) {
+                        return Ok(Admitted { grant: admitted.grant, waited });
+                    }
+                }
+                Prospect::Refuse { left } => return Err(cooling_down(&self.pool, left)),
+                Prospect::Nobody => return Err(lost(&self.pool)),
+            }
         }
     }
 
@@ -178,6 +186,7 @@ impl Plan {
         candidates: Vec<Candidate>,
         epoch: u64,
         spent: &Spent,
+        waited: Duration,
         may_bypass: bool,
     ) -> Result<Admitted, DispatchError> {
         let (pool, Urgency { priority, deadline }) = (&self.pool, self.urgency);
@@ -196,7 +205,7 @@ impl Plan {
             ticket: place.ticket,
             class: priority,
             since,
-            patience: since + self.patience(spent.waited),
+            patience: since + self.patience(spent.waited + waited),
             deadline,
             course: spent.course.clone(),
             query: self.query.clone(),
