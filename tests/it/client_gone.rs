@@ -13,7 +13,7 @@ use crate::support::{Scene, TASKS, TestServer, dialects::Front, eventually, raw:
 /// Longest time until a backend knows that its caller's client has left.
 const LIMIT: Duration = Duration::from_millis(50);
 /// How often each case is tried: what counts is the middle one, so that a busy machine fails no test.
-const TRIES: usize = 5;
+pub const TRIES: usize = 5;
 
 /// A way through the server: who asks, who answers, and how.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ async fn ask(server: &TestServer, road: Road) -> RawClient {
 
 /// The middle one of all tries.
 #[track_caller]
-fn assert_in_time(what: &str, mut took: Vec<Duration>) {
+pub fn assert_in_time(what: &str, mut took: Vec<Duration>) {
     took.sort();
     assert!(took[took.len() / 2] < LIMIT, "{what}: {took:?}");
 }

@@ -1,10 +1,10 @@
 //! Identical deterministic calls made once (`docs/api.md`, single flight): opt-in, everybody gets all of the answer, and
 //! nobody's leaving, slowness or failure is another's.
 
-use std::time::{Duration, Instant};
+mod leaving;
 
-use loadtest::sim::{Route, Rule, SimBackend};
-use penstock::domain::ids::PoolId;
+use loadtest::sim::{Flavour, Route, Routes, Rule, SimBackend, embedding};
+use penstock::domain::ids::{BackendId, PoolId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -203,49 +203,6 @@ async fn who_comes_while_a_stream_runs_gets_it_from_the_beginning() {
 }
 
 #[tokio::test]
-async fn the_call_goes_on_when_the_first_client_leaves_and_is_aborted_when_the_last_does() {
-    for road in roads() {
-        for has_begun in [false, true] {
-            let scene = Scene::start(road.behind, true).await;
-            let gate = scene.sim.hold();
-            let mut clients = Vec::new();
-            if has_begun {
-                let rule = if road.stream { road.pieces(20, "w") } else { Rule::on(Route::Chat).reply("all of it") };
-                scene.sim.script(rule.stall_after(1));
-                gate.release_all();
-            }
-            for at in 0..3 {
-                let mut client = RawClient::connect(scene.server.addr).await;
-                client.post(road.front.chat(), &road.question("hi").to_string()).await;
-                clients.push(client);
-                scene.sim.wait_until("the call", |record| record.calls.now == 1).await.unwrap();
-                wait_for_sharing(&scene.server, TASKS, at).await;
-            }
-            if has_begun && road.stream {
-                for client in &mut clients {
-                    client.until("w0 ").await;
-                }
-            }
-            // The first one, and then one that came later.
-            drop(clients.remove(0));
-            drop(clients.remove(0));
-            wait_for_sharing(&scene.server, TASKS, 1).await;
-            assert_eq!(scene.sim.record().aborted, 0, "{road:?}");
-            let left = Instant::now();
-            drop(clients);
-            scene.sim.wait_for_aborts(1).await.unwrap();
-            assert!(left.elapsed() < Duration::from_millis(500), "{road:?}: {:?}", left.elapsed());
-            scene.wait_until_idle().await;
-            // A call that was given up is nobody's to join.
-            scene.sim.clear_script();
-            gate.release_all();
-            scene.server.post(road.front.chat(), road.question("hi")).await.expect(200);
-            assert_eq!(scene.calls(), 2);
-        }
-    }
-}
-
-#[tokio::test]
 async fn what_differs_in_anything_is_not_shared() {
     let front = Front::Openai;
     let scene = Scene::start(front, true).await;
@@ -422,7 +379,7 @@ async fn prompts_completions_responses_and_vectors_are_shared_too() {
             if kind == "gemini" && path == "/embed" {
                 continue;
             }
-            let (gate, calls) = (sim.hold(), sim.record().of(loadtest::sim::Routes::CALLS).len());
+            let (gate, calls) = (sim.hold(), sim.record().of(Routes::CALLS).len());
             let ask = || {
                 let mut request = server.request(Method::POST, path).header("content-type", "application/json");
                 if kind == "gemini" {
@@ -438,7 +395,7 @@ async fn prompts_completions_responses_and_vectors_are_shared_too() {
             for answer in asked {
                 answers.push(answer.await.unwrap().expect(200));
             }
-            assert_eq!(sim.record().of(loadtest::sim::Routes::CALLS).len(), calls + 1, "{kind} {path}");
+            assert_eq!(sim.record().of(Routes::CALLS).len(), calls + 1, "{kind} {path}");
             let lengths: Vec<usize> = answers.iter().map(|answer| said_anywhere(&answer.json())).collect();
             assert!(lengths.iter().all(|length| *length == lengths[0] && *length > 0), "{kind} {path}: {answers:?}");
             server.wait_until_idle(id).await;
@@ -454,20 +411,61 @@ fn said_anywhere(body: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn a_step_of_a_chain_shares_its_call() {
+async fn steps_of_two_runs_of_a_chain_that_ask_the_same_share_their_calls() {
     let scene = Scene::start(Front::Ollama, true).await;
     let gate = scene.sim.hold();
+    let step = |id: &str, goto: &str| json!({"id": id, "handler": "raw_string", "transition": {"branches": [{"operator": "default", "goto": goto}]}});
+    let chain = json!({"id": "twice", "tasks": [step("first", "second"), step("second", "end")]});
     let ask = |_| {
-        let (client, body) = (Client::clone(&scene.server), json!({"prompt": "hi"}));
-        in_background(async move { client.post("/execute", body).await })
+        let (client, body) = (Client::clone(&scene.server), json!({"input": "hi", "chain": chain}));
+        in_background(async move { client.post("/tasks", body).await })
     };
-    let asked: Vec<_> = (0..10).map(ask).collect();
-    wait_for_sharing(&scene.server, TASKS, 9).await;
-    gate.release_all();
-    for answer in asked {
-        answer.await.unwrap().expect(200);
+    let runs: Vec<_> = (0..2).map(ask).collect();
+    for at in 1..=2 {
+        gate.wait_for_arrivals(at).await.unwrap();
+        // The answer of the step before is there for both.
+        eventually("the step before", || async {
+            let backend = scene.server.runtime.directory.backend(&BackendId::new(&*scene.id)).ok_or("no backend")?;
+            let shared = backend.shared_calls();
+            if shared == at as u64 - 1 { Ok(()) } else { Err(format!("{shared} have shared")) }
+        })
+        .await;
+        wait_for_sharing(&scene.server, TASKS, 1).await;
+        gate.release(1);
     }
+    let mut outputs = Vec::new();
+    for run in runs {
+        outputs.push(run.await.unwrap().expect(200).json()["output"].clone());
+    }
+    assert!(outputs[0] == outputs[1] && outputs[0].is_string(), "{outputs:?}");
+    assert_eq!(scene.sim.record().of(Routes::CALLS).len(), 2, "each step is one call for both runs");
     scene.wait_until_idle().await;
+}
+
+#[tokio::test]
+async fn a_shared_embedding_is_part_of_a_batch_all_the_same() {
+    let server = TestServer::start(&[]).await;
+    server.put(&format!("/pools/{EMBED}"), json!({"batching": {"windowMs": 2.0, "maxInputs": 16}})).await.expect(200);
+    set_sharing(&server, EMBED, true).await;
+    let sim = SimBackend::openai().flavour(Flavour::Vllm).model("embed:1b").start().await.unwrap();
+    let id = server.register("a", "vllm", &sim, &[EMBED]).await;
+    server.wait_for_model(&id, "embed:1b").await;
+    let gate = sim.hold();
+    let ask = |number: usize| {
+        let (client, body) = (Client::clone(&server), json!({"text": format!("text number {}", number / 2)}));
+        in_background(async move { client.post("/embed", body).await })
+    };
+    let asked: Vec<_> = (0..2 * CROWD).map(ask).collect();
+    wait_for_sharing(&server, EMBED, CROWD).await;
+    gate.release_all();
+    for (at, answer) in asked.into_iter().enumerate() {
+        let answer = answer.await.unwrap().expect(200);
+        let vector: Vec<f64> = serde_json::from_value(answer.json()["vector"].clone()).unwrap();
+        let wanted = embedding(&format!("text number {}", at / 2), vector.len());
+        assert!(vector.iter().zip(wanted).all(|(a, b)| (a - f64::from(b)).abs() < 1e-6), "{at}");
+    }
+    let calls = sim.record().of(Route::Embed).len();
+    assert!(calls < CROWD, "{calls} calls for {CROWD} texts that two each wanted");
 }
 
 #[tokio::test]
