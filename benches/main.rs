@@ -9,6 +9,6 @@ mod request;
 
 /// The server's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 criterion::criterion_main!(admission::benches, chain::benches, head::benches, reply::benches, request::benches);

@@ -224,8 +224,8 @@ build() {
     fi
     command -v cargo >/dev/null ||
         fail "Rust is missing: there is no cargo in PATH" "Install it from https://rustup.rs, open a new shell and run this again."
-    command -v cc >/dev/null ||
-        fail "a C compiler is missing" "Debian, Ubuntu: apt-get install -y build-essential"
+    { command -v cc && command -v make; } >/dev/null ||
+        fail "a C compiler or make is missing" "Debian, Ubuntu: apt-get install -y build-essential"
     say "    the first build takes some minutes"
     (cd "$ROOT" && exec cargo build --locked --profile "$PROFILE" --bin penstock \
         --message-format=json-render-diagnostics) >"$SCRATCH/build" &

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+/// It gives back what a crowd has left within seconds (`docs/performance.md`).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     penstock::cli::run()

@@ -54,7 +54,7 @@ export BACKENDS_DIR
 install_missing() {
     local -a packages=()
     command -v curl >/dev/null || packages+=(curl)
-    command -v cc >/dev/null || packages+=(build-essential)
+    command -v cc >/dev/null && command -v make >/dev/null || packages+=(build-essential)
     command -v setsid >/dev/null && command -v flock >/dev/null || packages+=(util-linux)
     command -v python3 >/dev/null || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)

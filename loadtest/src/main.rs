@@ -26,7 +26,7 @@ use loadtest::{
 
 /// That of the server, so that what is compared differs in nothing else.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Simulated LLM backends.
 #[derive(Parser)]

@@ -28,6 +28,9 @@ pub struct ByteStream {
     begin: Box<dyn FnOnce(Drain) -> Pieces + Send>,
 }
 
+/// Of what is there already, so much is translated at a time: for a client that does not read, it stays in memory.
+const PIECE_BYTES: usize = 16 << 10;
+
 /// What is sent, as it comes.
 pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
@@ -161,13 +164,15 @@ struct Translation<S, E> {
 }
 
 impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
-    /// Writes what there is, at least something; false at the end.
+    /// Writes what there is, at least something and not much more than a piece; false at the end.
     async fn write_next(&mut self, out: &mut Vec<u8>) -> bool {
         while out.is_empty() {
             match next_in(&self.drain, self.reply.next()).await {
                 Some(Ok(event)) => {
                     self.encoder.event(event, out);
-                    while let Some(event) = self.reply.next_ready() {
+                    while out.len() < PIECE_BYTES
+                        && let Some(event) = self.reply.next_ready()
+                    {
                         self.encoder.event(event, out);
                     }
                 }
@@ -182,5 +187,53 @@ impl<S: EventSource, E: ReplyEncoder> Translation<S, E> {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    const TEXT_BYTES: usize = 1000;
+    const EVENTS: usize = 100;
+
+    /// Everything is there already.
+    struct Ready(usize);
+
+    impl EventSource for Ready {
+        async fn next(&mut self) -> Option<Result<ReplyEvent, Failure>> {
+            self.next_ready().map(Ok)
+        }
+
+        fn next_ready(&mut self) -> Option<ReplyEvent> {
+            self.0 = self.0.checked_sub(1)?;
+            Some(ReplyEvent::Text { choice: 0, text: "a".repeat(TEXT_BYTES) })
+        }
+    }
+
+    struct Plain;
+
+    impl ReplyEncoder for Plain {
+        fn event(&mut self, event: ReplyEvent, out: &mut Vec<u8>) {
+            if let ReplyEvent::Text { text, .. } = event {
+                out.extend(text.bytes());
+            }
+        }
+
+        fn end(&mut self, out: &mut Vec<u8>) {
+            out.push(b'.');
+        }
+
+        fn failed(&mut self, _: &Failure, _: &mut Vec<u8>) {}
+    }
+
+    #[tokio::test]
+    async fn of_what_is_there_already_a_piece_is_translated_at_a_time() {
+        let pieces = translated(NDJSON, Ready(EVENTS), Plain).into_pieces(Drain::default());
+        let sizes: Vec<usize> = pieces.map(|piece| piece.len()).collect().await;
+        assert!(sizes.len() < EVENTS / 2 && sizes.iter().all(|size| *size < PIECE_BYTES + TEXT_BYTES), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), EVENTS * TEXT_BYTES + 1);
     }
 }
