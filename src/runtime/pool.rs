@@ -254,7 +254,7 @@ impl PoolState {
                 slot = lease.into_slot();
                 break;
             };
-            fault!("pool.grant", self.cell.id, else |_| false);
+            fault!("pool.grant", self.cell.id, else |_| Err(lease.into_slot()));
             match waiter.accept(lease) {
                 Ok(()) => return Ok(()),
                 Err(lease) => slot = lease.into_slot(),
