@@ -16,11 +16,22 @@ const SLOTS_SETTLING: Family =
     ("penstock_backend_slots_settling", "Those of them whose call was given up a moment ago");
 const BACKEND_WAITING: Family = ("penstock_backend_waiting_requests", "Requests that wait for a slot of the backend");
 const POOL_WAITING: Family = ("penstock_pool_waiting_requests", "Requests that wait in the pool's queue");
+const POOL_OLDEST: Family =
+    ("penstock_pool_oldest_wait_seconds", "How long the oldest of them has waited, 0 where none waits");
+const POOL_SHARING: Family = ("penstock_pool_sharing_requests", "Requests that share a call which is made for another");
 const POOL_CAPACITY: Family = ("penstock_pool_queue_capacity", "Requests that may wait in the pool's queue");
 
 /// All of them.
-pub const FAMILIES: [Family; 6] =
-    [SLOTS_LIMIT, SLOTS_IN_USE, SLOTS_SETTLING, BACKEND_WAITING, POOL_WAITING, POOL_CAPACITY];
+pub const FAMILIES: [Family; 8] = [
+    SLOTS_LIMIT,
+    SLOTS_IN_USE,
+    SLOTS_SETTLING,
+    BACKEND_WAITING,
+    POOL_WAITING,
+    POOL_OLDEST,
+    POOL_SHARING,
+    POOL_CAPACITY,
+];
 
 /// Everything in Prometheus' text format. Labels are ids and classes, never what a request says.
 pub fn render(directory: &Directory) -> String {
@@ -49,7 +60,10 @@ pub fn render(directory: &Directory) -> String {
                 let labels = [("pool", id.to_owned()), ("class", class.to_owned())];
                 gauge!(POOL_WAITING.0, &labels).set(count as f64);
             }
-            gauge!(POOL_CAPACITY.0, "pool" => id.to_owned()).set(snapshot.capacity);
+            let labels = [("pool", id.to_owned())];
+            gauge!(POOL_OLDEST.0, &labels).set(snapshot.oldest_wait_ms as f64 / 1000.0);
+            gauge!(POOL_SHARING.0, &labels).set(snapshot.sharing as f64);
+            gauge!(POOL_CAPACITY.0, &labels).set(snapshot.capacity);
         }
     });
     told.render()

@@ -1,6 +1,11 @@
 //! What the actor's state does with messages, without an actor.
 
-use super::*;
+use std::time::Duration;
+
+use super::{
+    probe::{Sight, Unseen},
+    *,
+};
 use crate::{domain::model::ObservedModel, providers::TransportConfig};
 
 fn state() -> BackendState {

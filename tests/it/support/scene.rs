@@ -3,7 +3,10 @@
 use std::future::Future;
 
 use loadtest::sim::SimBackend;
-use penstock::{domain::ids::PoolId, runtime::directory::SlotSnapshot};
+use penstock::{
+    domain::ids::{BackendId, PoolId},
+    runtime::directory::SlotSnapshot,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -77,8 +80,11 @@ impl TestServer {
 
     /// Waits until a backend is as busy as wanted.
     pub async fn wait_for_slots(&self, id: &str, what: &str, is_wanted: impl Fn(SlotSnapshot) -> bool) {
+        let id = BackendId::new(id);
         eventually(what, || async {
-            let slots = self.slots(id);
+            // One that was just registered need not be there yet.
+            let backend = self.runtime.directory.backend(&id).ok_or("no such backend")?;
+            let slots = backend.slots();
             if is_wanted(slots) { Ok(()) } else { Err(format!("{slots:?}")) }
         })
         .await;
