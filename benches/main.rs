@@ -4,6 +4,7 @@
 mod admission;
 mod chain;
 mod head;
+mod pool;
 mod reply;
 mod request;
 
@@ -11,4 +12,11 @@ mod request;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-criterion::criterion_main!(admission::benches, chain::benches, head::benches, reply::benches, request::benches);
+criterion::criterion_main!(
+    admission::benches,
+    chain::benches,
+    head::benches,
+    pool::benches,
+    reply::benches,
+    request::benches
+);

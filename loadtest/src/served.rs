@@ -76,6 +76,13 @@ impl Served {
         Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)) })
     }
 
+    /// Tells it to stop, as process managers do.
+    pub(crate) async fn terminate(&self) -> io::Result<()> {
+        let pid = self.child.id().ok_or_else(|| io::Error::other("the process has ended"))?;
+        let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other("the process could not be told to stop")) }
+    }
+
     /// CPU time of all its threads so far.
     pub(crate) fn cpu_nanos(&self) -> io::Result<u64> {
         let pid = self.child.id().ok_or_else(|| io::Error::other("the process has ended"))?;

@@ -136,7 +136,7 @@ impl PoolCell {
     }
 
     /// How calls are made.
-    pub(in crate::runtime) fn calls(&self) -> CallSettings {
+    pub fn calls(&self) -> CallSettings {
         self.table.load().pool.calls
     }
 
