@@ -65,6 +65,8 @@ pub struct AuthConfig {
 pub struct LimitConfig {
     /// Bytes of a request body.
     pub max_body_bytes: usize,
+    /// Bytes of all bodies that are held at once; more are refused. 0: as many as come.
+    pub max_held_bytes: usize,
     /// Time for a request's headers, which is also the idle time of a kept connection.
     pub header_timeout: Duration,
     /// Time for a request's body.
@@ -81,6 +83,7 @@ impl Default for LimitConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 10 * 1024 * 1024,
+            max_held_bytes: 1024 * 1024 * 1024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             max_connections: 16_384,

@@ -35,6 +35,7 @@ const MODEL_SYNC: &str = "MODEL_SYNC";
 const MAX_OUTPUT_TOKENS: &str = "MAX_OUTPUT_TOKENS";
 const DEFAULT_SYSTEM_INSTRUCTION: &str = "DEFAULT_SYSTEM_INSTRUCTION";
 const MAX_BODY_BYTES: &str = "MAX_BODY_BYTES";
+const MAX_HELD_BYTES: &str = "MAX_HELD_BYTES";
 const MAX_IN_FLIGHT: &str = "MAX_IN_FLIGHT";
 const RATE_LIMIT_RPM: &str = "RATE_LIMIT_RPM";
 const RATE_LIMIT_BURST: &str = "RATE_LIMIT_BURST";
@@ -160,6 +161,12 @@ fn limits(variables: &Variables) -> Result<LimitConfig, ConfigError> {
     let mut limits = LimitConfig::default();
     if let Some(bytes) = variables.positive(MAX_BODY_BYTES)? {
         limits.max_body_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    let held = variables.parsed(MAX_HELD_BYTES, "is not a whole number from 0 (no bound) on")?;
+    limits.max_held_bytes = held.unwrap_or(limits.max_held_bytes);
+    if limits.max_held_bytes > 0 && limits.max_held_bytes < limits.max_body_bytes {
+        let problem = format!("is less than one body may have (MAX_BODY_BYTES, {} bytes)", limits.max_body_bytes);
+        return Err(ConfigError { name: MAX_HELD_BYTES, problem });
     }
     let most = variables.parsed(MAX_IN_FLIGHT, "is not a whole number from 0 (no bound) on")?;
     limits.max_in_flight = most.unwrap_or(limits.max_in_flight);
@@ -386,6 +393,7 @@ mod tests {
             (MODEL_SYNC, "both"),
             (MAX_OUTPUT_TOKENS, "-1"),
             (MAX_BODY_BYTES, "10MB"),
+            (MAX_HELD_BYTES, "1000"),
             (DRAIN_TIMEOUT, "soon"),
             (DRAIN_SETTLE, "8s"),
             (DRAIN_SETTLE, "-1"),

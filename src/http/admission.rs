@@ -4,6 +4,7 @@
 //! and the backend's slots (`runtime::dispatch`). A refusal costs a few atomic operations and a small answer. There is
 //! one caller: whoever has the token, or everybody where none is set.
 
+pub(super) mod bodies;
 pub mod gcra;
 
 use std::{

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use super::{discard, gathered::Gathered, respond::ErrorShape};
+use super::{admission::bodies::HeldBody, discard, gathered::Gathered, respond::ErrorShape};
 use crate::{
     api::{reply::EVENT_STREAM, scope::Scope},
     dialect::{
@@ -63,6 +63,7 @@ pub(super) struct Request<B> {
     pub(super) spending: Spending,
     /// How long its answer is wanted, where it does not say it.
     pub(super) patience: Option<Duration>,
+    held: HeldBody,
 }
 
 impl<B> Request<B>
@@ -71,7 +72,7 @@ where
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     /// Takes a request apart; its path is decoded later.
-    pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits) -> Self {
+    pub(super) fn new(id: RequestId, request: hyper::Request<B>, limits: BodyLimits, held: HeldBody) -> Self {
         let (head, body) = request.into_parts();
         let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         Self {
@@ -85,6 +86,7 @@ where
             warnings: Vec::new(),
             spending: Spending::UNCOUNTED,
             patience: None,
+            held,
         }
     }
 
@@ -374,7 +376,15 @@ where
             }
             return Err(too_large());
         }
-        let mut gathered = Gathered::announced(body.size_hint().exact());
+        let announced = body.size_hint().exact();
+        if let Err(full) = self.held.expect(announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default())
+        {
+            // Unread: that is for whoever answers.
+            self.body = Some(body);
+            return Err(full);
+        }
+        let mut gathered = Gathered::announced(announced);
+        let held = &mut self.held;
         let read = async {
             while let Some(frame) = body.frame().await {
                 let frame = frame
@@ -383,6 +393,7 @@ where
                     if gathered.len() + data.len() > limit {
                         return Err(too_large());
                     }
+                    held.grow(gathered.len() + data.len())?;
                     gathered.add(data);
                 }
             }
@@ -393,6 +404,8 @@ where
             .unwrap_or_else(|_| Err(Error::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")));
         if outcome.as_ref().is_err_and(|error| error.code() == ErrorCode::BodyTooLarge) {
             discard::all(body, limit).await;
+        } else if outcome.as_ref().is_err_and(|error| error.reason().is_some()) {
+            self.body = Some(body);
         }
         outcome.map(|()| gathered.finish())
     }
@@ -428,70 +441,4 @@ pub(super) fn trace_parent(headers: &header::HeaderMap) -> Option<(&str, &str)> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type TestBody = http_body_util::Full<Bytes>;
-
-    const LIMITS: BodyLimits = BodyLimits { bytes: 100, time: Duration::from_secs(1) };
-
-    fn request(uri: &str) -> Request<TestBody> {
-        let request = hyper::Request::builder().uri(uri).body(TestBody::default()).unwrap();
-        let mut request = Request::new(RequestId::new("r"), request, LIMITS);
-        request.decode_path().unwrap();
-        request
-    }
-
-    fn page_code(query: &str) -> Option<ErrorCode> {
-        request(&format!("/backends?{query}")).page().err().map(|error| error.code())
-    }
-
-    #[test]
-    fn path_segments_are_decoded_once_and_may_hold_slashes() {
-        assert_eq!(request("/models/hf.co%2Forg%2Fname:tag").path, ["models", "hf.co/org/name:tag"]);
-        assert_eq!(request("/pool-by-purpose/Internal%20Tasks").path[1], "Internal Tasks");
-        assert_eq!(request("/x/100%2525").path[1], "100%25");
-        assert_eq!(request("/backends/").path, ["backends", ""]);
-    }
-
-    #[test]
-    fn page_parameters_are_checked_as_documented() {
-        assert_eq!(request("/backends").page().unwrap(), Page::default());
-        assert_eq!(request("/backends?limit=1000").page().unwrap().limit, 1000);
-        for large in ["limit=1001", "limit=99999999999999999999"] {
-            assert_eq!(page_code(large), Some(ErrorCode::InvalidRequest), "{large}");
-        }
-        for bad in ["limit=0", "limit=-1", "limit=ten", "limit=", "cursor=yesterday"] {
-            assert_eq!(page_code(bad), Some(ErrorCode::Unprocessable), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_unencoded_plus_in_a_cursor_is_understood() {
-        let page = request("/backends?cursor=2025-08-08T14:00:00.5+02:00").page().unwrap();
-        assert_eq!(page.before.unwrap().to_string(), "2025-08-08T12:00:00.500000Z");
-    }
-
-    #[test]
-    fn request_ids_are_kept_when_printable_and_short() {
-        let id = |text: &str| {
-            let mut headers = header::HeaderMap::new();
-            headers.insert("x-request-id", header::HeaderValue::from_bytes(text.as_bytes()).unwrap());
-            request_id(&headers)
-        };
-        assert_eq!(id("my-id 7").as_str(), "my-id 7");
-        assert_ne!(id("ünprintable").as_str(), "ünprintable");
-        let long = "x".repeat(129);
-        assert_ne!(id(&long).as_str(), long);
-    }
-
-    #[test]
-    fn a_traceparent_is_read_only_when_it_is_well_formed() {
-        let mut headers = header::HeaderMap::new();
-        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        headers.insert("traceparent", header::HeaderValue::from_static(text));
-        assert_eq!(trace_parent(&headers), Some(("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")));
-        headers.insert("traceparent", header::HeaderValue::from_static("00-zz-01"));
-        assert_eq!(trace_parent(&headers), None);
-    }
-}
+mod tests;

@@ -12,7 +12,11 @@ use hyper::{
 use tracing::Instrument;
 
 use super::{
-    admission::{Admission, Admitted, tell_wait},
+    admission::{
+        Admission, Admitted,
+        bodies::{HeldBodies, HeldBody},
+        tell_wait,
+    },
     auth,
     connection::LeftUnread,
     placed::Placed,
@@ -50,6 +54,7 @@ pub struct Service {
     api: Api,
     config: Arc<HttpConfig>,
     admission: Arc<Admission>,
+    bodies: Arc<HeldBodies>,
     drain: Drain,
 }
 
@@ -58,7 +63,8 @@ impl Service {
     pub fn new(api: Api, config: HttpConfig, drain: Drain) -> Self {
         let now = tokio::time::Instant::now().into_std();
         let admission = Arc::new(Admission::new(&config.limits, &config.rates, now));
-        Self { api, config: Arc::new(config), admission, drain }
+        let bodies = HeldBodies::new(config.limits.max_held_bytes);
+        Self { api, config: Arc::new(config), admission, bodies, drain }
     }
 
     pub(super) fn limits(&self) -> &LimitConfig {
@@ -85,7 +91,7 @@ impl Service {
     {
         let started = Instant::now();
         let limits = BodyLimits { bytes: self.limits().max_body_bytes, time: self.limits().body_timeout };
-        let mut request = Request::new(id, request, limits);
+        let mut request = Request::new(id, request, limits, HeldBody::of(&self.bodies));
         let mut pass = Pass::default();
         let answered = {
             // In one place: handed on as a value, it would be held twice.

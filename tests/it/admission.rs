@@ -376,3 +376,32 @@ async fn a_refused_client_that_is_still_sending_is_not_reset() {
     client.end().await;
     client.rest().await;
 }
+
+#[tokio::test]
+async fn large_bodies_find_room_or_are_refused_before_they_are_read_and_small_ones_go_through() {
+    let settings = [("MAX_BODY_BYTES", "200000"), ("MAX_HELD_BYTES", "300000")];
+    let Scene { server, sim, id } = Scene::start(&settings).await;
+    let large = || json!({"prompt": "x".repeat(180_000)});
+    let gate = sim.hold();
+    let client = Client::clone(&server);
+    let running = crate::support::in_background(async move { client.post("/execute", large()).await });
+    gate.wait_for_arrivals(1).await.unwrap();
+    let refused = server.post("/execute", large()).await.expect(503);
+    assert_eq!((refused.header("x-penstock-reason"), refused.header("retry-after")), ("overloaded", "1"));
+    assert!(refused.error().contains("safe to retry"), "{}", refused.text);
+    // One that does not say how long it is, is refused when it has become too long.
+    let pieces = large().to_string().into_bytes().chunks(10_000).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let pieces = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
+    let request = server.request(Method::POST, "/execute").header("content-type", "application/json");
+    let request = request.body(reqwest::Body::wrap_stream(pieces));
+    assert_eq!(server.send(request).await.expect(503).header("x-penstock-reason"), "overloaded");
+    let small = server.execute_later("small");
+    gate.wait_for_arrivals(2).await.unwrap();
+    assert_eq!(sim.record().of(Routes::CALLS).len(), 2, "nobody was asked for the others");
+    gate.release_all();
+    for answer in [running, small] {
+        answer.await.unwrap().expect(200);
+    }
+    server.post("/execute", large()).await.expect(200);
+    server.wait_until_idle(&id).await;
+}
