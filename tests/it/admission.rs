@@ -386,7 +386,7 @@ async fn large_bodies_find_room_or_are_refused_before_they_are_read_and_small_on
     let client = Client::clone(&server);
     let running = crate::support::in_background(async move { client.post("/execute", large()).await });
     gate.wait_for_arrivals(1).await.unwrap();
-    let refused = server.post("/execute", large()).await.expect(503);
+    let refused = soon("a refusal", server.post("/execute", large())).await.expect(503);
     assert_eq!((refused.header("x-penstock-reason"), refused.header("retry-after")), ("overloaded", "1"));
     assert!(refused.error().contains("safe to retry"), "{}", refused.text);
     // One that does not say how long it is, is refused when it has become too long.
@@ -394,7 +394,8 @@ async fn large_bodies_find_room_or_are_refused_before_they_are_read_and_small_on
     let pieces = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
     let request = server.request(Method::POST, "/execute").header("content-type", "application/json");
     let request = request.body(reqwest::Body::wrap_stream(pieces));
-    assert_eq!(server.send(request).await.expect(503).header("x-penstock-reason"), "overloaded");
+    let refused = soon("a refusal", server.send(request)).await.expect(503);
+    assert_eq!(refused.header("x-penstock-reason"), "overloaded");
     let small = server.execute_later("small");
     gate.wait_for_arrivals(2).await.unwrap();
     assert_eq!(sim.record().of(Routes::CALLS).len(), 2, "nobody was asked for the others");

@@ -24,7 +24,8 @@ impl Batched {
         let batching = Batching { window_ms: 2.0, max_inputs: 32 };
         let calls = CallSettings { batching, ..CallSettings::default() };
         let backend = BackendPlan { slots: 1, ..BackendPlan::that(Deed::Dawdle) };
-        let (directory, world) = fleet(&[backend], &[PoolPlan::of(1, calls)]);
+        let queue = QueueLimits { max_wait_ms: 1_000_000, ..QueueLimits::default() };
+        let (directory, world) = fleet(&[backend], &[PoolPlan { queue, ..PoolPlan::of(1, calls) }]);
         let cell = world.cell(0);
         let mut view = BackendView::new(cell.view().backend.clone(), 1);
         view.provider.clone_from(&cell.view().provider);
@@ -42,6 +43,11 @@ impl Batched {
         let route = ModelRoute { deadline, ..ModelRoute::of(Capability::Embed, &[MODELS[0].to_owned()], &[]) };
         self.dispatcher.embed(&route, &EmbedCall::of("hi")).await
     }
+}
+
+/// A call of a batch of its own.
+fn alone(dimensions: u32) -> EmbedCall {
+    EmbedCall { dimensions: Some(dimensions), ..EmbedCall::of("hi") }
 }
 
 impl Drop for Batched {
@@ -72,4 +78,35 @@ async fn a_deadline_that_passes_while_the_batch_is_made_is_a_call_that_took_too_
     assert_eq!((late.failure.class, late.failure.refusal), (FailureClass::Timeout, None));
     assert_eq!(batched.world.asked(), ["b0"]);
     assert!(batched.world.comes_to_rest().await, "it was given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_out_of_the_batchs_reach_is_refused_at_once() {
+    let batched = Batched::start().await;
+    let tasks = TaskTracker::new();
+    let route = ModelRoute::of(Capability::Embed, &[MODELS[0].to_owned()], &[]);
+    let asks = |call: EmbedCall| {
+        let (dispatcher, route) = (batched.dispatcher.clone(), route.clone());
+        tasks.spawn(async move { dispatcher.embed(&route, &call).await.map(drop) })
+    };
+    let mut others: Vec<_> = (1..=12).map(|at| asks(alone(at))).collect();
+    // The queue has seen enough of them go by, one every ten seconds. Two are left, and one has its slot.
+    for other in others.drain(..9) {
+        // What it is told is no matter here.
+        drop(other.await.unwrap());
+    }
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let refused = batched.asks_within(15_000).await.unwrap_err().failure;
+    assert!(
+        refused.refusal == Some(RefusalReason::Deadline) && refused.message.contains("out of reach"),
+        "{refused:?}"
+    );
+    // The window of its batch, but not the fifteen seconds.
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    for other in others {
+        drop(other.await.unwrap());
+    }
+    assert!(batched.world.comes_to_rest().await);
+    assert_eq!(batched.world.asked().len(), 12);
 }
