@@ -14,8 +14,9 @@ const OFFERED_BYTES: usize = 8 << 20;
 /// What is in the process's memory for each at most: what was read from its backend, and what waits to be written. Measured
 /// 221 KiB where bytes are relayed, 286 where they are translated.
 const MEMORY_BYTES: u64 = 576 << 10;
-/// What the backend gets rid of for each at most, the kernel's buffers on both sides included.
-const TAKEN_BYTES: u64 = 2 << 20;
+/// What the backend gets rid of for each at most, of eight: the kernel's buffers on both sides are in it, which it makes as large
+/// as it likes. Measured 1.0 to 1.3 MiB.
+const TAKEN_BYTES: u64 = 4 << 20;
 
 async fn slow_readers(count: usize, front: Front, behind: Front) {
     let folder = tempfile::tempdir().unwrap();
@@ -43,11 +44,15 @@ async fn slow_readers(count: usize, front: Front, behind: Front) {
         reader.until("word").await;
     }
     until_nothing_moves(&sim).await;
-    let memory = process.resident_bytes().saturating_sub(before.0) / count as u64;
     let taken = (sim.bytes_taken() - before.1) / count as u64;
-    let told = format!("{front:?} over {behind:?}: {} KiB in memory, {} KiB taken a reader", memory >> 10, taken >> 10);
-    eprintln!("{told}");
-    assert!(memory < MEMORY_BYTES && taken < TAKEN_BYTES, "{told}");
+    assert!(taken < TAKEN_BYTES, "{front:?} over {behind:?}: {} KiB taken a reader", taken >> 10);
+    // What has only gone through is given back within seconds; what is held for the readers stays, for they read nothing.
+    let held = eventually("memory within its bound", || async {
+        let held = process.resident_bytes().saturating_sub(before.0) / count as u64;
+        if held < MEMORY_BYTES { Ok(held) } else { Err(format!("{} KiB in memory a reader", held >> 10)) }
+    })
+    .await;
+    eprintln!("{front:?} over {behind:?}: {} KiB in memory, {} KiB taken a reader", held >> 10, taken >> 10);
     drop(readers);
     soon("the end of all calls", sim.wait_until("all calls aborted", |record| record.calls.now == 0)).await.unwrap();
 }
