@@ -85,7 +85,7 @@ def a_chat_a_stream_and_structured_output():
     contains(ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40).choices[0].message.content, "Paris")
     pieces = [chunk.choices[0].delta.content or "" for chunk in ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True)]
     contains("".join(pieces), "Paris")
-    made = ask("Paris is the capital of France.", REAL_CHAT, max_tokens=200, response_format=City)
+    made = ask("Paris is the capital of France.", REAL_CHAT, temperature=0, max_tokens=200, response_format=City)
     City.model_validate_json(made.choices[0].message.content)
 
 

@@ -176,7 +176,8 @@ def a_chat_a_stream_and_a_format():
     contains(reply.message.content, "Paris")
     lines = list(client.chat(REAL_CHAT, said(REAL_QUESTION), options=calm, stream=True))
     equal("".join(line.message.content or "" for line in lines), reply.message.content)
-    made = client.chat(REAL_CHAT, said("Paris is the capital of France."), format=City.model_json_schema(), options={"num_predict": 200})
+    made = client.chat(REAL_CHAT, said("Paris is the capital of France."), format=City.model_json_schema(),
+                       options={"temperature": 0, "num_predict": 200})
     City.model_validate_json(made.message.content)
 
 

@@ -258,7 +258,7 @@ def a_chat_a_stream_and_structured_output():
     contains(reply.choices[0].message.content, "Paris")
     chunks = list(ask(REAL_QUESTION, REAL_CHAT, temperature=0, max_tokens=40, stream=True))
     equal("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices), reply.choices[0].message.content)
-    parsed = client.chat.completions.parse(model=REAL_CHAT, response_format=City, max_tokens=200,
+    parsed = client.chat.completions.parse(model=REAL_CHAT, response_format=City, temperature=0, max_tokens=200,
                                            messages=[{"role": "user", "content": "Paris is the capital of France."}])
     assert isinstance(parsed.choices[0].message.parsed, City), parsed
 
