@@ -62,4 +62,14 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Of a request that is let in and asks for tokens.
+pub(crate) fn counted() -> Box<dyn FnMut()> {
+    let plenty = 1_000_000_000;
+    let (admission, now) = admission(8, plenty, plenty);
+    Box::new(move || {
+        let admitted = admission.admit(black_box(now)).unwrap();
+        admitted.spending.add(black_box(1));
+    })
+}
+
 criterion_group!(benches, decisions);

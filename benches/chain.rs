@@ -15,7 +15,7 @@ use penstock::{
         time::Timestamp,
         value::Value,
     },
-    engine::{Effect, EngineSettings, Machine, RunInfo, check, compile},
+    engine::{Effect, EngineSettings, Machine, Program, RunInfo, RunOutcome, check, compile},
 };
 use serde_json::json;
 
@@ -33,37 +33,55 @@ fn thousand_steps() -> Chain {
     loose::from_value(json!({"tasks": [{"id": "a", "handler": "noop", "transition": {"branches": [branch]}}]})).unwrap()
 }
 
+/// What runs have in common.
+pub(crate) struct Runs {
+    settings: Arc<EngineSettings>,
+    info: RunInfo,
+}
+
+impl Runs {
+    pub(crate) fn new() -> Self {
+        let settings = EngineSettings {
+            default_system_instruction: String::new(),
+            max_output_tokens: 512,
+            default_step_timeout: Duration::from_secs(300),
+            counts_exactly: false,
+        };
+        let info =
+            RunInfo { run_id: RunId::new("run"), request_id: RequestId::new("request"), started_at: Timestamp::ZERO };
+        Self { settings: Arc::new(settings), info }
+    }
+
+    /// A run that asks nobody, from its start to its end.
+    pub(crate) fn finished(&self, program: &Arc<Program>, input: Value) -> Box<RunOutcome> {
+        let mut machine = Machine::new(Arc::clone(program), input, self.info.clone(), Arc::clone(&self.settings));
+        let mut effects = machine.start(Timestamp::ZERO);
+        while matches!(effects.last(), Some(Effect::Yield)) {
+            effects = machine.resume(Timestamp::ZERO);
+        }
+        match effects.pop() {
+            Some(Effect::Finish(outcome)) => outcome,
+            _ => panic!("the run asks somebody"),
+        }
+    }
+}
+
 fn chain(criterion: &mut Criterion) {
     let chain = three_noops();
     criterion.bench_function("engine/compile/three_noops", |bencher| bencher.iter(|| compile(black_box(&chain))));
     let program = Arc::new(compile(&chain).unwrap());
-    let settings = Arc::new(EngineSettings {
-        default_system_instruction: String::new(),
-        max_output_tokens: 512,
-        default_step_timeout: Duration::from_secs(300),
-        counts_exactly: false,
-    });
-    let info =
-        RunInfo { run_id: RunId::new("run"), request_id: RequestId::new("request"), started_at: Timestamp::ZERO };
+    let runs = Runs::new();
     criterion.bench_function("engine/run/three_noops", |bencher| {
-        bencher.iter(|| {
-            let input = Value::string("Is the sky blue?");
-            let mut machine = Machine::new(Arc::clone(&program), input, info.clone(), Arc::clone(&settings));
-            machine.start(Timestamp::ZERO)
-        });
+        let input = || Value::string("Is the sky blue?");
+        assert_eq!(runs.finished(&program, input()).state.len(), 3);
+        bencher.iter(|| runs.finished(&program, black_box(input())));
     });
     let program = Arc::new(compile(&thousand_steps()).unwrap());
     let mut group = criterion.benchmark_group("engine/run");
     group.throughput(Throughput::Elements(1000));
     group.bench_function("thousand_steps", |bencher| {
-        bencher.iter(|| {
-            let mut machine = Machine::new(Arc::clone(&program), Value::Int(7), info.clone(), Arc::clone(&settings));
-            let mut effects = machine.start(Timestamp::ZERO);
-            while matches!(effects.last(), Some(Effect::Yield)) {
-                effects = machine.resume(Timestamp::ZERO);
-            }
-            assert!(matches!(effects.last(), Some(Effect::Finish(outcome)) if outcome.state.len() == 1000));
-        });
+        assert_eq!(runs.finished(&program, Value::Int(7)).state.len(), 1000);
+        bencher.iter(|| runs.finished(&program, black_box(Value::Int(7))));
     });
     group.finish();
 }
@@ -117,6 +135,14 @@ fn check_long(criterion: &mut Criterion) {
             });
         }
     }
+}
+
+/// A run of three steps with a template in each.
+pub(crate) fn counted() -> Box<dyn FnMut()> {
+    let (program, runs) = (Arc::new(compile(&three_noops()).unwrap()), Runs::new());
+    Box::new(move || {
+        black_box(runs.finished(&program, Value::string("Is the sky blue?")));
+    })
 }
 
 criterion_group!(benches, chain, check_long);

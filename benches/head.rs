@@ -7,6 +7,9 @@ use criterion::{Criterion, Throughput, criterion_group};
 use penstock::dialect::head;
 use serde_json::json;
 
+/// Code, in which every third character is escaped or so.
+const ESCAPES: &str = "{\"a\": \"b\\n\"}\n\t\"c\": \"\\\"d\\\"\"\n";
+
 /// A chat of this size, its model named last.
 fn chat(line: &str, size: usize) -> Bytes {
     let mut prompt = line.repeat(size / line.len() + 1);
@@ -18,10 +21,8 @@ fn chat(line: &str, size: usize) -> Bytes {
 }
 
 fn head_scan(criterion: &mut Criterion) {
-    let cases = [
-        ("plain", "She said the sky is blue, and went on to the next line of the text. "),
-        ("escapes", "{\"a\": \"b\\n\"}\n\t\"c\": \"\\\"d\\\"\"\n"),
-    ];
+    let cases =
+        [("plain", "She said the sky is blue, and went on to the next line of the text. "), ("escapes", ESCAPES)];
     for (case, line) in cases {
         for (size, label) in [(1 << 10, "1KB"), (100 << 10, "100KB"), (1 << 20, "1MB")] {
             let body = chat(line, size);
@@ -53,6 +54,15 @@ fn head_scan(criterion: &mut Criterion) {
             group.finish();
         }
     }
+}
+
+/// A prompt of 1 KB in which much is escaped.
+pub(crate) fn counted() -> Box<dyn FnMut()> {
+    let body = chat(ESCAPES, 1 << 10);
+    Box::new(move || {
+        let head = head::scan(black_box(&body)).unwrap();
+        black_box(head.splice(&body, "other"));
+    })
 }
 
 criterion_group!(benches, head_scan);

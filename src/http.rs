@@ -13,6 +13,7 @@ mod events;
 mod gathered;
 pub mod listener;
 mod live;
+mod parked;
 mod placed;
 mod repoll;
 mod request;

@@ -15,11 +15,13 @@ usage() {
 usage: tests/run.sh [--quick]
 
 Checks the format, clippy and the documentation with warnings denied, runs all tests, the official client libraries against
-every kind of backend, then the quickstart (twice) and every command of README.md and docs/ on real models. Installs the Debian packages that are missing when it may (root,
-or sudo without a password). What it starts listens on free ports and keeps its files in a temporary folder; it stops
+every kind of backend, counts the instructions of the hottest steps, then the quickstart (twice) and every command of
+README.md and docs/ on real models. Installs the Debian packages that are missing when it may (root, or sudo without a
+password). What it starts listens on free ports and keeps its files in a temporary folder; it stops
 exactly that. The model servers and the client libraries (about 700 MB) are kept in .backends for the next time.
 
-  --quick    format, clippy, documentation and tests only: no client library, no real model, no quickstart, no README
+  --quick    format, clippy, documentation and tests only: no client library, no instruction counts, no real model, no
+             quickstart, no README
 
 Environment: BACKENDS_DIR (default .backends) and cargo's own (CARGO_TARGET_DIR, CARGO_BUILD_JOBS, ...).
 USAGE
@@ -61,6 +63,9 @@ install_missing() {
     # The page at /docs is looked at in a browser; on a developer's machine any will do, and none is a note.
     if [[ $QUICK == no && ${CI:-} == true ]] && ! command -v chromium >/dev/null; then
         packages+=(chromium)
+    fi
+    if [[ $QUICK == no ]]; then
+        command -v valgrind >/dev/null || packages+=(valgrind)
     fi
     ((${#packages[@]})) || return 0
     local -a as_root=()
@@ -138,14 +143,14 @@ stage() {
 
 scripts() {
     local file
-    for file in deploy/*.sh deploy/*/*.sh tests/*.sh .ci/run; do
+    for file in benches/*.sh deploy/*.sh deploy/*/*.sh tests/*.sh .ci/run; do
         bash -n "$file"
     done
     for file in deploy/*.py deploy/*/*.py tests/clients/*.py; do
         python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file"
     done
     if command -v shellcheck >/dev/null; then
-        shellcheck -x deploy/*.sh deploy/*/*.sh tests/*.sh .ci/run
+        shellcheck -x benches/*.sh deploy/*.sh deploy/*/*.sh tests/*.sh .ci/run
     else
         say "shellcheck is not installed: scripts were only parsed"
     fi
@@ -252,6 +257,7 @@ if [[ $QUICK == no ]]; then
     stage "official clients" clients
     # With the profile that the quickstart is built with next, so that the dependencies are compiled once for both.
     stage "benches build" cargo bench --bench penstock --no-run --profile ci --locked
+    stage "instruction counts" benches/gate.sh
     # The servers of the tests would take processor time from the ones of the quickstart.
     for name in chat embed; do
         process_stop "$SCRATCH/backends/$name.pid" 10

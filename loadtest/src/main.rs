@@ -1,25 +1,25 @@
-//! The `loadtest` binary: simulated backends by hand, and what a server costs.
+//! The `loadtest` binary: load, what came of it, and simulated backends by hand.
 //!
 //! - `loadtest sim --kind ollama --model qwen3:4b` serves a backend in the foreground until Ctrl-C.
 //! - `loadtest floor --to http://127.0.0.1:8000` serves a proxy that does nothing but forward.
-//! - `loadtest cost --server target/ci/penstock` compares the CPU time of a request through the server with that through
-//!   such a proxy.
-//! - `loadtest crowd --server target/ci/penstock` shows what the server remembers of many clients that wait, and of many
-//!   slow streams.
 //! - `loadtest refusal --server target/ci/penstock` measures the CPU time of requests that are refused for load.
+//! - `loadtest run SCENARIO.toml` plays a scenario, `loadtest compare penstock floor -s SCENARIO.toml` against several servers.
+//! - `loadtest report RESULT.json --html FILE` shows a measurement that was kept.
 
 use std::{
     io::{self, Write},
     path::PathBuf,
+    process::ExitCode,
     time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loadtest::{
-    cost::{self, CostPlan},
-    crowd::{self, Crowd, CrowdPlan},
+    fleet::{self, FleetArgs},
     floor::Floor,
+    play::command::{self as play, CompareArgs, RunArgs},
     refusal::{self, RefusalPlan},
+    report::command::{self, ReportArgs},
     rules,
     sim::{Flavour, Routes, Rule, SimBackend},
 };
@@ -28,7 +28,7 @@ use loadtest::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Simulated LLM backends.
+/// Load for LLM servers, and simulated backends for them.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -42,25 +42,16 @@ enum Command {
     Sim(SimArgs),
     /// Serve a proxy that forwards everything as it is.
     Floor(FloorArgs),
-    /// Measure the CPU time of a request through a server and through such a proxy.
-    Cost(CostArgs),
-    /// Let many clients wait at once, and many streams run, and measure the server's memory.
-    Crowd(CrowdArgs),
     /// Measure the CPU time of requests that are refused for load.
     Refusal(RefusalArgs),
-}
-
-#[derive(Args)]
-struct CrowdArgs {
-    /// The server's binary.
-    #[arg(long, value_name = "FILE")]
-    server: PathBuf,
-    /// Clients that wait for a slot at the same time.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    waiting: usize,
-    /// Streams at the same time.
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
-    streams: usize,
+    /// Serve the simulated backends of a scenario until Ctrl-C.
+    Fleet(FleetArgs),
+    /// Play scenarios, each on servers of its own.
+    Run(RunArgs),
+    /// Play a scenario against several targets in turns.
+    Compare(CompareArgs),
+    /// Show a measurement that was kept, and make a page of it.
+    Report(ReportArgs),
 }
 
 #[derive(Args)]
@@ -90,28 +81,6 @@ struct FloorArgs {
     /// Port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-}
-
-#[derive(Args)]
-struct CostArgs {
-    /// The server's binary, built like this one.
-    #[arg(long, value_name = "FILE")]
-    server: PathBuf,
-    /// Bytes of a prompt; may be repeated.
-    #[arg(long = "size", value_name = "N", default_values_t = [1 << 10, 100 << 10, 256 << 10])]
-    sizes: Vec<usize>,
-    /// Requests of one turn.
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    requests: usize,
-    /// Turns of each server and size, the one that warms up not counted.
-    #[arg(long, value_name = "N", default_value_t = 9)]
-    rounds: usize,
-    /// Requests at a time.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    at_once: usize,
-    /// Have the answers streamed.
-    #[arg(long)]
-    stream: bool,
 }
 
 #[derive(Args)]
@@ -155,57 +124,25 @@ enum Kind {
 }
 
 #[tokio::main]
-async fn main() -> io::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     // No call here is encrypted, but a client cannot be made without.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        return Err(io::Error::other("a TLS provider is installed already"));
+        anyhow::bail!("a TLS provider is installed already");
     }
     match Cli::parse().command {
-        Command::Sim(args) => serve(args).await,
+        Command::Sim(args) => serve(args).await?,
         Command::Floor(args) => {
             let floor = Floor::open(&args.to, args.port).await?;
             writeln!(io::stdout(), "listening {}", floor.url()?)?;
-            floor.serve().await
+            floor.serve().await?;
         }
-        Command::Cost(args) => measure(args).await,
-        Command::Crowd(args) => gather(args).await,
-        Command::Refusal(args) => measure_refusals(args).await,
+        Command::Refusal(args) => measure_refusals(args).await?,
+        Command::Fleet(args) => fleet::serve(&args, &mut io::stdout()).await?,
+        Command::Run(args) => return play::run(&args, &mut io::stdout()).await,
+        Command::Compare(args) => return play::compare(&args, &mut io::stdout()).await,
+        Command::Report(args) => command::run(&args, &mut io::stdout())?,
     }
-}
-
-async fn measure(args: CostArgs) -> io::Result<()> {
-    let CostArgs { server, sizes, requests, rounds, at_once, stream } = args;
-    let plan = CostPlan { server, sizes, requests, rounds, at_once: at_once.max(1), stream };
-    let costs = cost::measure(&plan).await?;
-    writeln!(io::stdout(), "{:>12} {:>12} {:>12} {:>7}", "prompt bytes", "floor us", "server us", "ratio")?;
-    for cost in costs {
-        let (size, floor, server, ratio) = (cost.size, cost.floor, cost.server, cost.ratio);
-        writeln!(io::stdout(), "{size:>12} {floor:>12.1} {server:>12.1} {ratio:>7.2}")?;
-    }
-    Ok(())
-}
-
-async fn gather(args: CrowdArgs) -> io::Result<()> {
-    let CrowdArgs { server, waiting, streams } = args;
-    let mut tell = |what: &str| {
-        // Progress that nobody reads is no reason to stop.
-        let _unread = writeln!(io::stderr(), "{what}");
-    };
-    let plan = CrowdPlan { server, waiting, streams };
-    let (waiting, streams) = crowd::measure(&plan, &mut tell).await?;
-    let mut out = io::stdout();
-    writeln!(
-        out,
-        "{:>10} {:>8} {:>9} {:>9} {:>9} {:>10}",
-        "", "clients", "answered", "idle MiB", "most MiB", "after MiB"
-    )?;
-    for (name, crowd) in [("waiting", waiting), ("streams", streams)] {
-        let Crowd { clients, answered, idle, most, after } = crowd;
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let (idle, most, after) = (mib(idle), mib(most), mib(after));
-        writeln!(out, "{name:>10} {clients:>8} {answered:>9} {idle:>9.1} {most:>9.1} {after:>10.1}")?;
-    }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn measure_refusals(args: RefusalArgs) -> io::Result<()> {

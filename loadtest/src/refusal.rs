@@ -2,7 +2,7 @@
 //! the least that it answers at all (`GET /health`), on the same connections; of a server that drains, on new ones, because it
 //! closes each behind its answer.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{Client, Method};
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    served::{MODEL, PATIENCE, Served, register, scratch_folder},
+    served::{MODEL, PATIENCE, Served, register},
     sim::{HoldGate, SimBackend},
 };
 
@@ -54,8 +54,7 @@ pub async fn measure(plan: &RefusalPlan) -> io::Result<Vec<RefusalCost>> {
         // Longer than the measurement; the process is killed after it.
         ("draining", 503, ("DRAIN_TIMEOUT", "1h")),
     ] {
-        let folder = scratch_folder("refusal")?;
-        let server = Served::penstock(&plan.server, &folder, &[setting]).await?;
+        let server = Served::penstock(&plan.server, &[setting]).await?;
         let mut asks: Vec<(String, Ask)> = Vec::new();
         if costs.is_empty() {
             asks.push(("GET /health, answered".to_owned(), Ask::HEALTH));
@@ -117,7 +116,6 @@ pub async fn measure(plan: &RefusalPlan) -> io::Result<Vec<RefusalCost>> {
                 gate.release_all();
             }
         }
-        fs::remove_dir_all(&folder)?;
     }
     Ok(costs)
 }

@@ -1,19 +1,17 @@
 //! Servers in processes of their own, what the kernel says of them, and how they are made ready for a measurement.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{io, path::Path, process::Stdio, time::Duration};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
 use tokio_util::task::TaskTracker;
+
+use crate::process::Process;
 
 /// Longest wait for a server to be ready.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,10 +22,13 @@ pub(crate) const ALIAS: &str = "Chat:1B";
 
 /// A server in a process of its own; it ends with this value.
 pub(crate) struct Served {
+    /// With its input, which is open as long: the simulated backends end when it closes, however this process ended.
     child: Child,
     pub(crate) url: String,
     /// Read on, so that the process never waits for somebody to take its log.
     _log: tokio::task::JoinHandle<()>,
+    /// Where its data is, if it has any; removed behind it.
+    _data: Option<TempDir>,
 }
 
 impl Served {
@@ -38,10 +39,20 @@ impl Served {
         Self::start(command, |line| line.strip_prefix("listening ").map(str::to_owned)).await
     }
 
-    /// A Penstock whose data is in this folder, with these settings.
-    pub(crate) async fn penstock(binary: &Path, folder: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
+    /// The simulated backends of a scenario, and the line in which they tell where they are.
+    pub(crate) async fn fleet(scenario: &Path, port: u16) -> io::Result<(Self, String)> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("fleet").arg("--spec").arg(scenario).args(["--port", &port.to_string()]);
+        let served = Self::start(command, |line| line.starts_with('{').then(|| line.to_owned())).await?;
+        let line = served.url.clone();
+        Ok((served, line))
+    }
+
+    /// A Penstock without any data, with these settings.
+    pub(crate) async fn penstock(binary: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let data = TempDir::with_prefix("loadtest-")?;
         let mut command = Command::new(binary);
-        let folder = folder.to_string_lossy().into_owned();
+        let folder = data.path().to_string_lossy().into_owned();
         command.arg("serve").env_clear().envs([
             ("PORT", "0"),
             ("ADDR", "127.0.0.1"),
@@ -50,17 +61,18 @@ impl Served {
             ("EMBED_MODEL", "embed:1b"),
         ]);
         command.envs(settings.iter().copied());
-        Self::start(command, |line| {
+        let served = Self::start(command, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "penstock is ready")
                 .then(|| format!("http://{}", line["address"].as_str().unwrap_or("")))
         })
-        .await
+        .await?;
+        Ok(Self { _data: Some(data), ..served })
     }
 
     /// Starts a process and reads its log until a line tells where it listens.
     async fn start(mut command: Command, address_in: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output = child.stdout.take().ok_or_else(|| io::Error::other("the process has no output"))?;
         let mut lines = BufReader::new(output).lines();
         let url = tokio::time::timeout(PATIENCE, async {
@@ -73,7 +85,7 @@ impl Served {
         })
         .await
         .map_err(io::Error::other)??;
-        Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)) })
+        Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)), _data: None })
     }
 
     /// Tells it to stop, as process managers do.
@@ -83,24 +95,14 @@ impl Served {
         if sent.success() { Ok(()) } else { Err(io::Error::other("the process could not be told to stop")) }
     }
 
-    /// CPU time of all its threads so far.
-    pub(crate) fn cpu_nanos(&self) -> io::Result<u64> {
-        let pid = self.child.id().ok_or_else(|| io::Error::other("the process has ended"))?;
-        let mut nanos = 0;
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanos += counted.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(nanos)
+    /// Its process.
+    pub(crate) fn process(&self) -> io::Result<Process> {
+        self.child.id().map(Process).ok_or_else(|| io::Error::other("the process has ended"))
     }
 
-    /// Bytes of its memory that are in RAM now.
-    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
-        let pid = self.child.id().ok_or_else(|| io::Error::other("the process has ended"))?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the kernel does not tell its memory"))
+    /// CPU time of all its threads so far.
+    pub(crate) fn cpu_nanos(&self) -> io::Result<u64> {
+        Ok(self.process()?.usage()?.cpu_nanos)
     }
 }
 
@@ -135,11 +137,4 @@ pub(crate) async fn register(http: &Client, server: &str, sim: &str, slots: usiz
     };
     tokio::time::timeout(PATIENCE, ready).await.map_err(io::Error::other)??;
     Ok(id.to_owned())
-}
-
-/// A folder of its own for a server's data; whoever asks removes it.
-pub(crate) fn scratch_folder(what: &str) -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("loadtest-{what}-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

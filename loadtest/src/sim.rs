@@ -29,10 +29,13 @@ mod wait;
 
 // A request, what is known of it and what shall become of it.
 mod answer;
+mod batching;
 mod call;
+mod canned;
 mod capacity;
 mod dialect;
 mod gate;
+mod profile;
 mod record;
 mod route;
 mod script;
@@ -57,10 +60,13 @@ mod hook;
 mod tokenizer;
 
 pub use backend::{SimBackend, SimBuilder, SimServer};
+pub use batching::{Batching, Engine};
+pub(crate) use clock::rfc3339;
 pub use gate::HoldGate;
 pub use hook::SimHook;
 pub use model::SimModel;
 pub use openai::Flavour;
+pub use profile::{Delay, Profile};
 pub use record::{Load, Outcome, Record, SeenRequest};
 pub use route::{Route, Routes};
 pub use script::{Rule, Scripted};

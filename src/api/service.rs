@@ -8,6 +8,8 @@ use crate::{error::Error, runtime::metrics};
 
 /// This service knows no tenants; clients of the interface expect a fixed UUID.
 const TENANCY: &str = "54882f1d-3788-44f9-aed6-19a793c4568f";
+/// The media type of Prometheus' text format.
+pub(super) const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -43,7 +45,7 @@ pub fn default_model(api: &Api) -> Result<Reply, Error> {
 
 /// `GET /metrics`: how busy backends and pools are, in Prometheus' text format.
 pub fn metrics(api: &Api) -> Reply {
-    Reply::text("text/plain; version=0.0.4; charset=utf-8", metrics::render(&api.runtime.directory))
+    Reply::text(PROMETHEUS_TEXT, metrics::render(&api.runtime.directory))
 }
 
 /// `GET /alerts`: the latest alerts of chains, newest first.

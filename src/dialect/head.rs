@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-pub(super) use self::skip::Members;
+pub(super) use self::skip::{Members, string_end};
 pub use self::skip::{SkipError, opening};
 
 /// Raw bytes of a model's name: `pool/<pool>/<model>`, each character escaped, and as much again.

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::head::string_end;
+
 /// Nesting that is still read. Deeper input is refused before a recursive decoder could meet it.
 pub const MAX_DEPTH: usize = 128;
 /// Values of a client's request that are still read. Each takes more than a hundred bytes of memory, and two of the request:
@@ -97,28 +99,24 @@ struct Extent {
 
 impl Extent {
     fn of(bytes: &[u8]) -> Self {
-        let (mut now, mut depth, mut values, mut in_string, mut escaped) = (0usize, 0usize, 1usize, false, false);
-        for byte in bytes {
-            if in_string {
-                match byte {
-                    _ if escaped => escaped = false,
-                    b'\\' => escaped = true,
-                    b'"' => in_string = false,
-                    _ => {}
+        let (mut now, mut depth, mut values, mut at) = (0usize, 0usize, 1usize, 0usize);
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                // What is not closed is the decoder's to refuse.
+                b'"' => {
+                    at = string_end(bytes, at).unwrap_or(bytes.len());
+                    continue;
                 }
-            } else {
-                match byte {
-                    b'"' => in_string = true,
-                    b'[' | b'{' => {
-                        now += 1;
-                        values += 1;
-                        depth = depth.max(now);
-                    }
-                    b']' | b'}' => now = now.saturating_sub(1),
-                    b',' => values += 1,
-                    _ => {}
+                b'[' | b'{' => {
+                    now += 1;
+                    values += 1;
+                    depth = depth.max(now);
                 }
+                b']' | b'}' => now = now.saturating_sub(1),
+                b',' => values += 1,
+                _ => {}
             }
+            at += 1;
         }
         Self { depth, values }
     }

@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::domain::spelling::{folded, replaces};
+use crate::domain::spelling::{is_same_field, replaces};
 
 /// What does not fit, and where: `chain.tasks[2].retry_on_failure`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,14 +176,14 @@ fn matched(
     fields: &'static [&'static str],
     ignored: &Cell<bool>,
 ) -> Vec<(&'static str, Value)> {
-    let folded_fields: Vec<String> = fields.iter().map(|field| folded(field)).collect();
     let mut taken: Vec<Option<(bool, Value)>> = fields.iter().map(|_| None).collect();
     for (name, value) in object {
         if value.is_null() {
             continue;
         }
-        let wanted = folded(&name);
-        let Some(at) = folded_fields.iter().position(|field| *field == wanted) else {
+        // Most names are spelled as here.
+        let exact = fields.iter().position(|field| *field == name);
+        let Some(at) = exact.or_else(|| fields.iter().position(|field| is_same_field(field, &name))) else {
             ignored.set(true);
             continue;
         };

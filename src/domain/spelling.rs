@@ -3,7 +3,16 @@
 
 /// Lower case without underscores: what two spellings of one field have in common.
 pub fn folded(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+    letters(name).collect()
+}
+
+/// Whether two names are spellings of one field.
+pub fn is_same_field(one: &str, other: &str) -> bool {
+    one == other || letters(one).eq(letters(other))
+}
+
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase)
 }
 
 /// Whether a member counts instead of an earlier one of the same field: the canonical spelling wins, else the last one.
@@ -20,6 +29,14 @@ mod tests {
     fn all_spellings_of_a_name_fold_to_one() {
         for name in ["prompt_template", "promptTemplate", "PROMPTTEMPLATE", "prompttemplate", "Prompt_Template_"] {
             assert_eq!(folded(name), "prompttemplate", "{name}");
+            assert!(is_same_field(name, "prompt_template"), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_fold_differently_are_two_fields() {
+        for name in ["prompt", "prompt_templates", "prompt-template", ""] {
+            assert!(!is_same_field(name, "prompt_template"), "{name}");
         }
     }
 

@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Sleep,
 };
 
-use super::unwritten::Unwritten;
+use super::{parked::Activity, unwritten::Unwritten};
 use crate::shutdown::{Drain, Phase};
 
 /// Bytes the kernel may hold for a client that does not take them: beyond it the client's backend waits. Without this bound
@@ -51,6 +52,9 @@ pub(super) struct ClientStream<S = TcpStream> {
     socket: S,
     unread: Unread,
     unwritten: Unwritten,
+    activity: Activity,
+    /// What was read before, and is to be read first.
+    first: Bytes,
     lingering: Option<Lingering>,
 }
 
@@ -60,7 +64,7 @@ struct Lingering {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: TcpStream, unread: Unread, unwritten: Unwritten) -> Self {
+    pub(super) fn new(socket: TcpStream, unread: Unread, unwritten: Unwritten, activity: Activity) -> Self {
         // A client that takes nothing for so long is gone; without this, its connection would hold its place for ever.
         let options = socket2::SockRef::from(&socket);
         let tuned = socket
@@ -70,13 +74,18 @@ impl ClientStream {
         if let Err(error) = tuned {
             tracing::debug!(%error, "a connection keeps its defaults");
         }
-        Self::untuned(socket, unread, unwritten)
+        Self::untuned(socket, unread, unwritten, activity)
     }
 }
 
 impl<S> ClientStream<S> {
-    pub(super) const fn untuned(socket: S, unread: Unread, unwritten: Unwritten) -> Self {
-        Self { socket, unread, unwritten, lingering: None }
+    pub(super) const fn untuned(socket: S, unread: Unread, unwritten: Unwritten, activity: Activity) -> Self {
+        Self { socket, unread, unwritten, activity, first: Bytes::new(), lingering: None }
+    }
+
+    /// These bytes were read, and are to be read again before any others.
+    pub(super) fn read_again(&mut self, first: Bytes) {
+        self.first = first;
     }
 }
 
@@ -86,12 +95,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        if self.first.is_empty() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+        } else {
+            let taken = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first.split_to(taken));
+        }
+        self.activity.read();
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.writes();
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
@@ -100,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.writes();
         Pin::new(&mut self.socket).poll_write_vectored(context, slices)
     }
 
@@ -109,7 +131,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unwritten.all_written(context);
-        Pin::new(&mut self.socket).poll_flush(context)
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        self.activity.all_written();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -146,21 +170,34 @@ impl Lingering {
     }
 }
 
-/// Serves a connection, and has it look around when the time for work is over: what it serves then ends as
-/// [`Drain::unless_over`] says. `None` when it was cut.
-pub(super) async fn woken<T>(drain: &Drain, connection: impl Future<Output = T>) -> Option<T> {
-    let (mut over, mut cut) = (pin!(drain.until_over()), pin!(drain.until_cut()));
+/// A connection that can be told to end once what is asked on it is answered.
+pub(super) trait EndsGracefully: Future {
+    /// Ends behind the answer that it is giving; at once if it gives none.
+    fn end_gracefully(self: Pin<&mut Self>);
+}
+
+/// Serves a connection that is told of a drain: when new work is refused, it ends gracefully, if it is to (`ends_early`); when the
+/// time for work is over it looks around, and what it serves then ends as [`Drain::unless_over`] says. `None` when it was cut.
+pub(super) async fn woken<C: EndsGracefully>(drain: &Drain, ends_early: bool, connection: C) -> Option<C::Output> {
+    let (mut draining, mut over, mut cut) =
+        (pin!(drain.until_draining()), pin!(drain.until_over()), pin!(drain.until_cut()));
     let mut connection = pin!(connection);
-    // Whom both will wake. Asking them again costs a lock that all connections share, so it is done once.
+    let mut is_to_end = ends_early;
+    // Whom all will wake. Asking them again costs a lock that all connections share, so it is done once.
     let mut known: Option<Waker> = None;
     poll_fn(|context| {
         if !known.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            let told = [over.as_mut().poll(context), cut.as_mut().poll(context)];
+            let told = [draining.as_mut().poll(context), over.as_mut().poll(context), cut.as_mut().poll(context)];
             tracing::trace!(?told, "a connection listens for the end of a drain");
             known = Some(context.waker().clone());
         }
-        if drain.phase() >= Phase::Cut {
+        let phase = drain.phase();
+        if phase >= Phase::Cut {
             return Poll::Ready(None);
+        }
+        if phase >= Phase::Draining && is_to_end {
+            is_to_end = false;
+            connection.as_mut().end_gracefully();
         }
         connection.as_mut().poll(context).map(Some)
     })

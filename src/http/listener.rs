@@ -11,10 +11,7 @@ use std::{
 
 use futures_util::FutureExt;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulConnection, GracefulShutdown},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -23,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Service,
-    connection::{ClientStream, LeftUnread, Unread, woken},
+    connection::{ClientStream, EndsGracefully, LeftUnread, Unread, woken},
+    parked::{Activity, Parkable},
     repoll::Repolled,
     unwritten::Unwritten,
 };
@@ -121,73 +119,64 @@ impl Door {
 struct Connections {
     service: Service,
     drain: Drain,
-    graceful: GracefulShutdown,
     tasks: TaskTracker,
     keep_alive: bool,
 }
 
 impl Connections {
     fn new(service: &Service, drain: &Drain) -> Self {
-        Self {
-            service: service.clone(),
-            drain: drain.clone(),
-            graceful: GracefulShutdown::new(),
-            tasks: TaskTracker::new(),
-            keep_alive: true,
-        }
+        Self { service: service.clone(), drain: drain.clone(), tasks: TaskTracker::new(), keep_alive: true }
     }
 
     fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
         let (served, drain) = (self.connection(stream), self.drain.clone());
-        if self.keep_alive {
-            let served = self.graceful.watch(served);
-            self.tasks.spawn(async move {
-                if run(&drain, served, place).await.is_none() {
-                    drain.note_ended();
-                }
-            });
-        } else {
-            // It gets its answer, however soon all ends: being told to end, it would not even read what it is asked.
-            self.tasks.spawn(async move { run(&drain, served, place).await });
-        }
+        // One that is not kept gets its answer, however soon all ends: being told to end, it would not even read what it is asked.
+        let is_kept = self.keep_alive;
+        self.tasks.spawn(async move {
+            let ended = Repolled::new(pin!(woken(&drain, is_kept, served))).await;
+            drop(place);
+            match ended {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
+                None if is_kept => drain.note_ended(),
+                None => {}
+            }
+        });
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-    ) -> impl GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send + use<> {
-        let (unread, unwritten) = (Unread::default(), Unwritten::default());
-        let stream = ClientStream::new(stream, unread.clone(), unwritten.clone());
+    fn connection(&self, stream: TcpStream) -> impl EndsGracefully<Output = hyper::Result<()>> + Send + use<> {
+        let (unread, unwritten, activity) = (Unread::default(), Unwritten::default(), Activity::default());
+        let stream = ClientStream::new(stream, unread.clone(), unwritten.clone(), activity.clone());
         // One count for each request instead of one for each part of the service.
-        let state = Arc::new((self.service.clone(), unread, unwritten));
-        let header_timeout = self.service.limits().header_timeout;
-        let handler = service_fn(move |request| {
+        let state = Arc::new((self.service.clone(), unread, unwritten, activity.clone()));
+        let handler = move |request| {
             let state = Arc::clone(&state);
-            async move {
-                let (service, unread, unwritten) = &*state;
+            // Boxed, because hyper keeps room for it as long as the connection lives: most of what an idle one would take.
+            Box::pin(async move {
+                let (service, unread, unwritten, activity) = &*state;
+                let running = activity.begin();
                 let response = service.answer(request).await;
                 if response.extensions().get::<LeftUnread>().is_some() {
                     unread.note();
                 }
-                Ok::<_, Infallible>(response.map(|body| unwritten.bound(body)))
-            }
-        });
+                Ok::<_, Infallible>(response.map(|body| unwritten.bound(body, running)))
+            })
+        };
         // While a handler runs, hyper listens for the client's leaving and drops the handler then. It does not where bytes that
         // the client has sent ahead are still unread: the one exception to `docs/api.md`, clients that leave.
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            // Also the time a kept connection may be idle.
-            .header_read_timeout(header_timeout)
-            .max_header_size(HEADER_BYTES)
-            .max_buf_size(READ_BYTES)
-            .keep_alive(self.keep_alive)
-            .serve_connection(TokioIo::new(stream), handler)
+        let mut http = http1::Builder::new();
+        // The time for a head is also the time that a kept connection may be idle.
+        let patience = self.service.limits().header_timeout;
+        http.timer(TokioTimer::new()).header_read_timeout(patience);
+        http.max_header_size(HEADER_BYTES).max_buf_size(READ_BYTES).keep_alive(self.keep_alive);
+        Parkable::new(stream, activity, patience, move |stream| {
+            http.serve_connection(TokioIo::new(stream), service_fn(handler.clone()))
+        })
     }
 
     /// Waits until every running request has ended: by itself, or because the time for work is over.
     async fn finish(self) {
         self.tasks.close();
-        self.graceful.shutdown().await;
         self.tasks.wait().await;
     }
 
@@ -200,21 +189,6 @@ impl Connections {
             self.tasks.wait().await;
         }
     }
-}
-
-/// Serves a connection, which has its place as long. `None` when it was cut.
-async fn run(
-    drain: &Drain,
-    served: impl Future<Output = Result<(), hyper::Error>> + Send,
-    place: Option<OwnedSemaphorePermit>,
-) -> Option<()> {
-    let ended = Repolled::new(pin!(woken(drain, served))).await;
-    drop(place);
-    ended.map(|ended| {
-        if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended early");
-        }
-    })
 }
 
 /// Without file descriptors or memory the next try fails too; anything else concerns one connection only.

@@ -1,5 +1,7 @@
 //! What goes out: replies and errors as HTTP.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
@@ -197,7 +199,9 @@ fn name_server(headers: &mut HeaderMap, served: &Served) {
 
 /// A text as a header value: what a header cannot hold becomes `?`.
 fn printable(text: &str) -> HeaderValue {
-    let safe: String =
-        text.chars().take(MAX_HEADER_CHARS).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
+    let safe = match text.len() <= MAX_HEADER_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => Cow::Borrowed(text),
+        false => text.chars().take(MAX_HEADER_CHARS).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect(),
+    };
     HeaderValue::from_str(&safe).unwrap_or_else(|_| HeaderValue::from_static("?"))
 }

@@ -17,6 +17,8 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::parked::Running;
+
 /// What may wait to be written; a piece that is begun comes whole.
 pub(super) const UNWRITTEN_BYTES: usize = 64 * 1024;
 
@@ -31,9 +33,9 @@ struct Count {
 }
 
 impl Unwritten {
-    /// A body whose pieces count here.
-    pub(super) fn bound<B>(&self, body: B) -> Bounded<B> {
-        Bounded { body, unwritten: self.clone() }
+    /// A body whose pieces count here, of the answer to this request.
+    pub(super) fn bound<B>(&self, body: B, running: Running) -> Bounded<B> {
+        Bounded { body, unwritten: self.clone(), _running: running }
     }
 
     /// Everything has been written: hyper flushes its socket only then. It may have asked the body before and go to rest now,
@@ -59,6 +61,8 @@ impl Unwritten {
 pub(super) struct Bounded<B> {
     body: B,
     unwritten: Unwritten,
+    /// Ends with the body, which hyper drops when it has all of it.
+    _running: Running,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Bounded<B> {

@@ -12,6 +12,8 @@ mod deadline;
 pub mod exchange;
 mod hedge;
 mod held;
+#[doc(hidden)]
+pub mod measured;
 mod plan;
 mod prefix;
 mod repeat;

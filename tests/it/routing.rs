@@ -174,20 +174,21 @@ async fn ranked(server: &TestServer) -> (SimBackend, SimBackend) {
 async fn passing_trouble_of_one_backend_is_tried_on_another() {
     let server = TestServer::start(&[("FIRST_BYTE_TIMEOUT", "300ms")]).await;
     let (first, second) = ranked(&server).await;
-    for rule in [
-        Rule::on(Route::Generate).status(429),
-        Rule::on(Route::Generate).status(502),
-        Rule::on(Route::Generate).status(503).header("retry-after", "1"),
-        Rule::on(Route::Generate).status(504),
-        Rule::on(Route::Generate).close_before_headers(),
-        Rule::on(Route::Generate).hang_before_headers(),
+    for (rule, asked) in [
+        (Rule::on(Route::Generate).status(429), 1),
+        (Rule::on(Route::Generate).status(502), 1),
+        (Rule::on(Route::Generate).status(503).header("retry-after", "1"), 1),
+        (Rule::on(Route::Generate).status(504), 1),
+        // A kept connection that ends without a word may have been at its end already: it is asked once more over a new one.
+        (Rule::on(Route::Generate).close_before_headers(), 2),
+        (Rule::on(Route::Generate).hang_before_headers(), 1),
     ] {
         first.clear_script();
         let (before, scripted) = (calls(&second), first.script(rule.clone()));
         server.forget_failures();
         let answer = server.post("/execute", json!({"prompt": "hi"})).await.expect(200);
         assert_eq!(answer.header("x-penstock-attempts"), "2", "{rule:?}");
-        assert_eq!((scripted.hits(), calls(&second)), (1, before + 1), "{rule:?}");
+        assert_eq!((scripted.hits(), calls(&second)), (asked, before + 1), "{rule:?}");
     }
 }
 

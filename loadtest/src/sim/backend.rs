@@ -13,7 +13,7 @@ use std::{
 
 use crate::sim::{
     capacity::Capacity,
-    desk::Desk,
+    desk::{Desk, UnderLoad},
     dialect::Dialect,
     gate::{Gates, HoldGate},
     gemini::Gemini,
@@ -21,6 +21,7 @@ use crate::sim::{
     model::SimModel,
     ollama::Ollama,
     openai::{Flavour, OpenAi},
+    profile::Profile,
     pull::Puller,
     record::{Record, Recorder},
     route::Routes,
@@ -40,6 +41,7 @@ pub struct SimBuilder {
     keep_requests: bool,
     page_size: usize,
     slots: Option<usize>,
+    load: Option<Profile>,
 }
 
 /// Which protocol is spoken.
@@ -62,6 +64,7 @@ impl SimBuilder {
             keep_requests: true,
             page_size: usize::MAX,
             slots: None,
+            load: None,
         }
     }
 
@@ -100,6 +103,12 @@ impl SimBuilder {
     /// Works on so many calls at once and lets the others wait; llama.cpp tells it at `/slots`, vLLM in `/metrics`.
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
+        self
+    }
+
+    /// Behaves like this under load: calls are answered by the profile, and not by rules.
+    pub fn under_load(mut self, profile: Profile) -> Self {
+        self.load = Some(profile);
         self
     }
 
@@ -142,7 +151,8 @@ impl SimBuilder {
             }
             Kind::Gemini => Arc::new(Gemini::new(Arc::clone(&library), self.key, self.page_size)),
         };
-        let server = SimServer::open(self.port, dialect, gates, capacity, self.keep_requests).await?;
+        let load = self.load.map(UnderLoad::new);
+        let server = SimServer::open(self.port, dialect, gates, capacity, load, self.keep_requests).await?;
         Ok(SimBackend { server, library })
     }
 }
@@ -231,11 +241,11 @@ impl SimServer {
         dialect: Arc<dyn Dialect>,
         gates: Arc<Gates>,
         capacity: Arc<Capacity>,
+        load: Option<UnderLoad>,
         keep_requests: bool,
     ) -> io::Result<Self> {
-        let recorder = Recorder::new(keep_requests);
-        let desk = Desk { dialect, recorder, script: Script::default(), gates, capacity, down: AtomicU16::new(0) };
-        let desk = Arc::new(desk);
+        let (recorder, script, down) = (Recorder::new(keep_requests), Script::default(), AtomicU16::new(0));
+        let desk = Arc::new(Desk { dialect, recorder, script, gates, capacity, load, down });
         let listening = Listening::open(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Arc::clone(&desk)).await?;
         Ok(Self { desk, addr: listening.addr(), listening: Mutex::new(Some(listening)) })
     }

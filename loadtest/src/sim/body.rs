@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, unfold};
 use hyper::body::{Body, Frame as HttpFrame, SizeHint};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::sim::{
     answer::Frame,
@@ -146,6 +147,8 @@ pub(crate) struct Player {
     cut: Option<Cut>,
     /// Whether every piece is written on its own.
     separate: bool,
+    /// Tells when the next chunk is due, where an engine makes them.
+    words: Option<UnboundedReceiver<()>>,
     chunks: usize,
     bytes: usize,
     over: bool,
@@ -163,10 +166,17 @@ impl Player {
             source,
             armed,
             error,
+            words: None,
             chunks: 0,
             bytes: 0,
             over: false,
         }
+    }
+
+    /// Lets each chunk wait for its word.
+    pub(crate) fn in_step_with(mut self, words: Option<UnboundedReceiver<()>>) -> Self {
+        self.words = words;
+        self
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, CutShort>> {
@@ -201,7 +211,11 @@ impl Player {
         }
     }
 
-    async fn pace(&self, frame: &Frame) {
+    async fn pace(&mut self, frame: &Frame) {
+        if let Some(words) = self.words.as_mut().filter(|_| frame.counts) {
+            // Nothing comes when the engine has ended, and with it everything.
+            words.recv().await;
+        }
         match self.chunk_delay {
             Some(delay) if frame.counts => tokio::time::sleep(delay).await,
             _ if self.separate => tokio::task::yield_now().await,

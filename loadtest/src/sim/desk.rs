@@ -7,25 +7,33 @@ use std::sync::{
     atomic::{AtomicU16, Ordering},
 };
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    http::request::Parts,
 };
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::sim::{
     answer::{Answer, Frame, Payload},
     body::{CutShort, Player, SimBody, Source},
     call::Call,
+    canned::{Tapes, blank_reply},
     capacity::Capacity,
     dialect::Dialect,
     gate::Gates,
+    profile::{Meets, Profile},
     record::{Outcome, Recorder, Ticket},
-    route::Routes,
+    route::{Route, Routes},
     script::{Armed, Effect, Script},
 };
+
+/// Bytes of a prompt that make a token, about.
+const BYTES_OF_A_TOKEN: usize = 4;
 
 /// All of a server that does not depend on its connections.
 pub(crate) struct Desk {
@@ -34,8 +42,25 @@ pub(crate) struct Desk {
     pub(crate) script: Script,
     pub(crate) gates: Arc<Gates>,
     pub(crate) capacity: Arc<Capacity>,
+    /// How it behaves under load; nothing for servers that tests script.
+    pub(crate) load: Option<UnderLoad>,
     /// The status every request gets while the server is down; 0 while it is healthy.
     pub(crate) down: AtomicU16,
+}
+
+/// A server under load: how it behaves, and the answers that it has made so far.
+pub(crate) struct UnderLoad {
+    profile: Profile,
+    tapes: Tapes,
+    /// What makes them.
+    blank: Effect,
+}
+
+impl UnderLoad {
+    pub(crate) fn new(profile: Profile) -> Self {
+        let blank = Effect { reply: Some(blank_reply(profile.words())), ..Effect::default() };
+        Self { profile, tapes: Tapes::default(), blank }
+    }
 }
 
 /// A request with everything that decides its answer.
@@ -61,6 +86,11 @@ impl Desk {
         let (head, body) = request.into_parts();
         let route = self.dialect.route(&head.method, head.uri.path());
         let body = body.collect().await.map_err(|_| CutShort)?.to_bytes();
+        if let Some(load) = self.load.as_ref().filter(|_| Routes::CALLS.contains(route))
+            && self.down.load(Ordering::Relaxed) == 0
+        {
+            return self.serve_under_load(load, route, head, body, closing).await;
+        }
         let call = Call::new(route, head, body);
         let ticket = self.recorder.arrive(&call, closing);
         let mut visit = Visit { call, armed: None, ticket };
@@ -81,6 +111,79 @@ impl Desk {
         }
         let answer = self.finished(self.answer(&visit), &visit).await;
         Ok(self.send(answer, visit))
+    }
+
+    /// Serves a call as the load profile says: without a look at the request where its like was answered before.
+    async fn serve_under_load(
+        &self,
+        load: &UnderLoad,
+        route: Route,
+        head: Parts,
+        body: Bytes,
+        closing: CancellationToken,
+    ) -> Result<Response<SimBody>, CutShort> {
+        let mut ticket = self.recorder.count(route, closing);
+        ticket.slot = self.capacity.enter().await;
+        let Meets { delay, armed } = load.profile.next();
+        let mut words = None;
+        if let Some(engine) = &load.profile.engine {
+            words = Some(engine.begin(body.len() / BYTES_OF_A_TOKEN, load.profile.words()));
+        } else if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if self.wait_before_headers(&armed).await {
+            ticket.end(Outcome::Broken);
+            return Err(CutShort);
+        }
+        // Vectors depend on the whole text: each is made anew.
+        let is_text = Routes::GENERATING.contains(route);
+        let known = (is_text && armed.effect().status.is_none()).then(|| load.tapes.answer(head.uri.path(), &body));
+        let answer = match known.flatten() {
+            Some(answer) => answer,
+            None => {
+                let (path, call) = (head.uri.path().to_owned(), Call::new(route, head, body.clone()));
+                match (self.dialect.refusal(&call), armed.effect().status) {
+                    (Some(refusal), _) => refusal,
+                    (None, Some(status)) => self.dialect.error(&call, status, "the load profile wants this status"),
+                    (None, None) => {
+                        let answer = self.dialect.answer(&call, &load.blank);
+                        if is_text { load.tapes.keep(&path, &body, answer) } else { answer }
+                    }
+                }
+            }
+        };
+        if let (Payload::Plain(_), Some(words)) = (&answer.payload, &mut words) {
+            while words.recv().await.is_some() {}
+        }
+        Ok(self.play(answer, armed, words, ticket))
+    }
+
+    fn play(
+        &self,
+        answer: Answer,
+        armed: Arc<Armed>,
+        words: Option<UnboundedReceiver<()>>,
+        ticket: Ticket,
+    ) -> Response<SimBody> {
+        let (head, status) = (head(&answer, &armed.effect().headers), answer.status);
+        let body = match answer.payload {
+            Payload::Plain(bytes) if armed.effect().cut.is_some() => {
+                let length = bytes.len() as u64;
+                SimBody::played(Player::new(Source::halves(bytes), Some(armed), None), Some(length), status, ticket)
+            }
+            Payload::Plain(bytes) => SimBody::plain(bytes, status, ticket),
+            Payload::Frames(frames) => {
+                let player = Player::new(Source::Frames(frames.into_iter()), Some(armed), None).in_step_with(words);
+                SimBody::played(player, None, status, ticket)
+            }
+            Payload::Pull(_) | Payload::QuietPull(_) => SimBody::plain(Bytes::new(), status, ticket),
+        };
+        let mut response = Response::new(body);
+        if let Some((status, headers)) = head {
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+        }
+        response
     }
 
     fn refusal(&self, call: &Call) -> Option<Answer> {

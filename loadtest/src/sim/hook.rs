@@ -27,7 +27,18 @@ pub struct SimHook {
 impl SimHook {
     /// Starts one on a free port.
     pub async fn start() -> io::Result<Self> {
-        let server = SimServer::open(0, Arc::new(Echo), Arc::new(Gates::default()), Capacity::new(None), true).await?;
+        Self::open(true).await
+    }
+
+    /// Starts one that counts requests without keeping them: for long runs under load.
+    pub async fn start_counting() -> io::Result<Self> {
+        Self::open(false).await
+    }
+
+    async fn open(keep_requests: bool) -> io::Result<Self> {
+        let server =
+            SimServer::open(0, Arc::new(Echo), Arc::new(Gates::default()), Capacity::new(None), None, keep_requests)
+                .await?;
         Ok(Self { server })
     }
 

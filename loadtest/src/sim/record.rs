@@ -183,16 +183,25 @@ impl Recorder {
     /// Writes down a request; `closing` tells a hang-up of the client from a stop of the server.
     pub(crate) fn arrive(self: &Arc<Self>, call: &Call, closing: CancellationToken) -> Ticket {
         let seen = self.keep_requests.then(|| self.describe(call));
+        self.enter(call.route, seen, closing)
+    }
+
+    /// Counts a request without a look at it.
+    pub(crate) fn count(self: &Arc<Self>, route: Route, closing: CancellationToken) -> Ticket {
+        self.enter(route, None, closing)
+    }
+
+    fn enter(self: &Arc<Self>, route: Route, seen: Option<SeenRequest>, closing: CancellationToken) -> Ticket {
         let index = self.record.change(|record| {
             let index = record.requests.len();
             record.requests.extend(seen);
             record.arrived += 1;
-            if let Some(load) = record.load(call.route) {
+            if let Some(load) = record.load(route) {
                 load.enter();
             }
             index
         });
-        Ticket { recorder: Arc::clone(self), index, route: call.route, closing, ended: false, slot: None }
+        Ticket { recorder: Arc::clone(self), index, route, closing, ended: false, slot: None }
     }
 
     pub(crate) fn snapshot(&self) -> Record {

@@ -255,6 +255,10 @@ pub(crate) struct Armed {
 }
 
 impl Armed {
+    pub(crate) fn new(rule: Rule) -> Arc<Self> {
+        Arc::new(Self { rule, hits: Mutex::new(0), released: CancellationToken::new() })
+    }
+
     pub(crate) fn effect(&self) -> &Effect {
         &self.rule.effect
     }
@@ -282,7 +286,7 @@ pub(crate) struct Script(Mutex<Vec<Arc<Armed>>>);
 
 impl Script {
     pub(crate) fn add(&self, rule: Rule) -> Scripted {
-        let armed = Arc::new(Armed { rule, hits: Mutex::new(0), released: CancellationToken::new() });
+        let armed = Armed::new(rule);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&armed));
         Scripted(armed)
     }

@@ -27,7 +27,7 @@ impl SimTokenizer {
     /// Starts one on a free port; it counts four bytes as a token.
     pub async fn start() -> io::Result<Self> {
         let server =
-            SimServer::open(0, Arc::new(Counter), Arc::new(Gates::default()), Capacity::new(None), true).await?;
+            SimServer::open(0, Arc::new(Counter), Arc::new(Gates::default()), Capacity::new(None), None, true).await?;
         Ok(Self { server })
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     super::{
         backends::BackendState,
-        service::{DefaultModel, Version},
+        service::{DefaultModel, PROMETHEUS_TEXT, Version},
     },
     operation::{Operation, get},
 };
@@ -28,7 +28,7 @@ pub(super) fn operations() -> Vec<Operation> {
         get("/state", "state", "What was observed on the backends")
             .lists::<BackendState>("Each backend in at least one pool, by name", json!([super::backends::state()])),
         get("/metrics", "metrics", "How busy backends and pools are, for Prometheus").sends(
-            "text/plain; version=0.0.4; charset=utf-8",
+            PROMETHEUS_TEXT,
             "Gauges in Prometheus' text format",
             "penstock_backend_slots_limit{backend=\"b1\"} 16",
         ),

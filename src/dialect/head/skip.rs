@@ -122,7 +122,7 @@ fn value_end(bytes: &[u8], at: usize) -> Result<usize, SkipError> {
 }
 
 /// Where a string ends, its quote included, whose opening quote stands here.
-fn string_end(bytes: &[u8], open: usize) -> Result<usize, SkipError> {
+pub(in crate::dialect) fn string_end(bytes: &[u8], open: usize) -> Result<usize, SkipError> {
     let start = open + 1;
     // Keys and roles are over before a block would be.
     let mut at = (start + SHORT).min(bytes.len());

@@ -11,6 +11,7 @@ use super::*;
 use crate::http::{
     connection::{ClientStream, Unread},
     listener::READ_BYTES,
+    parked::Activity,
 };
 
 const PIECE: usize = 16 * 1024;
@@ -22,7 +23,8 @@ type Served = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 fn served(socket: DuplexStream) -> (Arc<AtomicUsize>, Served) {
     let given = Arc::new(AtomicUsize::new(0));
     let unwritten = Unwritten::default();
-    let stream = ClientStream::untuned(socket, Unread::default(), unwritten.clone());
+    let activity = Activity::default();
+    let stream = ClientStream::untuned(socket, Unread::default(), unwritten.clone(), activity.clone());
     let counted = Arc::clone(&given);
     let answer = service_fn(move |_| {
         let given = Arc::clone(&counted);
@@ -30,7 +32,7 @@ fn served(socket: DuplexStream) -> (Arc<AtomicUsize>, Served) {
             given.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'#'; PIECE])))
         });
-        let body = unwritten.bound(StreamBody::new(futures_util::stream::iter(pieces)));
+        let body = unwritten.bound(StreamBody::new(futures_util::stream::iter(pieces)), activity.begin());
         async { Ok::<_, Infallible>(Response::new(body)) }
     });
     let served = http1::Builder::new().max_buf_size(READ_BYTES).serve_connection(TokioIo::new(stream), answer);

@@ -90,8 +90,9 @@ impl DirectClient {
         self.proxies.intercept(&uri).is_none().then_some(DirectTarget { uri, origin, host })
     }
 
-    /// Sends a request and returns as soon as its answer begins. A kept connection that turns out to be closed before
-    /// anything of the request went out is replaced by a new one.
+    /// Sends a request and returns as soon as its answer begins. One whose kept connection ends before anything of an
+    /// answer has come is sent once more, over a new one: servers close what is idle whenever they like, and what a
+    /// server was just closing says nothing about it (RFC 9112, section 9.5). Calls of models may be made twice.
     pub(super) async fn send(
         &self,
         target: DirectTarget,
@@ -99,17 +100,17 @@ impl DirectClient {
         headers: HeaderMap,
         body: Spliced,
     ) -> Result<(StatusCode, HeaderMap, DirectBody), NoAnswer> {
-        let mut request = target.request(method, headers, body);
+        let request = || target.request(method.clone(), headers.clone(), body.clone());
         let kept = poll_fn(|context| Poll::Ready(self.idle.take(&target.origin, context))).await;
         if let Some(mut kept) = kept {
-            match kept.exchange(request).await {
+            match kept.exchange(request()).await {
                 Ok(answer) => return Ok(self.answer(answer, kept, target.origin)),
-                Err(ExchangeError::Unsent(unsent)) => request = *unsent,
-                Err(ExchangeError::Closed) => return Err(NoAnswer::Closed),
+                Err(ExchangeError::Unheard) => {}
+                Err(ExchangeError::Broken) => return Err(NoAnswer::Closed),
             }
         }
-        let mut fresh = self.connect(target.uri).await?;
-        let answer = fresh.exchange(request).await.map_err(|_| NoAnswer::Closed)?;
+        let mut fresh = self.connect(target.uri.clone()).await?;
+        let answer = fresh.exchange(request()).await.map_err(|_| NoAnswer::Closed)?;
         Ok(self.answer(answer, fresh, target.origin))
     }
 

@@ -1,7 +1,9 @@
 //! An answer piece by piece, each within its time.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
+    task::Poll,
     time::Duration,
 };
 
@@ -37,12 +39,12 @@ impl Deadline {
         Self { at: Instant::now() + limit, limit }
     }
 
-    /// Waits for the future; an error when the call must be over first.
-    pub(super) async fn hold<T>(
+    /// Waits for the future; an error when the call must be over first. No `async fn`, which would hold it twice.
+    pub(super) fn hold<T>(
         self,
         future: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
-        tokio::time::timeout_at(self.at, future).await.unwrap_or_else(|_| Err(too_long(self.limit)))
+    ) -> impl Future<Output = Result<T, ProviderError>> {
+        tokio::time::timeout_at(self.at, future).map(move |ended| ended.unwrap_or_else(|_| Err(too_long(self.limit))))
     }
 }
 
@@ -112,26 +114,24 @@ impl Patience {
         if now >= end {
             return None;
         }
-        let mut future = pin!(future);
-        // What is there already needs no timer.
-        if let Some(ready) = future.as_mut().now_or_never() {
-            return Some(ready);
-        }
         let deadline = (now + self.limit).min(end);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        loop {
-            tokio::select! {
-                biased;
-                ready = &mut future => return Some(ready),
-                // The timer was set for an earlier wait: it is moved only when it has run out.
-                () = timer.as_mut() => {
-                    if Instant::now() >= deadline {
-                        return None;
-                    }
-                    timer.as_mut().reset(deadline);
-                }
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            // What is there already needs no timer.
+            if let Poll::Ready(ready) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(ready));
             }
-        }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            // It was set for an earlier wait: it is moved only when it has run out.
+            while timer.as_mut().poll(context).is_ready() {
+                if Instant::now() >= deadline {
+                    return Poll::Ready(None);
+                }
+                timer.as_mut().reset(deadline);
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 
-/// The pieces of a spliced body, sent one after the other with their exact length.
+/// The pieces of a spliced body, sent one after the other with their exact length. A clone shares their memory.
+#[derive(Clone)]
 pub(super) struct Spliced {
     pieces: std::array::IntoIter<Bytes, 3>,
     left: u64,

@@ -155,9 +155,13 @@ impl Access {
         None
     }
 
+    /// Whether nothing is wrong: then the clock need not be read.
+    fn keeps_nobody_out(&self) -> bool {
+        self.breaker.is_closed() && self.rest.is_over()
+    }
+
     fn enter(&self, way: Way) -> Option<Entry> {
-        // The clock is read only when something is wrong.
-        let is_well = self.breaker.is_closed() && self.rest.is_over();
+        let is_well = self.keeps_nobody_out();
         let now = if is_well { 0 } else { self.now() };
         let place = self.rest.enter(now)?;
         let pass = match way {
@@ -230,7 +234,7 @@ impl Access {
 
     /// Whether calls can go there.
     pub(in crate::runtime) fn standing(&self) -> Standing {
-        if self.breaker.is_closed() && self.rest.is_over() {
+        if self.keeps_nobody_out() {
             return Standing::In;
         }
         let now = self.now();
@@ -246,7 +250,7 @@ impl Access {
 
     /// Whether one more call could go there at this moment.
     pub(in crate::runtime) fn has_room(&self) -> bool {
-        if self.breaker.is_closed() && self.rest.is_over() {
+        if self.keeps_nobody_out() {
             return true;
         }
         let now = self.now();
@@ -256,7 +260,7 @@ impl Access {
 
     /// When those who wait for the backend should look again, if something keeps calls out or lets in only some.
     pub(in crate::runtime) fn next_look(&self) -> Option<Duration> {
-        if self.breaker.is_closed() && self.rest.is_over() {
+        if self.keeps_nobody_out() {
             return None;
         }
         let now = self.now();

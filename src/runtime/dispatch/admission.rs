@@ -156,7 +156,7 @@ impl Plan {
     }
 
     /// Candidates in the order in which they should be tried.
-    fn ranked(&self, candidates: Vec<Candidate>, choice: Choice) -> Vec<Candidate> {
+    pub(super) fn ranked(&self, candidates: Vec<Candidate>, choice: Choice) -> Vec<Candidate> {
         if candidates.len() < 2 {
             return candidates;
         }

@@ -1,6 +1,6 @@
 //! One call on one backend: what becomes of it is told to the backend's cell, and what comes of it holds the slot.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tokio::time::Instant;
 
@@ -59,7 +59,7 @@ impl Attempt {
             prompt_tokens: u32::try_from(call.sent_bytes() / BYTES_A_TOKEN).unwrap_or(u32::MAX),
             first_token: None,
         });
-        let outcome = urgency.in_time(asked(call, &self.candidate)).await;
+        let outcome = urgency.in_time(pin!(asked(call, &self.candidate))).await;
         match &outcome {
             Some(Ok(answer)) => self.answered(C::is_stream(answer)),
             Some(Err(error)) => self.failed(error),

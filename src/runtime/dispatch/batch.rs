@@ -5,7 +5,7 @@
 //! load: one as long as requests come singly, so that nobody waits for company that does not come. Each batch is sent by a
 //! tracked task of its own, which gives up when the last request of it has gone.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, oneshot},
@@ -138,6 +138,7 @@ impl Dispatcher {
         }
         let (reply, outcome) = oneshot::channel();
         let course = self.join(kind, batching, Member { inputs: call.inputs.clone(), reply }).await;
+        let outcome = pin!(outcome);
         let outcome = tokio::select! {
             biased;
             outcome = urgency.in_time(outcome) => outcome,

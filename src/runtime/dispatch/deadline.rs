@@ -1,6 +1,6 @@
 //! How much of a hurry a call is in, and what its deadline does to it (`docs/api.md`, priorities and deadlines).
 
-use std::pin::pin;
+use std::pin::Pin;
 
 use tokio::time::Instant;
 
@@ -33,8 +33,7 @@ impl Urgency {
     }
 
     /// What a call comes to that is given up at the deadline; `None` when it was. Without a deadline no timer is set.
-    pub(super) async fn in_time<T>(self, call: impl Future<Output = T>) -> Option<T> {
-        let call = pin!(call);
+    pub(super) async fn in_time<T>(self, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match self.deadline {
             None => Some(call.await),
             Some(deadline) => tokio::time::timeout_at(deadline, call).await.ok(),

@@ -21,15 +21,11 @@ enum Stage {
 
 impl Default for Course {
     fn default() -> Self {
-        Self::new()
+        Self(watch::Sender::new(Stage::Open))
     }
 }
 
 impl Course {
-    pub(in crate::runtime) fn new() -> Self {
-        Self(watch::Sender::new(Stage::Open))
-    }
-
     /// It has a slot. From then on its time is for the backend to say.
     pub(in crate::runtime) fn begin(&self) {
         self.0.send_replace(Stage::Begun);
@@ -73,7 +69,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_is_ruled_out_while_the_call_waits_and_no_longer() {
-        let (course, now) = (Course::new(), Instant::now());
+        let (course, now) = (Course::default(), Instant::now());
         let after = |seconds| Some(now + Duration::from_secs(seconds));
         let is_out = |deadline| course.rules_out(deadline).now_or_never().is_some();
         assert!(!is_out(after(1)), "nothing is known");

@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -45,7 +46,7 @@ impl RunState {
                             let _counted = counted;
                             attempt.ask(&dispatcher, route, *call).await
                         };
-                        self.spawn_told(step, timeout, has_told, work);
+                        self.spawn_told(step, timeout, has_told, Box::pin(work));
                         continue;
                     }
                     self.spawn(step, timeout, async move {
@@ -154,21 +155,15 @@ impl RunState {
 
     /// Runs one effect in a task of its own, whose result comes back as a message.
     fn spawn(&self, step: StepId, timeout: Duration, work: impl Future<Output = Outcome> + Send + 'static) {
-        self.spawn_told(step, timeout, HasTold::default(), work);
+        self.spawn_told(step, timeout, HasTold::default(), Box::pin(work));
     }
 
-    /// The same with what was told of it meanwhile.
-    fn spawn_told(
-        &self,
-        step: StepId,
-        timeout: Duration,
-        has_told: HasTold,
-        work: impl Future<Output = Outcome> + Send + 'static,
-    ) {
+    /// The same with what was told of it meanwhile. The work is large and stays in one place: each of the futures around it
+    /// would be as large twice, and copied as often as they are handed on.
+    fn spawn_told(&self, step: StepId, timeout: Duration, has_told: HasTold, work: BoxFuture<'static, Outcome>) {
         let (address, stop) = (self.address.clone(), self.stop.clone());
         let alive = Arc::clone(&self.alive);
-        // In one place: each of the futures around it would hold it twice.
-        let work = Box::pin(carried_out(work));
+        let work = carried_out(work);
         let span = tracing::error_span!("run", run = %self.id, request_id = %self.request_id);
         self.deps.tasks.spawn(
             async move {
@@ -199,7 +194,7 @@ impl RunState {
 }
 
 /// What is done about an effect.
-async fn carried_out(work: impl Future<Output = Outcome> + Send) -> Outcome {
+async fn carried_out(work: BoxFuture<'static, Outcome>) -> Outcome {
     fault!("run.effect", else |fault| Outcome::Failed(fault.into(), None));
     work.await
 }

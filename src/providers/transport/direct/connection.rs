@@ -27,29 +27,30 @@ pub(super) struct Connection {
     sender: SendRequest<Spliced>,
     /// `None` once it has ended.
     http: Option<Box<http1::Connection<TokioIo<TcpStream>, Spliced>>>,
+    /// Whether it has ended in the middle of an answer's head. What comes before the head (status 1xx) is no answer.
+    is_cut: bool,
 }
 
 /// Why a request has no answer.
 pub(super) enum ExchangeError {
-    /// Nothing of it went out, and here it is again.
-    Unsent(Box<Request<Spliced>>),
-    /// The connection ended, or what came is no HTTP.
-    Closed,
+    /// The connection ended before anything of an answer had come.
+    Unheard,
+    /// The connection ended in the middle of an answer's head, or what came is no HTTP.
+    Broken,
 }
 
 impl Connection {
     pub(super) async fn over(stream: TokioIo<TcpStream>) -> hyper::Result<Self> {
         let (sender, http) =
             http1::Builder::new().max_buf_size(READ_BYTES).max_header_size(HEADER_BYTES).handshake(stream).await?;
-        Ok(Self { sender, http: Some(Box::new(http)) })
+        Ok(Self { sender, http: Some(Box::new(http)), is_cut: false })
     }
 
     /// Reads and writes what can be read and written. Everything else that one of this connection's futures waits for
     /// happens here, so that only this needs to wake the task.
     pub(super) fn drive(&mut self, context: &mut Context<'_>) {
-        if self.http.as_mut().is_some_and(|http| Pin::new(http).poll(context).is_ready()) {
-            // What it has not sent is given back by that, and what it has not answered fails.
-            self.http = None;
+        if let Some(ended) = self.http.take_if(|http| Pin::new(http).poll(context).is_ready()) {
+            self.is_cut = !ended.into_parts().read_buf.is_empty();
         }
     }
 
@@ -67,9 +68,9 @@ impl Connection {
             self.drive(context);
             answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         });
-        answer.await.map_err(|mut error| match error.take_message() {
-            Some(unsent) => ExchangeError::Unsent(Box::new(unsent)),
-            None => ExchangeError::Closed,
+        answer.await.map_err(|error| match self.is_cut || error.error().is_parse() {
+            true => ExchangeError::Broken,
+            false => ExchangeError::Unheard,
         })
     }
 }

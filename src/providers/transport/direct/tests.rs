@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -35,6 +35,7 @@ struct Plan {
 enum Then {
     Waits,
     Closes,
+    Resets,
 }
 
 fn waiting(answers: &[&str]) -> Plan {
@@ -43,6 +44,10 @@ fn waiting(answers: &[&str]) -> Plan {
 
 fn closing(answers: &[&str]) -> Plan {
     Plan { then: Then::Closes, ..waiting(answers) }
+}
+
+fn resetting(answers: &[&str]) -> Plan {
+    Plan { then: Then::Resets, ..waiting(answers) }
 }
 
 /// A server of bytes, for what no HTTP library would send.
@@ -96,9 +101,13 @@ async fn follow(plan: Plan, mut stream: TcpStream, see: &mpsc::UnboundedSender<S
         let _nobody_looks = see.send(request);
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
-    if plan.then == Then::Waits {
-        let mut rest = Vec::new();
-        let _reset_or_end = stream.read_to_end(&mut rest).await;
+    match plan.then {
+        Then::Waits => {
+            let mut rest = Vec::new();
+            let _reset_or_end = stream.read_to_end(&mut rest).await;
+        }
+        Then::Closes => {}
+        Then::Resets => SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
     }
 }
 
@@ -242,6 +251,51 @@ async fn a_kept_connection_that_its_server_has_closed_costs_no_failure() {
     server.ended.recv().await.unwrap();
     turn().await;
     assert_eq!(server.call(&transport).await.unwrap(), "ok");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_meets_the_end_of_its_kept_connection_is_sent_once_more_over_a_new_one() {
+    for plan in [closing(&[OK, ""]), resetting(&[OK, ""])] {
+        let mut server = Scripted::serve([plan, waiting(&[OK])]).await;
+        let transport = transport();
+        server.call(&transport).await.unwrap();
+        assert_eq!(server.call(&transport).await.unwrap(), "ok");
+        assert_eq!(server.connections(), 2);
+        let (_first, lost) = (server.seen.recv().await.unwrap(), server.seen.recv().await.unwrap());
+        assert_eq!(server.seen.recv().await.unwrap(), lost, "it says the same again");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_not_sent_a_third_time() {
+    let server = Scripted::serve([closing(&[OK, ""]), closing(&[""]), waiting(&[OK])]).await;
+    let transport = transport();
+    server.call(&transport).await.unwrap();
+    let error = server.call(&transport).await.unwrap_err();
+    assert_eq!(error.message, "the backend closed the connection before it answered");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_has_begun_is_not_sent_again() {
+    for begun in
+        ["HTTP/1.1 200 OK\r\ncontent-le", "H", "220 ready\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"]
+    {
+        let server = Scripted::serve([closing(&[OK, begun]), waiting(&[OK])]).await;
+        let transport = transport();
+        server.call(&transport).await.unwrap();
+        server.call(&transport).await.unwrap_err();
+        assert_eq!(server.connections(), 1, "{begun}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_once_more_has_no_more_time_for_it() {
+    let server = Scripted::serve([closing(&[OK, ""]), waiting(&[""])]).await;
+    let transport = patient(TransportConfig { connect: LONG, first_byte: SHORT, idle: LONG, total: LONG });
+    server.call(&transport).await.unwrap();
+    assert_eq!(server.call(&transport).await.unwrap_err().kind, ProviderErrorKind::Timeout);
     assert_eq!(server.connections(), 2);
 }
 

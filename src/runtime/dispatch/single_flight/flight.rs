@@ -104,7 +104,7 @@ impl Flight {
         let flight = Arc::new(Self {
             state: watch::Sender::new(State { outcome: None, window }),
             moved: Notify::new(),
-            course: Arc::new(Course::new()),
+            course: Arc::default(),
         });
         let seat = Seat { changes: flight.state.subscribe(), flight: Arc::clone(&flight), reader, guest_of: None };
         (Arc::clone(&flight), Controls { flight, is_over: false }, seat)
