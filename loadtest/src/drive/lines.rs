@@ -96,7 +96,9 @@ impl Lines {
         while let Some(due) = due.recv().await {
             let mut due = Some(due);
             self.queue(|queue| {
-                while let (Some(moment), Some(idle)) = (due, queue.idle.pop()) {
+                while let Some(moment) = due
+                    && let Some(idle) = queue.idle.pop()
+                {
                     due = idle.send(moment).err();
                 }
                 if let Some(moment) = due.take() {

@@ -57,15 +57,15 @@ impl Step {
 struct Moment {
     at: Instant,
     server: Option<Usage>,
-    generator: Usage,
+    generator_nanos: u64,
     processor: ProcessorTime,
 }
 
 impl Moment {
     fn now(watch: Option<&Watch>) -> Result<Self> {
         let server = watch.map(Watch::usage).transpose().context("the server's process has ended")?;
-        let generator = Process(std::process::id()).own_usage()?;
-        Ok(Self { at: Instant::now(), server, generator, processor: ProcessorTime::now() })
+        let generator_nanos = Process(std::process::id()).own_cpu_nanos()?;
+        Ok(Self { at: Instant::now(), server, generator_nanos, processor: ProcessorTime::now() })
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn play(stage: Stage<'_>, server: &Server, round: usize, step: 
     (turn.round, turn.step, turn.offered_rps) = (round, step.nth, step.offered());
     turn.stolen = after.processor.stolen_since(before.processor);
     let sent = turn.counts.sent.max(1) as f64;
-    turn.generator_cpu_us = micros(before.generator, after.generator) / sent;
+    turn.generator_cpu_us = micros(before.generator_nanos, after.generator_nanos) / sent;
     if let (Some(watch), Some(idle), Some(from), Some(to)) = (&watch, idle, before.server, after.server) {
         turn.server = Some(server_use(&turn, idle, (from, to), (after.at - before.at).as_secs_f64(), watch)?);
     }
@@ -163,7 +163,7 @@ fn told(tally: &Shared, seconds: f64) -> Turn {
 
 fn server_use(turn: &Turn, idle: Usage, used: (Usage, Usage), seconds: f64, watch: &Watch) -> Result<ServerUse> {
     let (from, to) = used;
-    let cpu = micros(from, to);
+    let cpu = micros(from.cpu_nanos, to.cpu_nanos);
     let sent = turn.counts.sent.max(1) as f64;
     let frames = turn.counts.frames;
     let memory = watch.memory();
@@ -180,6 +180,6 @@ fn server_use(turn: &Turn, idle: Usage, used: (Usage, Usage), seconds: f64, watc
     })
 }
 
-fn micros(from: Usage, to: Usage) -> f64 {
-    to.cpu_nanos.saturating_sub(from.cpu_nanos) as f64 / 1000.0
+fn micros(from_nanos: u64, to_nanos: u64) -> f64 {
+    to_nanos.saturating_sub(from_nanos) as f64 / 1000.0
 }

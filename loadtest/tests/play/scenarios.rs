@@ -120,6 +120,17 @@ async fn what_waits_for_a_connection_counts_as_latency() {
 }
 
 #[tokio::test]
+async fn free_connections_of_an_open_loop_are_asked_again_and_what_the_generator_takes_is_counted() {
+    // Four answer 800 a second; 200 are due.
+    let load = "shape = \"open\"\narrivals = \"fixed\"\nrate = 200\nconnections = 4\nseconds = 1.0";
+    let played = compare(&["direct"], &scenario("delay = { fixed_ms = 5 }", CHAT, load, ""), &[]).await;
+    let turn = &played.report().turns[0];
+    assert_eq!(turn.counts.answered, 200);
+    assert!(turn.lateness.as_ref().unwrap().p50 < 20.0, "{turn:?}");
+    assert!(turn.generator_cpu_us > 1.0, "{turn:?}");
+}
+
+#[tokio::test]
 async fn steps_offer_all_targets_shares_of_the_same_peak() {
     let load = "shape = \"steps\"\nof_peak = [0.2, 0.4]\nconnections = 4\nseconds = 0.5";
     let text = scenario("delay = { fixed_ms = 10 }", CHAT, load, "");
