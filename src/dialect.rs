@@ -1,6 +1,7 @@
 //! Wire formats as pure functions: bytes in, values out. No I/O and no knowledge of who sends.
 //!
-//! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands;
+//! `json`, `yaml`, `loose` and `document` read what our own clients send, `source` knows where in it everything stands, `members`
+//! finds parts of it that are known by their bytes;
 //! `head` finds in a request just what routing must know, so that its bytes can be sent on as they are, and
 //! `stream_watch` in the stream that comes back, `whole_answer` in an answer that does not stream, `told_usage` the tokens in either;
 //! `openai_front` is what clients of OpenAI's API send and read, `ollama_front` what those of Ollama's do. `openai`, `vllm`,
@@ -20,6 +21,7 @@ mod lenient;
 pub mod load;
 pub mod loose;
 pub mod media_type;
+pub mod members;
 pub mod ndjson;
 pub mod ollama;
 pub mod ollama_front;

@@ -29,7 +29,8 @@ pub(super) fn info(request_id: &RequestId, now: Timestamp) -> RunInfo {
     RunInfo { run_id: RunId::random(), request_id: request_id.clone(), started_at: now }
 }
 
-/// A compiled chain, and the id it has.
+/// A compiled chain, and the id it has. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Runnable {
     pub(super) program: Arc<Program>,
     pub(super) chain: Option<ChainId>,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either};
 use hyper::{Method, body::Body, header, http::request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -329,6 +329,24 @@ where
 
     /// The body with its text, for routes that take chains; the inner error is a body that cannot be read.
     pub(super) async fn document(&mut self) -> Result<Result<Document, DocumentError>, Error> {
+        let (content_type, body) = self.typed_bytes().await?;
+        self.decoded(content_type, body).await
+    }
+
+    /// The same, for a route that may know a body of JSON by its bytes, and then need not read it.
+    pub(super) async fn document_unless<T>(
+        &mut self,
+        known: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Either<T, Result<Document, DocumentError>>, Error> {
+        let (content_type, body) = self.typed_bytes().await?;
+        let is_json = content_type.as_deref().is_none_or(|text| text.eq_ignore_ascii_case("application/json"));
+        match if is_json { known(&body) } else { None } {
+            Some(known) => Ok(Either::Left(known)),
+            None => self.decoded(content_type, body).await.map(Either::Right),
+        }
+    }
+
+    async fn typed_bytes(&mut self) -> Result<(Option<String>, Bytes), Error> {
         let content_type = match self.head.headers.get(header::CONTENT_TYPE) {
             None => None,
             Some(value) => {
@@ -336,7 +354,14 @@ where
                 Some(text.to_owned())
             }
         };
-        let body = self.collect().await?;
+        Ok((content_type, self.collect().await?))
+    }
+
+    async fn decoded(
+        &mut self,
+        content_type: Option<String>,
+        body: Bytes,
+    ) -> Result<Result<Document, DocumentError>, Error> {
         match decode(content_type, body).await? {
             Ok(document) => {
                 self.warnings.extend(document.warnings());

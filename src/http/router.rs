@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::Either;
 use hyper::{Method, body::Body};
 
 use super::request::Request;
 use crate::{
-    api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute},
+    api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute, tasks::SentTask},
     config::DeadlineConfig,
     error::Error,
 };
@@ -381,8 +382,11 @@ where
         }
         Tasks => {
             let scope = request.scope()?;
-            let document = request.document().await?;
-            api::tasks::run(api, document, &request.id, scope, request.wants_events()).await
+            let sent = match request.document_unless(|body| api::tasks::known(&api.programs, body)).await? {
+                Either::Left(known) => SentTask::Known(known),
+                Either::Right(document) => SentTask::Document(document),
+            };
+            api::tasks::run(api, sent, &request.id, scope, request.wants_events()).await
         }
 
         OpenaiAsk(asked) => {

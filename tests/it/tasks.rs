@@ -62,6 +62,30 @@ async fn the_readmes_chain_runs_as_printed() {
 }
 
 #[tokio::test]
+async fn a_chain_that_is_sent_again_in_the_same_bytes_runs_on_what_it_is_sent_with() {
+    let Scene { server, .. } = Scene::start(&[]).await;
+    let chain = r#"{"id": "again", "tasks": [{"id": "t", "handler": "noop",
+        "prompt_template": "{{.input}}!", "transition": {"branches": [{"operator": "default", "goto": "end"}]}}]}"#;
+    let send = async |head: &str, chain: &str| {
+        server.post_as("/tasks", "application/json", format!(r#"{{{head}, "chain": {chain}}}"#)).await
+    };
+    for input in ["one", "two", "three"] {
+        let answer = send(&format!(r#""input": "{input}""#), chain).await.expect(200);
+        assert_eq!(answer.json()["output"], format!("{input}!"));
+        assert_eq!(answer.headers.get_all("x-penstock-warning").iter().count(), 0);
+    }
+    let other = send(r#""input": "one""#, &chain.replace('!', "?")).await.expect(200);
+    assert_eq!(other.json()["output"], "one?");
+    // What there is to say about the rest of the body is said as the first time.
+    let refused = send(r#""input": 1"#, chain).await.expect(400);
+    assert!(refused.error().contains("inputType"), "{}", refused.text);
+    let warned = send(r#""input": "one", "colour": "blue""#, chain).await.expect(200);
+    assert!(warned.header("x-penstock-warning").contains("colour"), "{:?}", warned.headers);
+    let typed = send(r#""input": {"a": 1}, "inputType": "json""#, chain).await.expect(200);
+    assert_eq!(typed.json()["state"][0]["inputType"], "json");
+}
+
+#[tokio::test]
 async fn the_readmes_chain_takes_the_other_branch_and_fails_on_an_answer_that_is_no_key() {
     let Scene { server, sim, id } = Scene::start(&[]).await;
     sim.script(Rule::on(Route::Generate).containing("Is this a valid question?").times(1).reply("`INVALID`!"));
