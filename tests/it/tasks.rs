@@ -81,8 +81,11 @@ async fn a_chain_that_is_sent_again_in_the_same_bytes_runs_on_what_it_is_sent_wi
     assert!(refused.error().contains("inputType"), "{}", refused.text);
     let warned = send(r#""input": "one", "colour": "blue""#, chain).await.expect(200);
     assert!(warned.header("x-penstock-warning").contains("colour"), "{:?}", warned.headers);
-    let typed = send(r#""input": {"a": 1}, "inputType": "json""#, chain).await.expect(200);
-    assert_eq!(typed.json()["state"][0]["inputType"], "json");
+    let plain = chain.replace(r#""prompt_template": "{{.input}}!", "#, "");
+    for number in [1, 2] {
+        let typed = send(&format!(r#""input": {{"a": {number}}}, "inputType": "json""#), &plain).await.expect(200);
+        assert_eq!((&typed.json()["output"], &typed.json()["outputType"]), (&json!({"a": number}), &json!("json")));
+    }
 }
 
 #[tokio::test]
