@@ -20,7 +20,7 @@ use penstock::{
     },
     stores::{
         catalog::CatalogStore,
-        embedded::{EmbeddedSettings, EmbeddedStore},
+        embedded::{self, EmbeddedSettings},
     },
 };
 use serde_json::json;
@@ -84,8 +84,8 @@ fn changes<F: Future<Output = ()>>(
 
 fn store(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
-    let settings = EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None };
-    let store = EmbeddedStore::open(settings).unwrap();
+    let settings = EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None, previous_key: None };
+    let store = embedded::open(&settings).unwrap();
     let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let names: Vec<String> = (0..AT_ONCE).map(|at| format!("alias-{at}")).collect();

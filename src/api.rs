@@ -18,6 +18,7 @@ mod failure;
 mod fields;
 pub mod hooks;
 mod incapable;
+pub mod keys;
 pub mod live;
 pub mod model_catalog;
 pub mod models;

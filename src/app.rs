@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{Api, ChainPrograms},
-    config::{Config, DefaultsConfig, DrainConfig, ListenConfig},
+    config::{Config, DefaultsConfig, DrainConfig, ListenConfig, StoreConfig},
     domain::{
         ids::PoolId,
         model::Capabilities,
@@ -20,7 +20,9 @@ use crate::{
     shutdown::{Drain, DrainTimes},
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{EmbeddedSettings, EmbeddedStore, OpenError, SecretKey},
+        embedded::{self, EmbeddedSettings},
+        postgres::{self, AddressError, DatabaseAddress, PostgresSettings},
+        sql::{Changes, OpenError, SecretKey, SqlStore},
     },
 };
 
@@ -34,9 +36,12 @@ const ACTOR_STOP_TIME: Duration = Duration::from_secs(1);
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The embedded store.
+    /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The database's address: a setting that cannot be used.
+    #[error("DATABASE_URL: {0}")]
+    Address(#[from] AddressError),
     /// The pools and models that must exist.
     #[error("the default pools and models could not be stored: {0}")]
     Seed(#[source] StoreError),
@@ -78,7 +83,7 @@ pub struct App {
     pub addr: SocketAddr,
     /// The live side, for tests and for those who embed the server.
     pub runtime: Runtime,
-    store: Arc<EmbeddedStore>,
+    store: Arc<SqlStore>,
     stopping: CancellationToken,
     server: JoinHandle<usize>,
     root: JoinHandle<RootEnded>,
@@ -93,11 +98,7 @@ impl App {
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
         let listener = listener::bind(&config.listen)
             .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
-        let secret_key = config.store.secret_key.map(SecretKey::new);
-        let settings = EmbeddedSettings { data_dir: config.store.data_dir, secret_key };
-        let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(settings))
-            .await
-            .map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??;
+        let store = open_store(config.store).await?;
         let (pools, models) = seeds(&config.defaults);
         store.seed(pools, models).await.map_err(StartError::Seed)?;
         let transport = Transport::new(TransportConfig {
@@ -159,6 +160,8 @@ impl App {
             }
         });
         let root = tasks.spawn(root);
+        let heeding = heed_others(store.changes(), runtime.clone());
+        tasks.spawn(stopping.clone().run_until_cancelled_owned(heeding));
         Ok(Self { addr, runtime, store, stopping, server, root })
     }
 
@@ -196,6 +199,29 @@ impl App {
             Some(0) => Ended::Drained,
             Some(unfinished) => Ended::Cut(unfinished),
         }
+    }
+}
+
+/// Opens the store that is configured.
+async fn open_store(config: StoreConfig) -> Result<Arc<SqlStore>, StartError> {
+    let secret_key = config.secret_key.map(SecretKey::new);
+    let previous_key = config.previous_key.map(SecretKey::new);
+    if let Some(database) = config.database {
+        let address: DatabaseAddress = database.url.parse()?;
+        let key_file = config.data_dir.join("secret.key");
+        let settings = PostgresSettings { address, secret_key, previous_key, key_file, wait: database.wait };
+        return Ok(postgres::open(settings).await?);
+    }
+    let settings = EmbeddedSettings { data_dir: config.data_dir, secret_key, previous_key };
+    let opened = tokio::task::spawn_blocking(move || embedded::open(&settings)).await;
+    Ok(opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??)
+}
+
+/// Puts in force what other instances change.
+async fn heed_others(mut changes: Changes, runtime: Runtime) {
+    loop {
+        changes.next().await;
+        runtime.reconcile.poke();
     }
 }
 

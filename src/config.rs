@@ -23,7 +23,7 @@ pub struct Config {
     pub deadlines: DeadlineConfig,
     /// What a caller may use.
     pub rates: RateConfig,
-    /// The embedded store.
+    /// Where everything that is configured is kept.
     pub store: StoreConfig,
     /// Default models and pools.
     pub defaults: DefaultsConfig,
@@ -135,13 +135,26 @@ impl Default for DrainConfig {
     }
 }
 
-/// The embedded store.
+/// Where everything that is configured is kept.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// Folder of the database and the key file.
+    /// A PostgreSQL database; `None`: the embedded store in the folder.
+    pub database: Option<DatabaseConfig>,
+    /// Folder of the embedded store and of the key file.
     pub data_dir: PathBuf,
     /// Encrypts stored keys; `None`: a key file in the folder.
     pub secret_key: Option<String>,
+    /// The secret before it, which stored keys may still be encrypted with.
+    pub previous_key: Option<String>,
+}
+
+/// A PostgreSQL database.
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    /// Its URL, with the password in it.
+    pub url: String,
+    /// How long a start waits for it.
+    pub wait: Duration,
 }
 
 /// Whether models that nobody declared are deleted from Ollama servers.

@@ -5,3 +5,5 @@ pub mod catalog;
 #[macro_use]
 mod catalog_suite;
 pub mod embedded;
+pub mod postgres;
+pub mod sql;

@@ -10,6 +10,7 @@
 //! - [`play`]: plays scenarios against targets, turn by turn, on a rig of backends and servers; the generator drives each turn
 //! - [`fleet`]: the simulated backends of a scenario
 //! - [`process`]: what the kernel counts of a server
+//! - [`services`]: private instances of PostgreSQL, Valkey and NATS
 //! - [`report`]: what is told of a measurement: tables, and a page with plots
 
 mod drive;
@@ -24,6 +25,7 @@ mod rig;
 pub mod rules;
 pub mod scenario;
 mod served;
+pub mod services;
 pub mod sim;
 pub mod target;
 mod watch;

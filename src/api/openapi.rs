@@ -9,6 +9,7 @@ mod backends;
 mod chains;
 mod execution;
 mod hooks;
+mod keys;
 mod models;
 mod ollama;
 mod openai;
@@ -43,7 +44,7 @@ static DOCUMENT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
 });
 
 /// Resources, in the order of `docs/api.md`.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("service", "What the service says of itself"),
     ("execution", "Prompts, embeddings and chains"),
     ("runs", "Chains that run now"),
@@ -52,6 +53,7 @@ const TAGS: [(&str, &str); 13] = [
     ("pools", "Groups of backends and models, and how one is chosen"),
     ("aliases", "Names of one's own for models, with further ones to fall back on"),
     ("providers", "Keys of cloud providers"),
+    ("keys", "The secret that stored keys are encrypted with"),
     ("queue", "Model downloads"),
     ("hooks", "Services that chains may call"),
     ("chains", "Chains kept under an id, and what is wrong with one"),
@@ -84,6 +86,7 @@ fn operations() -> Vec<Operation> {
         pools::operations(),
         aliases::operations(),
         providers::operations(),
+        keys::operations(),
         queue::operations(),
         hooks::operations(),
         chains::operations(),

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output::complain;
 use crate::{
-    app::{App, Ended},
+    app::{App, Ended, StartError},
     config::{self, Config, LogConfig, LogFormat},
     shutdown::StopSignals,
 };
@@ -42,8 +42,17 @@ async fn run(config: Config) -> ExitCode {
         Err(error) => return complain(EXIT_UNAVAILABLE, &format!("signals cannot be received: {error}")),
     };
     log_settings(&config);
-    let app = match App::start(config).await {
+    let started = tokio::select! {
+        started = App::start(config) => started,
+        // A start may wait for its database.
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it was ready");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let app = match started {
         Ok(app) => app,
+        Err(error @ StartError::Address(_)) => return complain(EXIT_CONFIG, &error.to_string()),
         Err(error) => return complain(EXIT_UNAVAILABLE, &error.to_string()),
     };
     tracing::info!(address = %app.addr, version = env!("CARGO_PKG_VERSION"), "penstock is ready");

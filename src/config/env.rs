@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::ToSocketAddrs, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use super::{
-    AuthConfig, Config, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig, LogConfig, LogFormat,
-    ModelSync, RateConfig, StoreConfig, UpstreamConfig, duration,
+    AuthConfig, Config, DatabaseConfig, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig,
+    LogConfig, LogFormat, ModelSync, RateConfig, StoreConfig, UpstreamConfig, duration,
 };
 use crate::domain::{backend::trim_url, provider::ProviderKind};
 
@@ -21,7 +21,10 @@ pub struct ConfigError {
 const PORT: &str = "PORT";
 const ADDR: &str = "ADDR";
 const DATA_DIR: &str = "DATA_DIR";
+const DATABASE_URL: &str = "DATABASE_URL";
+const DATABASE_WAIT: &str = "DATABASE_WAIT";
 const SECRET_KEY: &str = "SECRET_KEY";
+const SECRET_KEY_PREVIOUS: &str = "SECRET_KEY_PREVIOUS";
 const TOKEN: &str = "TOKEN";
 /// Of commands, not of the server.
 const CLIENT_TOKEN: &str = "PENSTOCK_TOKEN";
@@ -56,12 +59,13 @@ const TOKENIZER_SERVICE_URL: &str = "TOKENIZER_SERVICE_URL";
 const LOG_FORMAT: &str = "LOG_FORMAT";
 const LOG_LEVEL: &str = "LOG_LEVEL";
 
+/// Longer than a database takes to come up beside us, shorter than anybody's patience.
+const DATABASE_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// Largest rate a minute: above it the shares of a nanosecond would count.
 const MAX_RATE: i64 = 1_000_000_000;
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 7] = [
-    ("DATABASE_URL", "this version keeps everything in the embedded store; unset it and set DATA_DIR"),
+const NOT_YET: [(&str, &str); 6] = [
     ("KV_HOST", "this version has no shared state between instances; unset it"),
     ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
     ("NATS_URL", "this version has no event bus between instances; unset it"),
@@ -116,8 +120,10 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         },
         rates: rates(&variables)?,
         store: StoreConfig {
+            database: database(&variables)?,
             data_dir: variables.text(DATA_DIR).map_or_else(|| PathBuf::from("./data"), PathBuf::from),
             secret_key: variables.text(SECRET_KEY).map(str::to_owned),
+            previous_key: variables.text(SECRET_KEY_PREVIOUS).map(str::to_owned),
         },
         defaults: defaults(&variables)?,
         upstream: upstream(&variables)?,
@@ -125,6 +131,15 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         drain: drain(&variables)?,
     };
     Ok((config, warnings))
+}
+
+fn database(variables: &Variables) -> Result<Option<DatabaseConfig>, ConfigError> {
+    let wait = variables.duration(DATABASE_WAIT)?;
+    let Some(url) = variables.text(DATABASE_URL) else {
+        let problem = || "has no effect without DATABASE_URL; set that too, or unset it".to_owned();
+        return wait.map_or(Ok(None), |_| Err(ConfigError { name: DATABASE_WAIT, problem: problem() }));
+    };
+    Ok(Some(DatabaseConfig { url: url.trim().to_owned(), wait: wait.unwrap_or(DATABASE_WAIT_DEFAULT) }))
 }
 
 fn listen(variables: &Variables) -> Result<ListenConfig, ConfigError> {

@@ -58,6 +58,7 @@ pub(super) enum Route {
     ProviderConfig,
     ProviderDelete,
     ProviderList,
+    KeyRotate,
     QueueList,
     QueueRemove,
     QueueCancel,
@@ -185,6 +186,8 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["providers", _provider, "config"] => {
             const { &[(Method::GET, ProviderConfig), (Method::DELETE, ProviderDelete)] }
         }
+
+        ["keys", "rotate"] => const { &[(Method::POST, KeyRotate)] },
 
         ["queue"] => const { &[(Method::GET, QueueList)] },
         ["queue", "inProgress"] => const { &[(Method::GET, QueueEvents), (Method::DELETE, QueueRemove)] },
@@ -317,6 +320,8 @@ where
         ProviderConfig => api::providers::config(api, request.segment(1)).await,
         ProviderDelete => api::providers::delete(api, request.segment(1)).await,
         ProviderList => api::providers::list(api, request.page()?).await,
+
+        KeyRotate => api::keys::rotate(api).await,
 
         QueueList => api::queue::list(api),
         QueueRemove => api::queue::remove(api, request.segment(1)).await,

@@ -275,7 +275,7 @@ mod tests {
         engine,
         providers::{Transport, TransportConfig},
         runtime::{directory::Directory, dispatch::RouteDefaults},
-        stores::embedded::{EmbeddedSettings, EmbeddedStore},
+        stores::embedded::{self, EmbeddedSettings},
     };
 
     /// What a run needs that asks nobody.
@@ -291,7 +291,11 @@ mod tests {
         rustls::crypto::ring::default_provider().install_default().ok();
         let transport =
             Transport::new(TransportConfig { connect: time, first_byte: time, idle: time, total: time }).unwrap();
-        let store = EmbeddedStore::open(EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None });
+        let store = embedded::open(&EmbeddedSettings {
+            data_dir: folder.path().to_owned(),
+            secret_key: None,
+            previous_key: None,
+        });
         let dispatcher = Dispatcher::new(Arc::new(Directory::default()), defaults, TaskTracker::new());
         RunDeps {
             counter: TokenCounter::new(dispatcher.clone(), None),

@@ -87,6 +87,11 @@ pub trait CatalogStore: Send + Sync + 'static {
     /// never to another server of the same kind; a key that cannot be decrypted is absent.
     async fn intent(&self) -> Result<Intent, StoreError>;
 
+    /// Encrypts all stored keys with a new secret: `SECRET_KEY`, where the one in force is `SECRET_KEY_PREVIOUS`, or a new
+    /// one in the key file. Says how many they were. `Invalid` when there is no new one, or a key cannot be decrypted;
+    /// nothing is changed then.
+    async fn rotate_secret(&self) -> Result<u64, StoreError>;
+
     /// Stores a backend under a new UUID. `Conflict` when name or URL (without trailing `/`) is taken.
     async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError>;
     /// Replaces name, URL and kind, and the optional fields that are present. When scheme, host, port or kind changes and

@@ -29,19 +29,17 @@ use crate::{
         pool::PoolPatch,
         provider::ProviderKind,
     },
-    stores::catalog::{CatalogStore, StoreError},
+    stores::{catalog::StoreError, sql::SqlStore},
 };
 
 /// A place where one catalog lives: empty at first, opened and closed as often as a test wants.
 pub(crate) trait Home {
-    /// The implementation.
-    type Store: CatalogStore;
     /// Opens it with room for `max_rows` rows of a type.
-    async fn open_with_cap(&self, max_rows: u64) -> Arc<Self::Store>;
+    async fn open_with_cap(&self, max_rows: u64) -> Arc<SqlStore>;
     /// Ends it as a clean stop of the process would.
-    async fn close(&self, store: Arc<Self::Store>);
+    async fn close(&self, store: Arc<SqlStore>);
     /// Opens it as the product does.
-    async fn open(&self) -> Arc<Self::Store> {
+    async fn open(&self) -> Arc<SqlStore> {
         self.open_with_cap(crate::stores::catalog::MAX_ROWS).await
     }
 }
@@ -147,7 +145,10 @@ macro_rules! catalog_suite {
                 $(
                     #[tokio::test]
                     async fn $test() {
-                        crate::stores::catalog_suite::$file::$test(&$home()).await;
+                        // None where what it needs is not installed.
+                        if let Some(home) = $home() {
+                            crate::stores::catalog_suite::$file::$test(&home).await;
+                        }
                     }
                 )*
             }

@@ -1,46 +1,32 @@
 //! The embedded store: SQLite in the data folder, the default when no database is configured.
 //!
-//! Owns the folder while it is open: `penstock.db`, `secret.key` and the lock (`docs/operations.md`, data folder). One
-//! thread writes, two read; nothing here runs on an async runtime's thread. Opened and closed by the composition root,
-//! used through [`CatalogStore`](crate::stores::catalog::CatalogStore).
-//!
-//! The way of a call: `catalog` (the trait) -> `writer` or `readers` (threads) -> a resource file (SQL) -> `session`.
+//! Owns the folder while it is open: `penstock.db`, `secret.key` and the lock (`docs/operations.md`, data folder). Opened
+//! and closed by the composition root, used through [`CatalogStore`](crate::stores::catalog::CatalogStore).
 
-mod aliases;
-mod associations;
-mod backends;
-mod catalog;
-mod chains;
-mod columns;
-mod errors;
+pub(super) mod connection;
 mod folder;
-mod hooks;
-mod intent;
-mod lanes;
-mod migrations;
-mod models;
-mod pools;
-mod providers;
-mod readers;
-mod secrets;
-mod seed;
-mod session;
-mod unlock;
-mod writer;
+mod schema;
 
 #[cfg(test)]
 mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::stores::catalog::{MAX_ROWS, StoreError};
+use crate::stores::{
+    catalog::MAX_ROWS,
+    sql::{
+        OpenError, SecretKey, SqlStore, Surroundings, migrations,
+        secrets::KeyFile,
+        session::Session,
+        unlock::{Given, unlock},
+    },
+};
+use connection::{connect_reader, connect_writer};
 use folder::DataFolder;
-use readers::Readers;
-use session::{Session, connect_reader, connect_writer};
-use writer::{Lane, Writer};
 
-pub use errors::OpenError;
-pub use secrets::SecretKey;
+/// Configuration is small and read rarely: one thread would do, the second keeps short reads from waiting for a long
+/// one.
+const READERS: usize = 2;
 
 /// Where the store lives and what encrypts the keys in it.
 #[derive(Clone)]
@@ -49,71 +35,40 @@ pub struct EmbeddedSettings {
     pub data_dir: PathBuf,
     /// `SECRET_KEY`; without it a key file in the folder, made on first start.
     pub secret_key: Option<SecretKey>,
+    /// `SECRET_KEY_PREVIOUS`, with which stored keys may still be encrypted.
+    pub previous_key: Option<SecretKey>,
 }
 
-/// An open store. Dropping it closes it too, but blocks the thread that does.
-pub struct EmbeddedStore {
-    readers: Readers,
-    writer: Writer,
+/// Opens or makes the store and brings its schema up to date. Blocks: it touches the disk.
+///
+/// # Errors
+/// One line that says what is wrong and what to do. Nothing has been overwritten then.
+pub fn open(settings: &EmbeddedSettings) -> Result<Arc<SqlStore>, OpenError> {
+    open_with_cap(settings, MAX_ROWS)
 }
 
-impl EmbeddedStore {
-    /// Opens or makes the store and brings its schema up to date. Blocks: it touches the disk.
-    pub fn open(settings: EmbeddedSettings) -> Result<Arc<Self>, OpenError> {
-        Self::open_with_cap(settings, MAX_ROWS)
+/// As [`open`] with another cap on the rows of a table.
+fn open_with_cap(settings: &EmbeddedSettings, max_rows: u64) -> Result<Arc<SqlStore>, OpenError> {
+    let folder = DataFolder::claim(&settings.data_dir)?;
+    let path = folder.database()?;
+    let store = path.display().to_string();
+    let failed = |error| OpenError::database(&store, error);
+
+    let conn = connect_writer(&path).map_err(failed)?;
+    if let Some(damage) = conn.damage().map_err(failed)? {
+        return Err(OpenError::Damaged { store, damage });
     }
-
-    /// As [`EmbeddedStore::open`] with another cap on the rows of a table.
-    fn open_with_cap(settings: EmbeddedSettings, max_rows: u64) -> Result<Arc<Self>, OpenError> {
-        let folder = DataFolder::claim(&settings.data_dir)?;
-        let database = folder.database()?;
-        let failed = |error| OpenError::database(&database, error);
-
-        let mut conn = connect_writer(&database).map_err(failed)?;
-        migrations::migrate(&mut conn, &database)?;
-        let sealer = Arc::new(unlock::unlock(&conn, &database, &folder.key_file(), settings.secret_key.as_ref())?);
-        let sessions = (0..readers::THREADS)
-            .map(|_| Ok(Session::new(connect_reader(&database)?, sealer.clone(), max_rows)))
-            .collect::<rusqlite::Result<_>>()
-            .map_err(failed)?;
-
-        let no_thread = |reason| OpenError::System { reason };
-        let readers = Readers::start(sessions).map_err(no_thread)?;
-        let writer = Writer::start(Session::new(conn, sealer, max_rows), folder.into_lock()).map_err(no_thread)?;
-        Ok(Arc::new(Self { readers, writer }))
-    }
-
-    /// Refuses new work, finishes what waits, moves the write-ahead log into the database and frees the folder.
-    pub async fn close(self: Arc<Self>) {
-        // A blocking thread of the runtime, because the last writes may take as long as the disk takes.
-        if let Err(error) = tokio::task::spawn_blocking(move || self.finish()).await {
-            tracing::error!(error = %error, "the store was not closed cleanly");
-        }
-    }
-
-    /// Readers first: the log cannot be emptied while somebody reads it.
-    fn finish(&self) {
-        self.readers.finish();
-        self.writer.finish();
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.readers.read(work).await
-    }
-
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.writer.write(Lane::Configuration, work).await
-    }
-}
-
-impl Drop for EmbeddedStore {
-    fn drop(&mut self) {
-        self.finish();
-    }
+    migrations::migrate(&conn, &store, &schema::HISTORY, |version| {
+        let copy = folder.copy_before(version)?;
+        conn.copy_into(&copy.unfinished).map_err(failed)?;
+        copy.finish()
+    })?;
+    let file = KeyFile::new(folder.key_file());
+    let given = Given { secret: settings.secret_key.as_ref(), previous: settings.previous_key.as_ref(), file: &file };
+    let sealer = Arc::new(unlock(&conn, &store, &given)?);
+    let reader = || Ok(Session::new(Box::new(connect_reader(&path)?), Arc::clone(&sealer), max_rows));
+    let readers = (0..READERS).map(|_| reader()).collect::<rusqlite::Result<_>>().map_err(failed)?;
+    let writer = Session::new(Box::new(conn), Arc::clone(&sealer), max_rows);
+    let surroundings = Surroundings { keeps: Box::new(folder.into_lock()), changes: None, patience: None };
+    Ok(Arc::new(SqlStore::start(readers, writer, surroundings)?))
 }

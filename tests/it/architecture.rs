@@ -35,6 +35,7 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ("hyper::", &["http", "providers/transport"], "handlers and adapters are free of HTTP"),
     ("hyper_util::", &["http", "providers/transport"], "handlers and adapters are free of HTTP"),
     ("rusqlite", &["stores/embedded"], "rows and connections stay in their store"),
+    ("tokio_postgres", &["stores/postgres"], "rows and connections stay in their store"),
     (
         "reqwest::",
         &["providers", "hooks.rs", "app.rs", "cli/chain/run/client.rs"],

@@ -1,15 +1,15 @@
 //! The data folder: made private, locked by one process, with the files in it named in one place.
 //!
-//! Owns the paths and the lock. Called by `EmbeddedStore::open`.
+//! Owns the paths and the lock. Called by `open`.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::stores::embedded::errors::OpenError;
+use crate::stores::sql::OpenError;
 
 /// An existing folder that this process may use alone.
 pub(super) struct DataFolder {
@@ -38,6 +38,15 @@ impl DataFolder {
         Ok(database)
     }
 
+    /// A place for a copy of the database as it is before its schema leaves this version. A former one is replaced.
+    pub(super) fn copy_before(&self, version: i64) -> Result<Copy, OpenError> {
+        let path = self.path.join(format!("penstock.db.schema-{version}"));
+        let unfinished = path.with_extension(format!("schema-{version}.new"));
+        let file = open_private(&unfinished).and_then(|file| file.set_len(0));
+        file.map_err(|error| OpenError::folder(&unfinished, error))?;
+        Ok(Copy { path, unfinished })
+    }
+
     /// Where the key file is, or would be.
     pub(super) fn key_file(&self) -> PathBuf {
         self.path.join("secret.key")
@@ -46,6 +55,27 @@ impl DataFolder {
     /// Gives the lock to whoever uses the folder longest.
     pub(super) fn into_lock(self) -> File {
         self.lock
+    }
+}
+
+/// A copy in the making.
+pub(super) struct Copy {
+    path: PathBuf,
+    /// An empty, private file to write it into.
+    pub(super) unfinished: PathBuf,
+}
+
+impl Copy {
+    /// Gives the copy its name: it is whole then, and on the disk.
+    pub(super) fn finish(self) -> Result<(), OpenError> {
+        let finish = || {
+            File::open(&self.unfinished)?.sync_all()?;
+            fs::rename(&self.unfinished, &self.path)?;
+            self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        };
+        finish().map_err(|error| OpenError::folder(&self.path, error))?;
+        tracing::info!(path = %self.path.display(), "copied the database aside before its schema is changed");
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::{EmbeddedSettings, EmbeddedStore, OpenError, SecretKey};
+use super::{EmbeddedSettings, open_with_cap};
 use crate::{
     domain::{
         backend::{ApiKey, BackendSpec},
@@ -21,23 +21,22 @@ use crate::{
     stores::{
         catalog::{CatalogStore, StoreError},
         catalog_suite::{Home, backend, providers, refusal},
+        sql::{OpenError, SecretKey, SqlStore},
     },
 };
 
 struct Folder(tempfile::TempDir);
 
-fn folder() -> Folder {
-    Folder(tempfile::tempdir().unwrap())
+fn folder() -> Option<Folder> {
+    Some(Folder(tempfile::tempdir().unwrap()))
 }
 
 impl Home for Folder {
-    type Store = EmbeddedStore;
-
-    async fn open_with_cap(&self, max_rows: u64) -> Arc<EmbeddedStore> {
-        EmbeddedStore::open_with_cap(settings(self.0.path(), None), max_rows).unwrap()
+    async fn open_with_cap(&self, max_rows: u64) -> Arc<SqlStore> {
+        open_with_cap(&settings(self.0.path(), None), max_rows).unwrap()
     }
 
-    async fn close(&self, store: Arc<EmbeddedStore>) {
+    async fn close(&self, store: Arc<SqlStore>) {
         store.close().await;
     }
 }
@@ -47,15 +46,15 @@ mod suite {
 }
 
 fn settings(data_dir: &Path, secret: Option<&str>) -> EmbeddedSettings {
-    EmbeddedSettings { data_dir: data_dir.to_owned(), secret_key: secret.map(SecretKey::new) }
+    EmbeddedSettings { data_dir: data_dir.to_owned(), secret_key: secret.map(SecretKey::new), previous_key: None }
 }
 
-fn open(data_dir: &Path, secret: Option<&str>) -> Arc<EmbeddedStore> {
-    EmbeddedStore::open(settings(data_dir, secret)).unwrap()
+fn open(data_dir: &Path, secret: Option<&str>) -> Arc<SqlStore> {
+    super::open(&settings(data_dir, secret)).unwrap()
 }
 
 fn refused(data_dir: &Path, secret: Option<&str>) -> OpenError {
-    match EmbeddedStore::open(settings(data_dir, secret)) {
+    match super::open(&settings(data_dir, secret)) {
         Ok(_) => panic!("the store opened"),
         Err(error) => error,
     }
@@ -132,6 +131,10 @@ async fn a_later_versions_file_is_refused_with_a_clear_line() {
     open(temp.path(), None).close().await;
     let sql = "INSERT INTO schema_migrations VALUES (999, 'future', 'x', 0)";
     database(temp.path()).execute(sql, ()).unwrap();
+    // What it has added is of a kind that this version can leave alone.
+    open(temp.path(), None).close().await;
+    let sql = "UPDATE meta SET value = CAST('999' AS BLOB) WHERE name = 'oldest_reader'";
+    assert_eq!(database(temp.path()).execute(sql, ()).unwrap(), 1);
     let error = refused(temp.path(), None);
     assert!(matches!(error, OpenError::NewerSchema { found: 999, .. }));
     assert!(error.to_string().contains("later version"), "{error}");
@@ -258,4 +261,118 @@ async fn closing_finishes_what_waits() {
     assert!(created.iter().all(Result::is_ok));
     drop(store);
     assert_eq!(open(temp.path(), None).backends(Page::default()).await.unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn a_rotation_puts_a_new_key_into_the_file_and_everything_under_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("secret.key");
+    let store = open(temp.path(), None);
+    store.create_backend(with_key("b", "sk-own")).await.unwrap();
+    store
+        .configure_provider(CloudProvider::Openai, ApiKey::new("sk-p"), providers::URL.to_owned(), false)
+        .await
+        .unwrap();
+    let former = fs::read(&file).unwrap();
+    assert_eq!(store.rotate_secret().await.unwrap(), 2);
+    assert_eq!(store.rotate_secret().await.unwrap(), 2, "as often as wanted");
+    let keys = |intent: Vec<crate::domain::intent::BackendIntent>| intent.into_iter().map(|stored| stored.api_key);
+    let wanted = [Some(ApiKey::new("sk-own")), Some(ApiKey::new("sk-p"))];
+    assert!(keys(store.intent().await.unwrap().backends).eq(wanted.clone()));
+    store.create_backend(with_key("c", "sk-later")).await.unwrap();
+    store.close().await;
+
+    let now = fs::read(&file).unwrap();
+    assert!(now.len() == 32 && now != former && mode(&file) == 0o600);
+    assert!(keys(open(temp.path(), None).intent().await.unwrap().backends).take(2).eq(wanted));
+    fs::write(&file, former).unwrap();
+    assert!(matches!(refused(temp.path(), None), OpenError::WrongSecret { .. }), "the former key opens nothing");
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_cut_off_leaves_a_store_that_opens() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("secret.key");
+    let store = open(temp.path(), None);
+    store.create_backend(with_key("b", "sk-own")).await.unwrap();
+    let former = fs::read(&file).unwrap();
+    store.rotate_secret().await.unwrap();
+    store.close().await;
+    let now = fs::read(&file).unwrap();
+    // After its values were written with the new key, and before.
+    fs::write(&file, [&now[..], &former].concat()).unwrap();
+    let store = open(temp.path(), None);
+    store.rotate_secret().await.unwrap();
+    store.close().await;
+    let now = fs::read(&file).unwrap();
+    assert_eq!(now.len(), 32);
+    fs::write(&file, [&[7; 32][..], &now].concat()).unwrap();
+    let store = open(temp.path(), None);
+    store.create_backend(with_key("c", "sk-meanwhile")).await.unwrap();
+    assert_eq!(store.rotate_secret().await.unwrap(), 2);
+    let backends = store.intent().await.unwrap().backends;
+    assert!(
+        backends[0].api_key == Some(ApiKey::new("sk-own")) && backends[1].api_key == Some(ApiKey::new("sk-meanwhile"))
+    );
+    store.close().await;
+    assert_eq!(fs::read(&file).unwrap(), [7; 32]);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_decrypted_stops_a_rotation_before_it_changes_anything() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), Some("old"));
+    store.create_backend(with_key("good", "sk-good")).await.unwrap();
+    store.create_backend(with_key("bad", "sk-bad")).await.unwrap();
+    store.close().await;
+    let sql = "UPDATE backends SET api_key = (SELECT api_key FROM backends WHERE name = 'good') WHERE name = 'bad'";
+    database(temp.path()).execute(sql, ()).unwrap();
+
+    let both = EmbeddedSettings { previous_key: Some(SecretKey::new("old")), ..settings(temp.path(), Some("new")) };
+    let store = super::open(&both).unwrap();
+    let error = refusal(store.rotate_secret().await);
+    assert!(matches!(&error, StoreError::Invalid(text) if text.contains("cannot be decrypted")), "{error:?}");
+    store.close().await;
+    let store = open(temp.path(), Some("old"));
+    assert!(store.intent().await.unwrap().backends[0].api_key == Some(ApiKey::new("sk-good")));
+}
+
+#[tokio::test]
+async fn the_database_is_copied_aside_before_its_schema_changes() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), None);
+    store.create_backend(backend("kept")).await.unwrap();
+    store.close().await;
+    assert!(!temp.path().join("penstock.db.schema-3").exists(), "a first start has nothing to copy");
+    // As the version before the latest step would have left it.
+    let before = "ALTER TABLE pools DROP COLUMN calls; DELETE FROM schema_migrations WHERE version > 3";
+    database(temp.path()).execute_batch(before).unwrap();
+    let store = open(temp.path(), None);
+    store.create_backend(backend("later")).await.unwrap();
+    store.close().await;
+
+    let copy = temp.path().join("penstock.db.schema-3");
+    assert_eq!(mode(&copy), 0o600);
+    let copied = Connection::open(&copy).unwrap();
+    let count = |sql: &str| copied.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((count("SELECT COUNT(*) FROM backends"), count("SELECT MAX(version) FROM schema_migrations")), (1, 3));
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_and_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), None);
+    for number in 0..200 {
+        store.create_backend(backend(&format!("b{number}"))).await.unwrap();
+    }
+    store.close().await;
+    let path = temp.path().join("penstock.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0x5a);
+    fs::write(&path, &bytes).unwrap();
+    let error = refused(temp.path(), None);
+    assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Database { .. }), "{error:?}");
+    assert!(error.to_string().contains("penstock.db") && !error.to_string().contains('\n'), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }

@@ -3,8 +3,6 @@
 //! Owns the table's SQL and how a row becomes a [`Pool`]. Called by `catalog`; `associations`, `intent` and `seed` read
 //! rows through it.
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         ids::PoolId,
@@ -13,10 +11,11 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
-            columns::{bounds, json, named, time, to_json},
-            errors::taken_column,
-            session::{Session, Table},
+        sql::{
+            columns::{self, bounds, json, time, to_json},
+            errors::SqlError,
+            session::{Session, Statements, Table},
+            value::{Row, named},
         },
     },
 };
@@ -35,7 +34,7 @@ pub(super) fn insert(session: &Session, id: &PoolId, patch: &PoolPatch, created_
         "INSERT INTO pools (id, name, purpose_type, policy, queue, require_labels, calls, created_at, updated_at)
          VALUES (:id, :name, :purpose_type, :policy, :queue, :require_labels, :calls, :created_at, :created_at)
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
             ":name": name,
             ":purpose_type": patch.purpose_type.as_deref().unwrap_or_default(),
@@ -56,13 +55,13 @@ pub(super) fn update(session: &Session, id: &PoolId, patch: &PoolPatch) -> Resul
              name = COALESCE(:name, name), purpose_type = COALESCE(:purpose_type, purpose_type),
              policy = COALESCE(:policy, policy), queue = COALESCE(:queue, queue),
              require_labels = COALESCE(:require_labels, require_labels), calls = COALESCE(:calls, calls),
-             updated_at = MAX(:now, updated_at)
+             updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at END
          WHERE id = :id
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
-            ":name": patch.name,
-            ":purpose_type": patch.purpose_type,
+            ":name": patch.name.as_ref(),
+            ":purpose_type": patch.purpose_type.as_ref(),
             ":policy": patch.policy.map(Policy::as_str),
             ":queue": patch.queue.as_ref().map(to_json).transpose()?,
             ":require_labels": patch.require_labels.as_ref().map(to_json).transpose()?,
@@ -104,12 +103,12 @@ pub(super) fn list_by_purpose(session: &Session, purpose: &str, page: Page) -> R
     Ok(session.list(sql, (purpose, before, limit), from_row)?)
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Pool> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Pool, SqlError> {
     Ok(Pool {
-        id: PoolId::new(row.get::<_, String>("id")?),
+        id: PoolId::new(row.get::<String>("id")?),
         name: row.get("name")?,
         purpose_type: row.get("purpose_type")?,
-        policy: named(row, "policy", Policy::parse)?,
+        policy: columns::named(row, "policy", Policy::parse)?,
         queue: json(row, "queue")?,
         require_labels: json(row, "require_labels")?,
         calls: json(row, "calls")?,
@@ -122,8 +121,8 @@ pub(super) fn not_found(id: &PoolId) -> StoreError {
     StoreError::NotFound(format!("pool '{id}' not found"))
 }
 
-fn conflict(error: rusqlite::Error, id: &PoolId, patch: &PoolPatch) -> StoreError {
-    let taken = match taken_column(&error) {
+fn conflict(error: SqlError, id: &PoolId, patch: &PoolPatch) -> StoreError {
+    let taken = match error.taken() {
         Some("pools.name") => {
             format!("a pool named '{}' exists already", patch.name.as_deref().unwrap_or_default())
         }

@@ -3,8 +3,6 @@
 //! Owns the table's SQL and the rule that no model's name is another's id, so that a lookup by either finds one model.
 //! Called by `catalog`; `associations`, `intent` and `seed` read rows through it.
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         model::{Capabilities, Model, ModelPatch, with_tag},
@@ -12,9 +10,11 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
+        sql::{
             columns::{bounds, time},
-            session::{Session, Table},
+            errors::SqlError,
+            session::{Session, Statements, Table},
+            value::{Row, named},
         },
     },
 };
@@ -44,7 +44,7 @@ pub(super) fn insert(
          VALUES (:name, :name, :context_length, :can_chat, :can_embed, :can_prompt, :can_stream,
                  :created_at, :created_at)
          RETURNING *",
-        named_params! {
+        named! {
             ":name": name,
             ":context_length": context_length,
             ":can_chat": capabilities.map(|can| can.can_chat),
@@ -85,12 +85,12 @@ pub(super) fn replace(session: &Session, model: &Model) -> Result<Model, StoreEr
     let stored = session.find(
         "UPDATE models SET
              name = :name, context_length = :context_length, can_chat = :can_chat, can_embed = :can_embed,
-             can_prompt = :can_prompt, can_stream = :can_stream, updated_at = MAX(:now, updated_at)
+             can_prompt = :can_prompt, can_stream = :can_stream, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at END
          WHERE id = :id
          RETURNING *",
-        named_params! {
-            ":id": model.id,
-            ":name": model.name,
+        named! {
+            ":id": &model.id,
+            ":name": &model.name,
             ":context_length": model.context_length,
             ":can_chat": model.capabilities.map(|can| can.can_chat),
             ":can_embed": model.capabilities.map(|can| can.can_embed),
@@ -130,7 +130,7 @@ pub(super) fn list(session: &Session, page: Page) -> Result<Vec<Model>, StoreErr
     Ok(session.list(sql, bounds(page), from_row)?)
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Model> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Model, SqlError> {
     let can_chat: Option<bool> = row.get("can_chat")?;
     let capabilities = match can_chat {
         Some(can_chat) => Some(Capabilities {
@@ -168,8 +168,8 @@ fn refuse_useless(name: &str, capabilities: Option<Capabilities>) -> Result<(), 
 /// No name may be another model's name or id. Looked up instead of left to the indexes, because no single one covers
 /// it; there is one writer, so nothing comes between.
 fn refuse_taken(session: &Session, name: &str, own_id: Option<&str>) -> Result<(), StoreError> {
-    let sql = "SELECT name = ?1 FROM models WHERE (name = ?1 OR id = ?1) AND id IS NOT ?2 ORDER BY 1 DESC";
-    match session.find(sql, (name, own_id), |row| row.get(0))? {
+    let sql = "SELECT name = ?1 FROM models WHERE (name = ?1 OR id = ?1) AND id IS DISTINCT FROM ?2 ORDER BY 1 DESC";
+    match session.value(sql, (name, own_id))? {
         Some(true) => Err(StoreError::Conflict(format!("a model named '{name}' exists already"))),
         Some(false) => Err(StoreError::Conflict(format!("a model with the id '{name}' exists already"))),
         None => Ok(()),

@@ -3,8 +3,6 @@
 //! Owns the table's SQL. A row hangs on the backend whose id is the provider's name, so that neither outlives the
 //! other. Called by `catalog`; `intent` reads keys through it.
 
-use rusqlite::Row;
-
 use crate::{
     domain::{
         backend::{ApiKey, BackendSpec},
@@ -15,12 +13,14 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
+        sql::{
             backends,
             columns::{bounds, named, time},
-            errors::Cause,
+            errors::{Cause, SqlError},
             secrets::Place,
-            session::{Session, Table},
+            session::{Session, Statements, Table},
+            unlock,
+            value::Row,
         },
     },
 };
@@ -41,13 +41,13 @@ pub(super) fn configure(
         }
         let stored = backends::get(session, &backend_of(provider))?;
         backends::replace(session, &stored, &spec(provider, base_url))?;
-        let sealed = seal(session, provider, key)?;
-        let sql = "UPDATE provider_keys SET api_key = ?2, updated_at = MAX(?3, updated_at) WHERE provider = ?1";
+        let sealed = unlock::seal(session, key_place(name), key)?;
+        let sql = "UPDATE provider_keys SET api_key = ?2, updated_at = CASE WHEN ?3 > updated_at THEN ?3 ELSE updated_at END WHERE provider = ?1";
         session.execute(sql, (name, sealed, session.now()))?;
     } else {
         backends::insert(session, &backend_of(provider), &spec(provider, base_url))?;
         let created_at = session.admit(Table::ProviderKeys)?;
-        let sealed = seal(session, provider, key)?;
+        let sealed = unlock::seal(session, key_place(name), key)?;
         let sql = "INSERT INTO provider_keys (provider, api_key, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)";
         session.execute(sql, (name, sealed, created_at))?;
     }
@@ -82,12 +82,6 @@ pub(super) fn key_place(provider: &str) -> Place<'_> {
     Place { table: "provider_keys", row: provider }
 }
 
-/// The key behind a sealed value.
-pub(super) fn open_key(session: &Session, place: Place<'_>, sealed: &[u8]) -> Result<ApiKey, Cause> {
-    let plain = session.sealer.open(place, sealed).ok_or(Cause::Decrypt)?;
-    Ok(ApiKey::new(String::from_utf8(plain).map_err(|_| Cause::Decrypt)?))
-}
-
 struct StoredKey {
     provider: CloudProvider,
     sealed: Vec<u8>,
@@ -96,7 +90,7 @@ struct StoredKey {
 }
 
 impl StoredKey {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
             provider: named(row, "provider", CloudProvider::parse)?,
             sealed: row.get("api_key")?,
@@ -106,7 +100,7 @@ impl StoredKey {
     }
 
     fn into_config(self, session: &Session) -> Result<ProviderConfig, StoreError> {
-        let key = open_key(session, key_place(self.provider.as_str()), &self.sealed).map_err(Cause::internal)?;
+        let key = unlock::open(session, key_place(self.provider.as_str()), &self.sealed).map_err(Cause::internal)?;
         Ok(ProviderConfig {
             provider: self.provider,
             masked_key: key.masked(),
@@ -114,10 +108,6 @@ impl StoredKey {
             updated_at: self.updated_at,
         })
     }
-}
-
-fn seal(session: &Session, provider: CloudProvider, key: &ApiKey) -> Result<Vec<u8>, StoreError> {
-    session.sealer.seal(key_place(provider.as_str()), key.expose().as_bytes()).map_err(Cause::internal)
 }
 
 fn backend_of(provider: CloudProvider) -> BackendId {

@@ -2,8 +2,6 @@
 //!
 //! Owns the tables' SQL and how rows become a [`StoredChain`]. Called by `catalog`.
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         chain::Chain,
@@ -14,9 +12,11 @@ use crate::{
     },
     stores::{
         catalog::{MAX_CHAIN_PAGE_BYTES, MAX_CHAIN_VERSIONS, StoreError},
-        embedded::{
+        sql::{
             columns::{bounds, json, time, to_json},
-            session::{Session, Table},
+            errors::SqlError,
+            session::{Session, Statements, Table},
+            value::{Row, named},
         },
     },
 };
@@ -33,7 +33,7 @@ pub(super) fn put(session: &Session, chain: Chain, draft: bool) -> Result<Stored
         None => {
             let created_at = session.admit(Table::Chains)?;
             let ended_at = "DELETE FROM deleted_chains WHERE id = ?1 RETURNING version";
-            let ended_at = session.find(ended_at, (id.as_str(),), |row| row.get::<_, i64>(0))?;
+            let ended_at = session.value::<i64>(ended_at, (id.as_str(),))?;
             let place = Place { version: ended_at.unwrap_or(0) + 1, created_at, written_at: created_at };
             let sql = "INSERT INTO chains (id, version, created_at) VALUES (?1, ?2, ?3)";
             session.execute(sql, (id.as_str(), place.version, created_at))?;
@@ -50,7 +50,7 @@ pub(super) fn update(session: &Session, chain: Chain, draft: bool) -> Result<Sto
 
 pub(super) fn delete(session: &Session, id: &ChainId) -> Result<(), StoreError> {
     let sql = "DELETE FROM chains WHERE id = ?1 RETURNING version";
-    let version = session.find(sql, (id.as_str(),), |row| row.get::<_, i64>(0))?.ok_or_else(|| not_found(id))?;
+    let version = session.value::<i64>(sql, (id.as_str(),))?.ok_or_else(|| not_found(id))?;
     session.execute("INSERT INTO deleted_chains (id, version) VALUES (?1, ?2)", (id.as_str(), version))?;
     // As many are remembered as there may be chains; whoever deletes more than that has lost count, too.
     let cap = i64::try_from(session.max_rows()).unwrap_or(i64::MAX);
@@ -90,7 +90,7 @@ pub(super) fn names(session: &Session, page: Page) -> Result<Vec<NamedChain>, St
     );
     Ok(session.list(&sql, bounds(page), |row| {
         Ok(NamedChain {
-            id: ChainId::new(row.get::<_, String>("id")?),
+            id: ChainId::new(row.get::<String>("id")?),
             draft: row.get("draft")?,
             created_at: time(row, "created_at")?,
             updated_at: time(row, "written_at")?,
@@ -101,7 +101,7 @@ pub(super) fn names(session: &Session, page: Page) -> Result<Vec<NamedChain>, St
 pub(super) fn list(session: &Session, page: Page) -> Result<Vec<StoredChain>, StoreError> {
     session.at_one_time(|| {
         let size = format!("SELECT COALESCE(SUM(OCTET_LENGTH(versions.chain)), 0) {PAGE}");
-        let bytes = session.find(&size, bounds(page), |row| row.get::<_, i64>(0))?.unwrap_or(0);
+        let bytes = session.value::<i64>(&size, bounds(page))?.unwrap_or(0);
         if bytes.unsigned_abs() > MAX_CHAIN_PAGE_BYTES {
             let most = MAX_CHAIN_PAGE_BYTES >> 20;
             let message = format!("the chains of this page are together larger than {most} MiB; ask for a lower 'limit'");
@@ -147,8 +147,8 @@ fn write(session: &Session, chain: Chain, draft: bool, place: Place) -> Result<S
     session.execute(
         "INSERT INTO chain_versions (chain_id, version, draft, created_at, chain)
          VALUES (:id, :version, :draft, :written_at, :chain)",
-        named_params! {
-            ":id": chain.id,
+        named! {
+            ":id": &chain.id,
             ":version": place.version,
             ":draft": draft,
             ":written_at": place.written_at,
@@ -172,13 +172,13 @@ fn number(version: Option<u64>) -> Option<i64> {
     version.map(|version| i64::try_from(version).unwrap_or(i64::MAX))
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<StoredChain> {
+fn from_row(row: &Row<'_>) -> Result<StoredChain, SqlError> {
     let ChainVersion { version, draft, created_at } = version_from_row(row)?;
     let chain = json(row, "chain")?;
     Ok(StoredChain { chain, version, draft, created_at: time(row, "created_at")?, updated_at: created_at })
 }
 
-fn version_from_row(row: &Row<'_>) -> rusqlite::Result<ChainVersion> {
+fn version_from_row(row: &Row<'_>) -> Result<ChainVersion, SqlError> {
     let version: i64 = row.get("version")?;
     Ok(ChainVersion { version: version.unsigned_abs(), draft: row.get("draft")?, created_at: time(row, "written_at")? })
 }

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         backend::{ApiKey, Backend, BackendSpec, same_server, trim_url},
@@ -16,11 +14,13 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
-            columns::{bounds, json, named, time, to_json},
-            errors::{Cause, taken_column},
+        sql::{
+            columns::{self, bounds, json, time, to_json},
+            errors::SqlError,
             secrets::Place,
-            session::{Session, Table},
+            session::{Session, Statements, Table},
+            unlock,
+            value::{Row, named},
         },
     },
 };
@@ -42,10 +42,10 @@ pub(super) fn insert(session: &Session, id: &BackendId, spec: &BackendSpec) -> R
          VALUES (:id, :name, :base_url, :trimmed_url, :kind, :api_key, :max_concurrency, :weight, :tier, :cloud,
                  :enabled, :labels, :created_at, :created_at)
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
-            ":name": spec.name,
-            ":base_url": spec.base_url,
+            ":name": &spec.name,
+            ":base_url": &spec.base_url,
             ":trimmed_url": trim_url(&spec.base_url),
             ":kind": spec.kind.as_str(),
             ":api_key": seal_key(session, id, spec)?,
@@ -85,16 +85,17 @@ pub(super) fn replace(session: &Session, stored: &Backend, spec: &BackendSpec) -
     let stored = session.find(
         "UPDATE backends SET
              name = :name, base_url = :base_url, trimmed_url = :trimmed_url, kind = :kind,
-             api_key = COALESCE(:api_key, IIF(:keeps_key, api_key, NULL)), max_concurrency = COALESCE(:max_concurrency, max_concurrency),
+             api_key = COALESCE(:api_key, CASE WHEN :keeps_key THEN api_key END),
+             max_concurrency = COALESCE(:max_concurrency, max_concurrency),
              weight = COALESCE(:weight, weight), tier = COALESCE(:tier, tier), cloud = COALESCE(:cloud, cloud),
              enabled = COALESCE(:enabled, enabled), labels = COALESCE(:labels, labels),
-             updated_at = MAX(:now, updated_at)
+             updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at END
          WHERE id = :id
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
-            ":name": spec.name,
-            ":base_url": spec.base_url,
+            ":name": &spec.name,
+            ":base_url": &spec.base_url,
             ":trimmed_url": trim_url(&spec.base_url),
             ":kind": spec.kind.as_str(),
             ":api_key": seal_key(session, id, spec)?,
@@ -130,13 +131,13 @@ pub(super) fn list(session: &Session, page: Page) -> Result<Vec<Backend>, StoreE
     Ok(session.list(sql, bounds(page), from_row)?)
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Backend> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Backend, SqlError> {
     Ok(Backend {
-        id: BackendId::new(row.get::<_, String>("id")?),
+        id: BackendId::new(row.get::<String>("id")?),
         name: row.get("name")?,
         base_url: row.get("base_url")?,
-        kind: named(row, "kind", ProviderKind::parse)?,
-        api_key_set: row.get::<_, Option<Vec<u8>>>("api_key")?.is_some(),
+        kind: columns::named(row, "kind", ProviderKind::parse)?,
+        api_key_set: row.get::<Option<Vec<u8>>>("api_key")?.is_some(),
         max_concurrency: row.get("max_concurrency")?,
         weight: row.get("weight")?,
         tier: row.get("tier")?,
@@ -149,8 +150,8 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Backend> {
 }
 
 /// Where a backend's own key is sealed to.
-pub(super) fn key_place(id: &BackendId) -> Place<'_> {
-    Place { table: "backends", row: id.as_str() }
+pub(super) fn key_place(id: &str) -> Place<'_> {
+    Place { table: "backends", row: id }
 }
 
 pub(super) fn not_found(id: &BackendId) -> StoreError {
@@ -158,12 +159,12 @@ pub(super) fn not_found(id: &BackendId) -> StoreError {
 }
 
 fn seal_key(session: &Session, id: &BackendId, spec: &BackendSpec) -> Result<Option<Vec<u8>>, StoreError> {
-    let seal = |key: &ApiKey| session.sealer.seal(key_place(id), key.expose().as_bytes());
-    spec.api_key.as_ref().map(seal).transpose().map_err(Cause::internal)
+    let seal = |key: &ApiKey| unlock::seal(session, key_place(id.as_str()), key);
+    spec.api_key.as_ref().map(seal).transpose()
 }
 
-fn conflict(error: rusqlite::Error, id: &BackendId, spec: &BackendSpec) -> StoreError {
-    let taken = match taken_column(&error) {
+fn conflict(error: SqlError, id: &BackendId, spec: &BackendSpec) -> StoreError {
+    let taken = match error.taken() {
         Some("backends.name") => format!("a backend named '{}' exists already", spec.name),
         Some("backends.trimmed_url") => format!("a backend with the baseUrl '{}' exists already", spec.base_url),
         Some("backends.id") => format!("a backend with the id '{id}' exists already"),

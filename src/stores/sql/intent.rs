@@ -2,8 +2,6 @@
 //!
 //! Owns the rule which key a backend's calls use. Called by `catalog`.
 
-use rusqlite::Row;
-
 use crate::{
     domain::{
         backend::{ApiKey, Backend},
@@ -12,7 +10,15 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{aliases, backends, columns::time, models, pools, providers, session::Session},
+        sql::{
+            aliases, backends,
+            columns::time,
+            errors::SqlError,
+            models, pools, providers,
+            session::{Session, Statements},
+            unlock,
+            value::Row,
+        },
     },
 };
 
@@ -42,7 +48,7 @@ struct StoredBackend {
 }
 
 impl StoredBackend {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> Result<Self, SqlError> {
         Ok(Self {
             backend: backends::from_row(row)?,
             own_key: row.get("api_key")?,
@@ -60,27 +66,27 @@ impl StoredBackend {
     fn key(&self, session: &Session) -> Option<ApiKey> {
         let id = &self.backend.id;
         let (place, sealed) = match (&self.own_key, &self.provider_key) {
-            (Some(own), _) => (backends::key_place(id), own),
+            (Some(own), _) => (backends::key_place(id.as_str()), own),
             (None, Some(providers)) => (providers::key_place(id.as_str()), providers),
             (None, None) => return None,
         };
-        providers::open_key(session, place, sealed)
+        unlock::open(session, place, sealed)
             .inspect_err(|error| tracing::error!(backend = %id, error = %error, "its stored key is unusable"))
             .ok()
     }
 }
 
-fn backend_member(row: &Row<'_>) -> rusqlite::Result<BackendMembership> {
+fn backend_member(row: &Row<'_>) -> Result<BackendMembership, SqlError> {
     Ok(BackendMembership {
-        pool: PoolId::new(row.get::<_, String>("pool_id")?),
-        backend: BackendId::new(row.get::<_, String>("backend_id")?),
+        pool: PoolId::new(row.get::<String>("pool_id")?),
+        backend: BackendId::new(row.get::<String>("backend_id")?),
         created_at: time(row, "created_at")?,
     })
 }
 
-fn model_member(row: &Row<'_>) -> rusqlite::Result<ModelMembership> {
+fn model_member(row: &Row<'_>) -> Result<ModelMembership, SqlError> {
     Ok(ModelMembership {
-        pool: PoolId::new(row.get::<_, String>("pool_id")?),
+        pool: PoolId::new(row.get::<String>("pool_id")?),
         model: row.get("model_id")?,
         created_at: time(row, "created_at")?,
     })

@@ -11,11 +11,9 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
-            backends,
-            errors::taken_column,
-            models, pools,
-            session::{Session, Table},
+        sql::{
+            backends, models, pools,
+            session::{Session, Statements, Table},
         },
     },
 };
@@ -27,7 +25,7 @@ pub(super) fn assign_backend(session: &Session, pool: &PoolId, backend: &Backend
     let sql = "INSERT INTO pool_backends (pool_id, backend_id, created_at) VALUES (?1, ?2, ?3)";
     match session.execute(sql, (pool.as_str(), backend.as_str(), created_at)) {
         Ok(_) => Ok(()),
-        Err(error) if taken_column(&error).is_some() => {
+        Err(error) if error.taken().is_some() => {
             Err(StoreError::Conflict(format!("backend '{backend}' is assigned to pool '{pool}' already")))
         }
         Err(error) => Err(error.into()),

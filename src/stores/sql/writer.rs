@@ -3,10 +3,10 @@
 //! Owns the writing connection and the lock on the data folder. A commit costs one sync of the disk however much is in
 //! it, so the thread takes everything that waits, runs each write in its own savepoint (a failing one does not undo
 //! its neighbours) and answers after the commit. It never idles to let a group grow: while one group syncs, the next
-//! gathers. Two lanes: configuration is served before history. Called by `EmbeddedStore`.
+//! gathers. Two lanes: configuration is served before history. Called by `SqlStore`.
 
 use std::{
-    fs::File,
+    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -21,7 +21,11 @@ use tokio::sync::oneshot;
 
 use crate::stores::{
     catalog::StoreError,
-    embedded::{errors::Cause, lanes::Lanes, session::Session},
+    sql::{
+        errors::Cause,
+        lanes::Lanes,
+        session::{Session, Statements, Step},
+    },
 };
 
 /// When a group stops accepting writes.
@@ -68,11 +72,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. It holds `lock` until it has closed the database.
-    pub(super) fn start(session: Session, lock: File) -> io::Result<Self> {
+    pub(super) fn start(session: Session, lock: Box<dyn Any + Send>) -> io::Result<Self> {
         Self::start_with(session, lock, LIMITS)
     }
 
-    fn start_with(session: Session, lock: File, limits: GroupLimits) -> io::Result<Self> {
+    fn start_with(session: Session, lock: Box<dyn Any + Send>, limits: GroupLimits) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(Lane::ALL.map(Lane::capacity)));
         let commits = Arc::new(AtomicU64::new(0));
         let worker = Worker { session, limits, queue: queue.clone(), commits: commits.clone() };
@@ -159,9 +163,7 @@ impl Worker {
         while let Some(first) = self.queue.pop() {
             self.commit_group(first);
         }
-        if let Err(error) = self.session.find("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())) {
-            tracing::warn!(error = %error, "the store's log was not checkpointed, the next start does it");
-        }
+        self.session.conn().end();
     }
 
     /// Runs `first` and what waits behind it in one transaction, then answers all of them.
@@ -174,8 +176,8 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(error = %error, writes = group.len(), "a group of writes was not committed");
-                if !self.session.is_idle()
-                    && let Err(error) = self.session.execute("ROLLBACK", ())
+                if self.session.conn().in_transaction()
+                    && let Err(error) = self.session.conn().step(Step::RollBack)
                 {
                     tracing::error!(error = %error, "a failed group of writes was not rolled back");
                 }
@@ -185,11 +187,12 @@ impl Worker {
                     .for_each(|write| write.answer(Some(StoreError::Unavailable(Box::new(error.clone())))));
             }
         }
+        self.session.conn().rest();
     }
 
     fn run_group(&self, group: &mut Vec<Box<dyn Write>>) -> Result<(), Cause> {
         let started = Instant::now();
-        self.session.execute("BEGIN IMMEDIATE", ())?;
+        self.session.conn().step(Step::BeginWriting)?;
         while let Some(write) = group.last_mut() {
             self.run_in_savepoint(write.as_mut())?;
             if group.len() >= self.limits.writes || started.elapsed() >= self.limits.time {
@@ -200,21 +203,19 @@ impl Worker {
                 None => break,
             }
         }
-        self.session.execute("COMMIT", ())?;
+        self.session.conn().step(Step::Commit)?;
         Ok(())
     }
 
     fn run_in_savepoint(&self, write: &mut dyn Write) -> Result<(), Cause> {
-        self.session.execute("SAVEPOINT one", ())?;
+        self.session.conn().step(Step::Mark)?;
         let keep = write.run(&self.session);
-        if self.session.is_idle() {
-            // On a full disk or an I/O error SQLite may give up the whole transaction, earlier writes included.
+        if !self.session.conn().in_transaction() {
+            // On a full disk or an I/O error SQLite may give up the whole transaction, earlier writes included; so does a
+            // server that is lost.
             return Err(Cause::RolledBack);
         }
-        if !keep {
-            self.session.execute("ROLLBACK TO one", ())?;
-        }
-        self.session.execute("RELEASE one", ())?;
+        self.session.conn().step(if keep { Step::Keep } else { Step::Undo })?;
         Ok(())
     }
 }
@@ -232,15 +233,12 @@ impl Drop for CloseOnExit {
 mod tests {
     use std::sync::mpsc;
 
-    use futures_util::future::join_all;
-    use rusqlite::Connection;
-
     use super::*;
-    use crate::stores::embedded::secrets::{Sealer, SecretKey};
+    use crate::stores::{embedded::connection::writing, sql::secrets::Sealer};
+    use futures_util::future::join_all;
 
     fn session(path: &std::path::Path) -> Session {
-        let sealer = Arc::new(Sealer::from_secret(&SecretKey::new("any")));
-        Session::new(Connection::open(path).unwrap(), sealer, u64::MAX)
+        Session::new(Box::new(writing(path)), Arc::new(Sealer::new(Vec::new(), None)), u64::MAX)
     }
 
     /// A writer on a table `t` of unique numbers, with its folder. Its groups take all that waits, up to 60.
@@ -250,8 +248,7 @@ mod tests {
         let session = session(&folder.path().join("db"));
         session.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (n))", ()).unwrap();
         session.execute("PRAGMA foreign_keys = ON", ()).unwrap();
-        let lock = File::create(folder.path().join("lock")).unwrap();
-        (Writer::start_with(session, lock, limits).unwrap(), folder)
+        (Writer::start_with(session, Box::new(()), limits).unwrap(), folder)
     }
 
     fn insert(session: &Session, number: i64) -> Result<i64, StoreError> {
@@ -260,7 +257,7 @@ mod tests {
     }
 
     fn stored(folder: &tempfile::TempDir) -> Vec<i64> {
-        session(&folder.path().join("db")).list("SELECT n FROM t ORDER BY n", (), |row| row.get(0)).unwrap()
+        session(&folder.path().join("db")).list("SELECT n FROM t ORDER BY n", (), |row| row.only()).unwrap()
     }
 
     /// Holds the writer until the sender is used or dropped, so that everything pushed meanwhile joins its group.

@@ -10,7 +10,7 @@ use crate::{
     },
     stores::{
         catalog::{SeedModel, SeedPool, StoreError},
-        embedded::{
+        sql::{
             associations, models, pools,
             session::{Session, Table},
         },

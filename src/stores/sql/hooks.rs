@@ -2,8 +2,6 @@
 //!
 //! Owns the table's SQL and how a row becomes a [`Hook`]. Called by `catalog`.
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         hook::{Hook, HookSpec},
@@ -12,10 +10,11 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
+        sql::{
             columns::{bounds, time},
-            errors::taken_column,
-            session::{Session, Table},
+            errors::SqlError,
+            session::{Session, Statements, Table},
+            value::{Row, named},
         },
     },
 };
@@ -26,11 +25,11 @@ pub(super) fn create(session: &Session, id: &HookId, spec: &HookSpec) -> Result<
         "INSERT INTO hooks (id, name, endpoint_url, method, timeout_ms, created_at, updated_at)
          VALUES (:id, :name, :endpoint_url, :method, :timeout_ms, :created_at, :created_at)
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
-            ":name": spec.name,
-            ":endpoint_url": spec.endpoint_url,
-            ":method": spec.method,
+            ":name": &spec.name,
+            ":endpoint_url": &spec.endpoint_url,
+            ":method": &spec.method,
             ":timeout_ms": spec.timeout_ms,
             ":created_at": created_at,
         },
@@ -43,14 +42,14 @@ pub(super) fn update(session: &Session, id: &HookId, spec: &HookSpec) -> Result<
     let stored = session.find(
         "UPDATE hooks SET
              name = :name, endpoint_url = :endpoint_url, method = :method, timeout_ms = :timeout_ms,
-             updated_at = MAX(:now, updated_at)
+             updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at END
          WHERE id = :id
          RETURNING *",
-        named_params! {
+        named! {
             ":id": id.as_str(),
-            ":name": spec.name,
-            ":endpoint_url": spec.endpoint_url,
-            ":method": spec.method,
+            ":name": &spec.name,
+            ":endpoint_url": &spec.endpoint_url,
+            ":method": &spec.method,
             ":timeout_ms": spec.timeout_ms,
             ":now": session.now(),
         },
@@ -81,12 +80,12 @@ pub(super) fn list(session: &Session, page: Page) -> Result<Vec<Hook>, StoreErro
 }
 
 pub(super) fn names(session: &Session) -> Result<Vec<String>, StoreError> {
-    Ok(session.list("SELECT name FROM hooks ORDER BY name", (), |row| row.get(0))?)
+    Ok(session.list("SELECT name FROM hooks ORDER BY name", (), |row| row.only())?)
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Hook> {
+fn from_row(row: &Row<'_>) -> Result<Hook, SqlError> {
     Ok(Hook {
-        id: HookId::new(row.get::<_, String>("id")?),
+        id: HookId::new(row.get::<String>("id")?),
         name: row.get("name")?,
         endpoint_url: row.get("endpoint_url")?,
         method: row.get("method")?,
@@ -100,8 +99,8 @@ fn not_found(id: &HookId) -> StoreError {
     StoreError::NotFound(format!("hook '{id}' not found"))
 }
 
-fn conflict(error: rusqlite::Error, id: &HookId, spec: &HookSpec) -> StoreError {
-    let taken = match taken_column(&error) {
+fn conflict(error: SqlError, id: &HookId, spec: &HookSpec) -> StoreError {
+    let taken = match error.taken() {
         Some("hooks.name") => format!("a hook named '{}' exists already", spec.name),
         Some("hooks.id") => format!("a hook with the id '{id}' exists already"),
         _ => return error.into(),

@@ -20,20 +20,27 @@ use crate::{
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
-        embedded::{
-            EmbeddedStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed,
+        sql::{
+            SqlStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed, unlock,
         },
     },
 };
 
 #[async_trait]
-impl CatalogStore for EmbeddedStore {
+impl CatalogStore for SqlStore {
     async fn seed(&self, pools: Vec<SeedPool>, models: Vec<SeedModel>) -> Result<(), StoreError> {
         self.write(move |session| seed::seed(session, pools, &models)).await
     }
 
     async fn intent(&self) -> Result<Intent, StoreError> {
         self.read(intent::read).await
+    }
+
+    async fn rotate_secret(&self) -> Result<u64, StoreError> {
+        let rotated = self.write(unlock::rotate).await?;
+        // Only now that it is durable.
+        self.write(unlock::forget_former).await?;
+        Ok(rotated)
     }
 
     async fn create_backend(&self, spec: BackendSpec) -> Result<Backend, StoreError> {

@@ -1,7 +1,6 @@
-//! The threads that read, each on its own read-only connection, beside the writer and never on an async runtime's
-//! thread.
+//! The threads that read, each on a connection of its own, beside the writer and never on an async runtime's thread.
 //!
-//! Owns the reading connections. A read sees everything that was committed before it began. Called by `EmbeddedStore`.
+//! Owns the reading connections. A read sees everything that was committed before it began. Called by `SqlStore`.
 
 use std::{
     io,
@@ -14,12 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::stores::{
     catalog::StoreError,
-    embedded::{errors::Cause, lanes::Lanes, session::Session},
+    sql::{
+        errors::Cause,
+        lanes::Lanes,
+        session::{Session, Statements},
+    },
 };
 
-/// Configuration is small and read rarely: one thread would do, the second keeps short reads from waiting for a long
-/// one.
-pub(super) const THREADS: usize = 2;
 /// Reads that may wait: a second's worth of pages.
 const CAPACITY: usize = 1024;
 
@@ -40,6 +40,7 @@ impl Readers {
             let thread = thread::Builder::new().name("store-reader".to_owned()).spawn(move || {
                 while let Some(read) = queue.pop() {
                     read(&session);
+                    session.conn().rest();
                 }
             })?;
             readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);

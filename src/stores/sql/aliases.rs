@@ -2,8 +2,6 @@
 //!
 //! Owns the table's SQL and how a row becomes an [`Alias`]. Called by `catalog`; `intent` reads rows through it.
 
-use rusqlite::{Row, named_params};
-
 use crate::{
     domain::{
         alias::{Alias, AliasSpec},
@@ -11,10 +9,11 @@ use crate::{
     },
     stores::{
         catalog::StoreError,
-        embedded::{
+        sql::{
             columns::{bounds, json, time, to_json},
-            errors::taken_column,
-            session::{Session, Table},
+            errors::SqlError,
+            session::{Session, Statements, Table},
+            value::{Row, named},
         },
     },
 };
@@ -25,7 +24,7 @@ pub(super) fn create(session: &Session, spec: &AliasSpec) -> Result<Alias, Store
         "INSERT INTO aliases (name, targets, created_at, updated_at)
          VALUES (:name, :targets, :created_at, :created_at)
          RETURNING *",
-        named_params! { ":name": spec.name, ":targets": to_json(&spec.targets)?, ":created_at": created_at },
+        named! { ":name": &spec.name, ":targets": to_json(&spec.targets)?, ":created_at": created_at },
         from_row,
     );
     stored.map_err(|error| conflict(error, &spec.name))?.ok_or_else(|| not_found(&spec.name))
@@ -33,12 +32,12 @@ pub(super) fn create(session: &Session, spec: &AliasSpec) -> Result<Alias, Store
 
 pub(super) fn update(session: &Session, name: &str, spec: &AliasSpec) -> Result<Alias, StoreError> {
     let stored = session.find(
-        "UPDATE aliases SET name = :new_name, targets = :targets, updated_at = MAX(:now, updated_at)
+        "UPDATE aliases SET name = :new_name, targets = :targets, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at END
          WHERE name = :name
          RETURNING *",
-        named_params! {
+        named! {
             ":name": name,
-            ":new_name": spec.name,
+            ":new_name": &spec.name,
             ":targets": to_json(&spec.targets)?,
             ":now": session.now(),
         },
@@ -63,7 +62,7 @@ pub(super) fn list(session: &Session, page: Page) -> Result<Vec<Alias>, StoreErr
     Ok(session.list(sql, bounds(page), from_row)?)
 }
 
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Alias> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Alias, SqlError> {
     Ok(Alias {
         name: row.get("name")?,
         targets: json(row, "targets")?,
@@ -76,8 +75,8 @@ fn not_found(name: &str) -> StoreError {
     StoreError::NotFound(format!("alias '{name}' not found"))
 }
 
-fn conflict(error: rusqlite::Error, name: &str) -> StoreError {
-    match taken_column(&error) {
+fn conflict(error: SqlError, name: &str) -> StoreError {
+    match error.taken() {
         Some("aliases.name") => StoreError::Conflict(format!("an alias named '{name}' exists already")),
         _ => error.into(),
     }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::stores::{catalog::StoreError, embedded::errors::Cause};
+use crate::stores::{catalog::StoreError, sql::errors::Cause};
 
 /// Longest wait for room in a lane: some hundred commits of a slow disk.
 const MAX_WAIT: Duration = Duration::from_secs(1);

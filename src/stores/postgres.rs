@@ -1,0 +1,142 @@
+//! PostgreSQL, for production and for several instances that share everything stored.
+//!
+//! Owns the connections: a pool of them for reads and writes, and one more that listens for changes made by others. Opened
+//! and closed by the composition root, used through [`CatalogStore`](crate::stores::catalog::CatalogStore).
+
+mod address;
+mod connection;
+mod listener;
+mod pool;
+mod schema;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::watch};
+use tokio_postgres::error::SqlState;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::stores::{
+    catalog::MAX_ROWS,
+    sql::{
+        OpenError, SecretKey, SqlStore, Surroundings,
+        errors::{SqlError, with_causes},
+        migrations,
+        secrets::{KeyFile, Sealer},
+        session::{Connection, Session},
+        unlock::{Given, unlock},
+    },
+};
+use connection::PostgresConnection;
+use listener::Listener;
+use pool::Lender;
+
+pub use address::{AddressError, DatabaseAddress};
+
+/// Threads that read, each on at most one connection: a read is over in a millisecond, what is slow is the network.
+const READERS: usize = 6;
+/// One more than those who work, so that nobody waits for a connection that is just being given back.
+const CONNECTIONS: usize = READERS + 2;
+/// What a caller waits for at most, whatever is in trouble: more than a statement and a connection take.
+const PATIENCE: Duration = Duration::from_secs(9);
+/// Between two attempts at the start.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Where the store lives and what encrypts the keys in it.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// The database.
+    pub address: DatabaseAddress,
+    /// `SECRET_KEY`; without it a key file.
+    pub secret_key: Option<SecretKey>,
+    /// `SECRET_KEY_PREVIOUS`, with which stored keys may still be encrypted.
+    pub previous_key: Option<SecretKey>,
+    /// The key file, made on first start where no secret is given.
+    pub key_file: PathBuf,
+    /// How long to wait for a database that does not answer yet.
+    pub wait: Duration,
+}
+
+/// Waits for the database, brings its schema up to date and listens for changes.
+///
+/// # Errors
+/// One line that says what is wrong and what to do.
+pub async fn open(settings: PostgresSettings) -> Result<Arc<SqlStore>, OpenError> {
+    open_with_cap(settings, MAX_ROWS).await
+}
+
+/// As [`open`] with another cap on the rows of a table.
+async fn open_with_cap(settings: PostgresSettings, max_rows: u64) -> Result<Arc<SqlStore>, OpenError> {
+    let store = settings.address.to_string();
+    let tls = tls::connector(&settings.address.trust, &store)?;
+    let lender = Lender::new(&settings.address, tls.clone(), CONNECTIONS)?;
+    wait_for(&lender, &store, settings.wait).await?;
+
+    let process = uuid::Uuid::new_v4().simple().to_string();
+    let runtime = Handle::current();
+    let connection = {
+        let (lender, process) = (lender.clone(), process.clone());
+        move || PostgresConnection::new(lender.clone(), runtime.clone(), &process)
+    };
+    let opening = {
+        let (connection, store) = (connection.clone(), store.clone());
+        move || -> Result<Sealer, OpenError> {
+            let conn: &dyn Connection = &connection();
+            migrations::migrate(conn, &store, &schema::HISTORY, |_| Ok(()))?;
+            let file = KeyFile::new(settings.key_file);
+            let (secret, previous) = (settings.secret_key.as_ref(), settings.previous_key.as_ref());
+            unlock(conn, &store, &Given { secret, previous, file: &file })
+        }
+    };
+    let sealer = tokio::task::spawn_blocking(opening).await;
+    let sealer = Arc::new(sealer.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??);
+
+    let (changes, told) = watch::channel(0);
+    let stop = CancellationToken::new();
+    let listener = Listener { config: settings.address.config, tls, process, changes };
+    TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(listener.listen()));
+    let session = || Session::new(Box::new(connection()), Arc::clone(&sealer), max_rows);
+    let surroundings =
+        Surroundings { keeps: Box::new(stop.drop_guard()), changes: Some(told), patience: Some(PATIENCE) };
+    let readers = (0..READERS).map(|_| session()).collect();
+    Ok(Arc::new(SqlStore::start(readers, session(), surroundings)?))
+}
+
+/// Returns when the database lets us in; not for longer than `patience`, and not when waiting will not help.
+async fn wait_for(lender: &Lender, store: &str, patience: Duration) -> Result<(), OpenError> {
+    let began = Instant::now();
+    loop {
+        let error = match lender.lend().await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let (reason, waited) = (with_causes(&error), began.elapsed());
+        if is_final(&error) {
+            return Err(OpenError::Refused { store: store.to_owned(), reason });
+        }
+        if waited + RETRY >= patience {
+            return Err(OpenError::Unreachable { store: store.to_owned(), seconds: patience.as_secs(), reason });
+        }
+        tracing::warn!(store, error = %reason, waited = ?waited, longest = ?patience, "waiting for the database");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Whether the server has understood and said no: a wrong password, no such user, no such database.
+fn is_final(error: &SqlError) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(said) = cause.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code()) {
+            return said.code().starts_with("28") || *said == SqlState::INVALID_CATALOG_NAME;
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,138 @@
+//! The catalog in SQL, for both databases: one text of every statement, one place for every rule.
+//!
+//! A database gives a [`session::Connection`] for each thread and the texts of its schema; `embedded` does so for SQLite,
+//! `postgres` for PostgreSQL. One thread writes, committing what waits in groups, the others read; nothing here runs on an
+//! async runtime's thread. Writes of several processes never overlap, so what a write reads first still holds when it
+//! writes.
+//!
+//! The way of a call: `catalog` (the trait) -> `writer` or `readers` (threads) -> a resource file (SQL) -> `session`.
+
+mod aliases;
+mod associations;
+mod backends;
+mod catalog;
+mod chains;
+mod columns;
+pub(super) mod errors;
+mod hooks;
+mod intent;
+mod lanes;
+pub(super) mod migrations;
+mod models;
+mod pools;
+mod providers;
+mod readers;
+pub(super) mod secrets;
+mod seed;
+pub(super) mod session;
+pub(super) mod unlock;
+pub(super) mod value;
+mod writer;
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::stores::catalog::StoreError;
+use errors::Cause;
+use readers::Readers;
+use session::Session;
+use writer::{Lane, Writer};
+
+pub use errors::OpenError;
+pub use secrets::SecretKey;
+
+/// An open store. Dropping it closes it too, but blocks the thread that does.
+pub struct SqlStore {
+    readers: Readers,
+    writer: Writer,
+    changes: Option<watch::Receiver<u64>>,
+    patience: Option<Duration>,
+}
+
+/// News of changes made by other processes that use the store. Nothing is said of what they were.
+pub struct Changes(Option<watch::Receiver<u64>>);
+
+impl Changes {
+    /// Waits until there may have been one since the last time; for ever where there are no other processes.
+    pub async fn next(&mut self) {
+        let told = match &mut self.0 {
+            Some(told) => told.changed().await.is_ok(),
+            None => false,
+        };
+        if !told {
+            std::future::pending().await
+        }
+    }
+}
+
+/// What a database brings beside its connections.
+pub(super) struct Surroundings {
+    /// Kept until everything is written.
+    pub(super) keeps: Box<dyn Any + Send>,
+    /// Rises whenever another process may have changed something; `None` where there can be none.
+    pub(super) changes: Option<watch::Receiver<u64>>,
+    /// Longest wait of a caller; `None` where everything comes to an end by itself.
+    pub(super) patience: Option<Duration>,
+}
+
+impl SqlStore {
+    /// Starts the threads, each with a session of its own.
+    pub(super) fn start(readers: Vec<Session>, writer: Session, surroundings: Surroundings) -> Result<Self, OpenError> {
+        let Surroundings { keeps, changes, patience } = surroundings;
+        let no_thread = |reason| OpenError::System { reason };
+        let readers = Readers::start(readers).map_err(no_thread)?;
+        let writer = Writer::start(writer, keeps).map_err(no_thread)?;
+        Ok(Self { readers, writer, changes, patience })
+    }
+
+    /// What other processes change from here on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.changes.clone())
+    }
+
+    /// Refuses new work, finishes what waits and gives back what the database has lent.
+    pub async fn close(self: Arc<Self>) {
+        // A blocking thread of the runtime, because the last writes may take as long as the disk takes.
+        if let Err(error) = tokio::task::spawn_blocking(move || self.finish()).await {
+            tracing::error!(error = %error, "the store was not closed cleanly");
+        }
+    }
+
+    /// Readers first: SQLite's log cannot be emptied while somebody reads it.
+    fn finish(&self) {
+        self.readers.finish();
+        self.writer.finish();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.in_time(self.readers.read(work)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.in_time(self.writer.write(Lane::Configuration, work)).await
+    }
+
+    /// What is not begun by then never is; what is begun may still be done.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match self.patience {
+            None => answer.await,
+            Some(patience) => {
+                let late = |_| Cause::Late.unavailable();
+                tokio::time::timeout(patience, answer).await.map_err(late)?
+            }
+        }
+    }
+}
+
+impl Drop for SqlStore {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
