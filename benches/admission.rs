@@ -27,36 +27,36 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("admission");
     group.bench_function("refusal/overloaded", |bencher| {
         let (admission, now) = admission(1, plenty, plenty);
-        let _taken = admission.admit(now).unwrap();
-        bencher.iter(|| admission.admit(black_box(now)).unwrap_err());
+        let _taken = admission.admit(now, None).unwrap();
+        bencher.iter(|| admission.admit(black_box(now), None).unwrap_err());
     });
     group.bench_function("refusal/request_rate", |bencher| {
         let (admission, now) = admission(8, 1, plenty);
-        drop(admission.admit(now).unwrap());
-        bencher.iter(|| admission.admit(black_box(now)).unwrap_err());
+        drop(admission.admit(now, None).unwrap());
+        bencher.iter(|| admission.admit(black_box(now), None).unwrap_err());
     });
     group.bench_function("refusal/token_rate", |bencher| {
         let (admission, now) = admission(8, plenty, 1);
-        admission.admit(now).unwrap().spending.add(2);
-        bencher.iter(|| admission.admit(black_box(now)).unwrap_err());
+        admission.admit(now, None).unwrap().spending.add(2);
+        bencher.iter(|| admission.admit(black_box(now), None).unwrap_err());
     });
     group.bench_function("refusal/words", |bencher| {
         let (admission, now) = admission(8, 1, plenty);
-        drop(admission.admit(now).unwrap());
-        bencher.iter(|| Error::from(admission.admit(black_box(now)).unwrap_err()));
+        drop(admission.admit(now, None).unwrap());
+        bencher.iter(|| Error::from(admission.admit(black_box(now), None).unwrap_err()));
     });
     group.bench_function("admit/bounded", |bencher| {
         let (admission, now) = admission(8, plenty, plenty);
-        bencher.iter(|| admission.admit(black_box(now)).map(drop));
+        bencher.iter(|| admission.admit(black_box(now), None).map(drop));
     });
     group.bench_function("admit/in_flight_only", |bencher| {
         let admission = Admission::new(&LimitConfig::default(), &RateConfig::default(), Instant::now());
         let now = Instant::now();
-        bencher.iter(|| drop(admission.admit(black_box(now)).unwrap()));
+        bencher.iter(|| drop(admission.admit(black_box(now), None).unwrap()));
     });
     group.bench_function("charge", |bencher| {
         let (admission, now) = admission(8, plenty, plenty);
-        let admitted = admission.admit(now).unwrap();
+        let admitted = admission.admit(now, None).unwrap();
         bencher.iter(|| admitted.spending.add(black_box(1)));
     });
     group.finish();
@@ -67,7 +67,7 @@ pub(crate) fn counted() -> Box<dyn FnMut()> {
     let plenty = 1_000_000_000;
     let (admission, now) = admission(8, plenty, plenty);
     Box::new(move || {
-        let admitted = admission.admit(black_box(now)).unwrap();
+        let admitted = admission.admit(black_box(now), None).unwrap();
         admitted.spending.add(black_box(1));
     })
 }

@@ -38,6 +38,7 @@ pub mod stream;
 mod suggestion;
 pub mod taskchains;
 pub mod tasks;
+pub mod tokens;
 pub mod validation;
 
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub struct Api {
     pub upstream: Arc<UpstreamConfig>,
     /// Compiled stored chains.
     pub programs: ChainPrograms,
+    /// Whether `TOKEN` is set, so that not everybody may do everything.
+    pub is_protected: bool,
     /// This process: eight characters, new at every start.
     pub instance: Arc<str>,
 }

@@ -95,10 +95,11 @@ impl App {
     /// # Errors
     /// The first part that cannot be opened, in one line that says what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let database = config.store.database.as_ref().map(|database| database.url.parse()).transpose()?;
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
         let listener = listener::bind(&config.listen)
             .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
-        let store = open_store(config.store).await?;
+        let store = open_store(config.store, database).await?;
         let (pools, models) = seeds(&config.defaults);
         store.seed(pools, models).await.map_err(StartError::Seed)?;
         let transport = Transport::new(TransportConfig {
@@ -142,6 +143,7 @@ impl App {
             defaults: Arc::new(config.defaults),
             upstream: Arc::new(config.upstream),
             programs: ChainPrograms::default(),
+            is_protected: config.auth.token.is_some(),
             instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
         };
         let (stopping, drain) = (CancellationToken::new(), Drain::default());
@@ -203,11 +205,10 @@ impl App {
 }
 
 /// Opens the store that is configured.
-async fn open_store(config: StoreConfig) -> Result<Arc<SqlStore>, StartError> {
+async fn open_store(config: StoreConfig, address: Option<DatabaseAddress>) -> Result<Arc<SqlStore>, StartError> {
     let secret_key = config.secret_key.map(SecretKey::new);
     let previous_key = config.previous_key.map(SecretKey::new);
-    if let Some(database) = config.database {
-        let address: DatabaseAddress = database.url.parse()?;
+    if let (Some(database), Some(address)) = (config.database, address) {
         let key_file = config.data_dir.join("secret.key");
         let settings = PostgresSettings { address, secret_key, previous_key, key_file, wait: database.wait };
         return Ok(postgres::open(settings).await?);

@@ -1,6 +1,8 @@
 //! The command line: what the user asks for, and how the answer becomes an exit status.
 
 mod chain;
+mod client;
+mod keys;
 mod output;
 mod serve;
 
@@ -22,6 +24,8 @@ enum Command {
     Serve,
     /// Check, draw, test and run task chains.
     Chain(chain::Arguments),
+    /// Make, list and revoke API tokens of a server; change the secret that its stored keys are encrypted with.
+    Keys(keys::Arguments),
     /// Print the version.
     Version,
 }
@@ -31,6 +35,7 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve => serve::serve(),
         Command::Chain(arguments) => chain::chain(&arguments),
+        Command::Keys(arguments) => keys::keys(&arguments),
         Command::Version => version(),
     }
 }

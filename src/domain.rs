@@ -26,4 +26,5 @@ pub mod route;
 pub mod spelling;
 pub mod stored_chain;
 pub mod time;
+pub mod token;
 pub mod value;

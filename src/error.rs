@@ -20,6 +20,8 @@ pub enum ErrorCode {
     InvalidRequest,
     /// Token missing or wrong.
     Unauthorized,
+    /// The token does not let its owner do this.
+    Forbidden,
     /// The thing may not be changed.
     Immutable,
     /// No such resource or path.

@@ -19,6 +19,7 @@ mod repoll;
 mod request;
 mod respond;
 mod router;
+mod scopes;
 mod service;
 mod streamed;
 mod unwritten;

@@ -43,6 +43,7 @@ done
 # A developer's own settings must not decide what the tests see.
 unset TOKEN PORT ADDR DATA_DIR OLLAMA_URL TASK_MODEL EMBED_MODEL PENSTOCK_BIN PENSTOCK_PROFILE QUICKSTART_DIR \
     DATABASE_URL KV_HOST KV_PASSWORD NATS_URL NATS_USER NATS_PASSWORD TOKENIZER_SERVICE_URL METRICS_ADDR SECRET_KEY \
+    SECRET_KEY_PREVIOUS DATABASE_WAIT \
     MODEL_SYNC TASK_PROVIDER EMBED_PROVIDER TASK_MODEL_CONTEXT_LENGTH EMBED_MODEL_CONTEXT_LENGTH MAX_OUTPUT_TOKENS \
     DEFAULT_SYSTEM_INSTRUCTION MAX_BODY_BYTES MAX_HELD_BYTES MAX_IN_FLIGHT RATE_LIMIT_RPM RATE_LIMIT_BURST RATE_LIMIT_TPM \
     PROMPT_DEADLINE CHAT_DEADLINE EMBED_DEADLINE TASKS_DEADLINE \
@@ -66,6 +67,8 @@ install_missing() {
     fi
     if [[ $QUICK == no ]]; then
         command -v valgrind >/dev/null || packages+=(valgrind)
+        # The services that Penstock stands on in production; the tests start private instances of them.
+        compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || packages+=(postgresql)
     fi
     ((${#packages[@]})) || return 0
     local -a as_root=()

@@ -20,6 +20,7 @@ mod queue;
 mod runs;
 mod service;
 mod shared;
+mod tokens;
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -44,7 +45,7 @@ static DOCUMENT: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
 });
 
 /// Resources, in the order of `docs/api.md`.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("service", "What the service says of itself"),
     ("execution", "Prompts, embeddings and chains"),
     ("runs", "Chains that run now"),
@@ -53,6 +54,7 @@ const TAGS: [(&str, &str); 14] = [
     ("pools", "Groups of backends and models, and how one is chosen"),
     ("aliases", "Names of one's own for models, with further ones to fall back on"),
     ("providers", "Keys of cloud providers"),
+    ("tokens", "API tokens"),
     ("keys", "The secret that stored keys are encrypted with"),
     ("queue", "Model downloads"),
     ("hooks", "Services that chains may call"),
@@ -86,6 +88,7 @@ fn operations() -> Vec<Operation> {
         pools::operations(),
         aliases::operations(),
         providers::operations(),
+        tokens::operations(),
         keys::operations(),
         queue::operations(),
         hooks::operations(),

@@ -59,6 +59,10 @@ text_id!(
     RunId
 );
 text_id!(
+    /// One API token.
+    TokenId
+);
+text_id!(
     /// One request, as echoed in `X-Request-ID`.
     RequestId
 );

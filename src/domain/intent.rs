@@ -7,6 +7,7 @@ use crate::domain::{
     model::Model,
     pool::Pool,
     time::Timestamp,
+    token::{Token, TokenHash},
 };
 
 /// A backend with the key its calls use: its own, else, for the backend made from a provider's key, that key.
@@ -40,6 +41,15 @@ pub struct ModelMembership {
     pub created_at: Timestamp,
 }
 
+/// An API token and by what it is recognised.
+#[derive(Clone, PartialEq)]
+pub struct TokenIntent {
+    /// The stored record.
+    pub token: Token,
+    /// Of the token itself.
+    pub hash: TokenHash,
+}
+
 /// All of it. Oldest first in every list.
 #[derive(Clone, PartialEq, Default)]
 pub struct Intent {
@@ -55,4 +65,6 @@ pub struct Intent {
     pub model_members: Vec<ModelMembership>,
     /// All aliases.
     pub aliases: Vec<Alias>,
+    /// All API tokens.
+    pub tokens: Vec<TokenIntent>,
 }

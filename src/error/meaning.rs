@@ -32,9 +32,10 @@ const SERVER: &str = "server_error";
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::Unauthorized,
+        Self::Forbidden,
         Self::Immutable,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -65,6 +66,7 @@ impl ErrorCode {
                 ..row(400, INVALID, Some("context_length_exceeded"))
             },
             Self::Unauthorized => row(401, "authentication_error", Some("invalid_api_key")),
+            Self::Forbidden => row(403, "permission_error", Some("insufficient_scope")),
             Self::Immutable => row(403, "permission_error", None),
             Self::NotFound => row(404, INVALID, Some("not_found")),
             Self::ModelNotFound => row(404, INVALID, Some("model_not_found")),
@@ -123,10 +125,11 @@ mod tests {
     type Row = (ErrorCode, u16, &'static str, Option<&'static str>, Option<bool>);
 
     /// The table as it is documented, in the order of the statuses.
-    const ROWS: [Row; 20] = [
+    const ROWS: [Row; 21] = [
         (ErrorCode::InvalidRequest, 400, "invalid_request_error", None, None),
         (ErrorCode::ContextTooLong, 400, "invalid_request_error", Some("context_length_exceeded"), None),
         (ErrorCode::Unauthorized, 401, "authentication_error", Some("invalid_api_key"), None),
+        (ErrorCode::Forbidden, 403, "permission_error", Some("insufficient_scope"), None),
         (ErrorCode::Immutable, 403, "permission_error", None, None),
         (ErrorCode::NotFound, 404, "invalid_request_error", Some("not_found"), None),
         (ErrorCode::ModelNotFound, 404, "invalid_request_error", Some("model_not_found"), None),

@@ -1,16 +1,16 @@
 //! Who may ask a model now (`docs/operations.md`, admission): decided when a request's head is read, before its body is.
 //!
 //! The order: connections (`listener`), requests in flight in all, the caller's own rates; behind them come the pool's queue
-//! and the backend's slots (`runtime::dispatch`). A refusal costs a few atomic operations and a small answer. There is
-//! one caller: whoever has the token, or everybody where none is set.
+//! and the backend's slots (`runtime::dispatch`). A refusal costs a few atomic operations and a small answer. Callers are
+//! the owner of each stored token, and all others together.
 
 pub(super) mod bodies;
 pub mod gcra;
 
 use std::{
-    num::NonZeroU64,
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,13 +26,17 @@ use crate::{
     config::{LimitConfig, RateConfig},
     domain::{
         failure::RefusalReason,
+        ids::TokenId,
         ledger::{Spending, TokenLedger},
+        token::{Token, TokenLimits},
     },
     error::Error,
 };
 
 /// After which it is worth asking again whether a request has ended.
 const OVERLOAD_RETRY_SECONDS: u32 = 1;
+/// Owners of tokens whose rates are remembered without a look at who needs it.
+const MANY_HOLDERS: usize = 1024;
 /// The same to the millisecond, for clients that read it (OpenAI's own do).
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
@@ -40,7 +44,13 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 #[derive(Debug)]
 pub struct Admission {
     in_flight: Option<Arc<InFlight>>,
+    /// Of whoever has no stored token.
     caller: Option<Arc<CallerRates>>,
+    /// Of the owners of stored tokens, as far as they have come and their rates are bounded.
+    holders: Mutex<HashMap<TokenId, (RateConfig, Arc<CallerRates>)>>,
+    /// Where a token says nothing else.
+    rates: RateConfig,
+    origin: Instant,
 }
 
 /// Requests that ask a model, at once.
@@ -101,34 +111,31 @@ pub enum Refused {
 impl Admission {
     /// With these bounds; times count from `origin`.
     pub fn new(limits: &LimitConfig, rates: &RateConfig, origin: Instant) -> Self {
-        let bucket = |per_minute: NonZeroU64| Gcra::new(per_minute, per_minute);
-        let requests = rates.requests_per_minute;
-        let requests = requests.map(|rate| Gcra::new(rate, rates.request_burst.unwrap_or(rate)));
-        let tokens = rates.tokens_per_minute.map(bucket);
-        let is_limited = requests.is_some() || tokens.is_some();
         let most = limits.max_in_flight;
         Self {
             in_flight: (most > 0).then(|| Arc::new(InFlight { now: AtomicUsize::new(0), most })),
-            caller: is_limited.then(|| Arc::new(CallerRates { origin, requests, tokens })),
+            caller: CallerRates::of(rates, origin),
+            holders: Mutex::default(),
+            rates: rates.clone(),
+            origin,
         }
     }
 
-    /// Lets a request in that has come at this moment.
+    /// Lets a request in that has come at this moment, from the owner of this token.
     ///
     /// # Errors
     /// What it may not exceed. Nothing is taken then.
-    pub fn admit(&self, now: Instant) -> Result<Admitted, Refused> {
+    pub fn admit(&self, now: Instant, token: Option<&Token>) -> Result<Admitted, Refused> {
         let place = self.in_flight.as_ref().map(InFlight::enter).transpose()?;
-        let Some(caller) = &self.caller else { return Ok(Admitted { spending: Spending::UNCOUNTED, place }) };
+        let Some(caller) = self.rates_of(token) else { return Ok(Admitted { spending: Spending::UNCOUNTED, place }) };
         caller.take(now)?;
-        let spending =
-            if caller.tokens.is_some() { Spending::on(Arc::clone(caller) as _) } else { Spending::UNCOUNTED };
+        let spending = if caller.tokens.is_some() { Spending::on(caller as _) } else { Spending::UNCOUNTED };
         Ok(Admitted { spending, place })
     }
 
     /// Tells a caller what its rates have left, where it has any, in the headers that OpenAI's clients read.
-    pub fn tell(&self, now: Instant, headers: &mut HeaderMap) {
-        let Some(caller) = &self.caller else { return };
+    pub fn tell(&self, now: Instant, token: Option<&Token>, headers: &mut HeaderMap) {
+        let Some(caller) = self.rates_of(token) else { return };
         let now = caller.since_origin(now);
         if let Some(requests) = &caller.requests {
             write(headers, &REQUEST_HEADERS, requests.allowance(now));
@@ -136,6 +143,37 @@ impl Admission {
         if let Some(tokens) = &caller.tokens {
             write(headers, &TOKEN_HEADERS, tokens.allowance(now));
         }
+    }
+
+    /// What the owner of a token may use: its own limits, and where it has none those of everybody.
+    fn rates_of(&self, token: Option<&Token>) -> Option<Arc<CallerRates>> {
+        let Some(token) = token else { return self.caller.clone() };
+        let TokenLimits { requests_per_minute, request_burst, tokens_per_minute } = token.limits;
+        let rates = RateConfig {
+            requests_per_minute: requests_per_minute.or(self.rates.requests_per_minute),
+            request_burst: match requests_per_minute {
+                Some(_) => request_burst,
+                None => request_burst.or(self.rates.request_burst),
+            },
+            tokens_per_minute: tokens_per_minute.or(self.rates.tokens_per_minute),
+        };
+        if rates.requests_per_minute.is_none() && rates.tokens_per_minute.is_none() {
+            return None;
+        }
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, caller)) = holders.get(&token.id)
+            && *known == rates
+        {
+            return Some(Arc::clone(caller));
+        }
+        if holders.len() >= MANY_HOLDERS {
+            // Whose buckets are full is as if he had never come.
+            let now = tokio::time::Instant::now().into_std();
+            holders.retain(|_, (_, caller)| !caller.is_untouched(now));
+        }
+        let caller = CallerRates::of(&rates, self.origin)?;
+        holders.insert(token.id.clone(), (rates, Arc::clone(&caller)));
+        Some(caller)
     }
 }
 
@@ -151,6 +189,20 @@ impl InFlight {
 }
 
 impl CallerRates {
+    /// Full buckets for these rates; `None` where nothing is bounded.
+    fn of(rates: &RateConfig, origin: Instant) -> Option<Arc<Self>> {
+        let requests = rates.requests_per_minute;
+        let requests = requests.map(|rate| Gcra::new(rate, rates.request_burst.unwrap_or(rate)));
+        let tokens = rates.tokens_per_minute.map(|rate| Gcra::new(rate, rate));
+        (requests.is_some() || tokens.is_some()).then(|| Arc::new(Self { origin, requests, tokens }))
+    }
+
+    /// Whether nothing of it is used at this moment.
+    fn is_untouched(&self, now: Instant) -> bool {
+        let now = self.since_origin(now);
+        [&self.requests, &self.tokens].into_iter().flatten().all(|bucket| bucket.allowance(now).reset.is_zero())
+    }
+
     fn since_origin(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.origin)
     }

@@ -59,6 +59,11 @@ pub(super) enum Route {
     ProviderDelete,
     ProviderList,
     KeyRotate,
+    TokenCreate,
+    TokenList,
+    TokenGet,
+    TokenUpdate,
+    TokenDelete,
     QueueList,
     QueueRemove,
     QueueCancel,
@@ -187,6 +192,10 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
             const { &[(Method::GET, ProviderConfig), (Method::DELETE, ProviderDelete)] }
         }
 
+        ["tokens"] => const { &[(Method::GET, TokenList), (Method::POST, TokenCreate)] },
+        ["tokens", _id] => {
+            const { &[(Method::GET, TokenGet), (Method::PUT, TokenUpdate), (Method::DELETE, TokenDelete)] }
+        }
         ["keys", "rotate"] => const { &[(Method::POST, KeyRotate)] },
 
         ["queue"] => const { &[(Method::GET, QueueList)] },
@@ -321,6 +330,14 @@ where
         ProviderDelete => api::providers::delete(api, request.segment(1)).await,
         ProviderList => api::providers::list(api, request.page()?).await,
 
+        TokenCreate => api::tokens::create(api, request.read().await?).await,
+        TokenList => api::tokens::list(api, request.page()?).await,
+        TokenGet => api::tokens::get(api, request.segment(1)).await,
+        TokenUpdate => {
+            let input = request.read().await?;
+            api::tokens::update(api, request.segment(1), input).await
+        }
+        TokenDelete => api::tokens::delete(api, request.segment(1)).await,
         KeyRotate => api::keys::rotate(api).await,
 
         QueueList => api::queue::list(api),

@@ -17,7 +17,7 @@ use super::{
         bodies::{HeldBodies, HeldBody},
         tell_wait,
     },
-    auth,
+    auth::{self, Caller},
     connection::LeftUnread,
     placed::Placed,
     request::{self, BodyLimits, Request},
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::Api,
     config::{AuthConfig, DeadlineConfig, LimitConfig, RateConfig},
-    domain::{failure::RefusalReason, ids::RequestId},
+    domain::{failure::RefusalReason, ids::RequestId, time::Timestamp},
     error::{Error, ErrorCode},
     shutdown::{Drain, Phase},
 };
@@ -103,19 +103,20 @@ impl Service {
         let mut response = match answered {
             Ok(response) => {
                 request.discard_rest().await;
-                log(&request, started, response.status(), None);
+                log(&request, &pass, started, response.status(), None);
                 response.map(|body| Placed::new(body, pass.admitted.take().and_then(|admitted| admitted.place)))
             }
             Err(error) => {
                 // What is still read of it is read by nobody.
                 pass.admitted = None;
                 let response = self.refuse(&mut request, &error).await;
-                log(&request, started, response.status(), Some(&error));
+                log(&request, &pass, started, response.status(), Some(&error));
                 response.map(|body| Placed::new(body, None))
             }
         };
         if pass.is_limited {
-            self.admission.tell(tokio::time::Instant::now().into_std(), response.headers_mut());
+            let token = pass.caller.as_ref().and_then(Caller::token);
+            self.admission.tell(tokio::time::Instant::now().into_std(), token, response.headers_mut());
         }
         response
     }
@@ -145,13 +146,17 @@ impl Service {
         // The token comes first: who may not call learns nothing, not even which paths exist.
         let method = request.method();
         let is_probe = method == Method::GET && matches!(request.head.uri.path(), "/health" | "/ready");
-        if let Some(token) = &self.config.auth.token
-            && !is_probe
-            && !auth::is_authorized(&request.head.headers, token)
-        {
-            let message = "a valid token is required: send Authorization: Bearer <token> or X-API-Key: <token>";
-            return Err(Error::new(ErrorCode::Unauthorized, message));
-        }
+        let owner = self.config.auth.token.as_deref();
+        let known = self.api.runtime.directory.tokens();
+        let caller = auth::identify(&request.head.headers, owner, &known, Timestamp::now());
+        let caller = match caller {
+            Some(caller) => pass.caller.insert(caller).clone(),
+            None if is_probe => Caller::Anybody,
+            None => {
+                let message = "a valid token is required: send Authorization: Bearer <token> or X-API-Key: <token>";
+                return Err(Error::new(ErrorCode::Unauthorized, message));
+            }
+        };
         request.decode_path()?;
         let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
         let Some(methods) = router::methods(&path) else {
@@ -161,6 +166,10 @@ impl Service {
         let Some((_, route)) = methods.iter().find(|(known, _)| *known == method) else {
             return Ok(respond::method_not_allowed(&allow(methods), request.error_shape(), &request.id));
         };
+        let needs = route.needs();
+        if !caller.may(needs) {
+            return Err(Error::new(ErrorCode::Forbidden, format!("this token does not allow it: {needs}")));
+        }
         match self.drain.phase() {
             Phase::Serving => {}
             Phase::Settling if *route != Route::Ready => {}
@@ -170,7 +179,7 @@ impl Service {
         }
         if route.asks_a_model() {
             pass.is_limited = true;
-            let admitted = pass.admitted.insert(self.admission.admit(request.arrived)?);
+            let admitted = pass.admitted.insert(self.admission.admit(request.arrived, caller.token())?);
             request.spending = admitted.spending.clone();
             request.patience = route.deadline(&self.config.deadlines);
         }
@@ -184,6 +193,8 @@ impl Service {
 struct Pass {
     /// Whether the caller's rates apply to it, whether it was let in or not.
     is_limited: bool,
+    /// Who it is, once that is known.
+    caller: Option<Caller>,
     admitted: Option<Admitted>,
 }
 
@@ -193,23 +204,24 @@ pub(super) fn stopping() -> Error {
     Error::refused(RefusalReason::Draining, message, DRAIN_RETRY_SECONDS)
 }
 
-fn log<B>(request: &Request<B>, started: Instant, status: StatusCode, error: Option<&Error>)
+fn log<B>(request: &Request<B>, pass: &Pass, started: Instant, status: StatusCode, error: Option<&Error>)
 where
     B: Body<Data = Bytes> + Unpin + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let (method, path, status) = (&request.head.method, request.head.uri.path(), status.as_u16());
+    let token = pass.caller.as_ref().and_then(Caller::token).map(|token| token.name.as_str());
     let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     let Some(error) = error else {
-        tracing::debug!(%method, path, status, elapsed_ms, "answered");
+        tracing::debug!(%method, path, status, elapsed_ms, token, "answered");
         return;
     };
     let detail = error.detail().map(chain_of);
     // A refusal for load is no fault, and there are many of them just when there is no time to write them.
     if status >= 500 && error.reason().is_none() {
-        tracing::warn!(%method, path, status, elapsed_ms, %error, detail, "request failed");
+        tracing::warn!(%method, path, status, elapsed_ms, token, %error, detail, "request failed");
     } else {
-        tracing::debug!(%method, path, status, elapsed_ms, %error, detail, "request refused");
+        tracing::debug!(%method, path, status, elapsed_ms, token, %error, detail, "request refused");
     }
 }
 

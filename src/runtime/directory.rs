@@ -7,7 +7,10 @@ mod backend_cell;
 mod known;
 mod pool_cell;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 
@@ -24,6 +27,7 @@ pub use super::{
 use crate::domain::{
     alias::{Alias, alias_key},
     ids::{BackendId, PoolId},
+    token::{Token, TokenHash},
 };
 
 /// All cells. Written by the fleet, read by everybody.
@@ -34,6 +38,8 @@ pub struct Directory {
     pools: ArcSwap<Vec<Arc<PoolCell>>>,
     /// By name; one immutable snapshot, so that no request asks the store.
     aliases: ArcSwap<BTreeMap<String, Arc<Alias>>>,
+    /// By hash, for the same reason.
+    tokens: ArcSwap<HashMap<TokenHash, Arc<Token>>>,
 }
 
 impl Directory {
@@ -78,6 +84,15 @@ impl Directory {
     pub fn alias(&self, name: &str) -> Option<Arc<Alias>> {
         let aliases = self.aliases.load();
         if aliases.is_empty() { None } else { aliases.get(alias_key(name)).cloned() }
+    }
+
+    /// All API tokens by their hashes.
+    pub fn tokens(&self) -> Arc<HashMap<TokenHash, Arc<Token>>> {
+        self.tokens.load_full()
+    }
+
+    pub(super) fn replace_tokens(&self, tokens: HashMap<TokenHash, Arc<Token>>) {
+        self.tokens.store(Arc::new(tokens));
     }
 
     /// Nobody lives behind any cell any more.

@@ -289,6 +289,8 @@ impl FleetState {
         let pools = intent.pools.iter().filter_map(|pool| Some(Arc::clone(&self.pools.get(&pool.id)?.cell)));
         let aliases = intent.aliases.iter().map(|alias| (alias.name.clone(), Arc::new(alias.clone())));
         self.args.directory.replace(backends, pools.collect(), aliases.collect());
+        let tokens = intent.tokens.iter().map(|known| (known.hash, Arc::new(known.token.clone())));
+        self.args.directory.replace_tokens(tokens.collect());
     }
 
     /// A child has ended. One we stopped ourselves is not known any more; all others have crashed.

@@ -11,13 +11,14 @@ use crate::domain::{
     backend::{ApiKey, Backend, BackendSpec},
     chain::Chain,
     hook::{Hook, HookSpec},
-    ids::{BackendId, ChainId, HookId, PoolId},
+    ids::{BackendId, ChainId, HookId, PoolId, TokenId},
     intent::Intent,
     model::{Capabilities, Model, ModelPatch},
     page::Page,
     pool::{Pool, PoolPatch},
     provider::{CloudProvider, ProviderConfig},
     stored_chain::{ChainVersion, NamedChain, StoredChain},
+    token::{Token, TokenSpec, TokenText},
 };
 
 /// Rows one resource type may have (`docs/api.md`, errors: 429).
@@ -191,6 +192,17 @@ pub trait CatalogStore: Send + Sync + 'static {
     async fn alias(&self, name: &str) -> Result<Alias, StoreError>;
     /// A page of aliases.
     async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError>;
+
+    /// Stores a token of which only the hash is kept. `Conflict` when its name is another token's.
+    async fn create_token(&self, spec: TokenSpec, text: TokenText) -> Result<Token, StoreError>;
+    /// Replaces what is said of a token; the token itself stays. `Conflict` as on creation.
+    async fn update_token(&self, id: &TokenId, spec: TokenSpec) -> Result<Token, StoreError>;
+    /// Removes a token: it opens nothing any more.
+    async fn delete_token(&self, id: &TokenId) -> Result<(), StoreError>;
+    /// One token.
+    async fn token(&self, id: &TokenId) -> Result<Token, StoreError>;
+    /// A page of tokens.
+    async fn tokens(&self, page: Page) -> Result<Vec<Token>, StoreError>;
 
     /// Stores a chain under its own id, as version 1, or as the next version of the chain that has the id; its
     /// `created_at` is kept then. Numbers go on where they ended when a chain of this id was deleted, and only the latest

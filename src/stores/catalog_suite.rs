@@ -16,6 +16,7 @@ pub(crate) mod pools;
 pub(crate) mod providers;
 pub(crate) mod restarts;
 pub(crate) mod seeds;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::{
         model::ModelPatch,
         pool::PoolPatch,
         provider::ProviderKind,
+        token::{Scope, TokenLimits, TokenSpec},
     },
     stores::{catalog::StoreError, sql::SqlStore},
 };
@@ -102,6 +104,7 @@ macro_rules! catalog_suite {
                 models_are_paged,
                 hooks_are_paged,
                 aliases_are_paged,
+                tokens_are_paged,
                 chains_are_paged_by_their_creation,
                 providers_are_paged,
                 pools_of_a_purpose_are_paged_and_matched_exactly,
@@ -136,6 +139,12 @@ macro_rules! catalog_suite {
                 a_missing_tag_makes_no_other_model,
                 a_renamed_model_is_not_the_default_of_its_old_name,
                 a_full_store_is_seeded_nevertheless,
+            }
+            tokens {
+                a_token_is_recognised_by_its_hash_and_shown_by_its_end,
+                an_update_replaces_what_is_said_of_it_and_keeps_the_token,
+                names_are_unique,
+                what_is_unknown_is_not_found_by_any_method,
             }
         }
     };
@@ -228,6 +237,11 @@ pub(crate) fn hook(name: &str) -> HookSpec {
 pub(crate) fn alias(name: &str) -> AliasSpec {
     let target = AliasTarget { model: "chat:1b".to_owned(), providers: Vec::new(), pool: None };
     AliasSpec { name: name.to_owned(), targets: vec![target] }
+}
+
+/// A token that lets its owner run things.
+pub(crate) fn token(name: &str) -> TokenSpec {
+    TokenSpec { name: name.to_owned(), scopes: vec![Scope::Run], limits: TokenLimits::default(), expires_at: None }
 }
 
 /// A chain of one task that says nothing.

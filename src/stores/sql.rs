@@ -25,6 +25,7 @@ mod readers;
 pub(super) mod secrets;
 mod seed;
 pub(super) mod session;
+mod tokens;
 pub(super) mod unlock;
 pub(super) mod value;
 mod writer;

@@ -38,7 +38,7 @@ const BANS: &[(&str, &[&str], &str)] = &[
     ("tokio_postgres", &["stores/postgres"], "rows and connections stay in their store"),
     (
         "reqwest::",
-        &["providers", "hooks.rs", "app.rs", "cli/chain/run/client.rs"],
+        &["providers", "hooks.rs", "app.rs", "cli/client.rs"],
         "one transport for all upstream calls, and one client for the command that calls a server",
     ),
     ("gotmpl", &["engine/template"], "one template language, one place"),

@@ -27,7 +27,8 @@ async fn a_bad_setting_ends_the_start_with_one_line_before_any_socket_opens() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let all = [
-        ("DATABASE_URL", "postgres://me:hunter2@db/x"),
+        ("DATABASE_URL", "mysql://me:hunter2@db/x"),
+        ("DATABASE_WAIT", "30s"),
         ("KV_HOST", "valkey:6379"),
         ("NATS_URL", "nats://nats:4222"),
         ("TOKENIZER_SERVICE_URL", "tokens:8080"),

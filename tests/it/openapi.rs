@@ -26,13 +26,13 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 /// A path without the names of its parameters.
-fn shape(path: &str) -> String {
+pub fn shape(path: &str) -> String {
     let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
 /// The rows of the router's table as path, method and route. A parameter is a name that begins with `_`.
-fn rows() -> Vec<(String, String, String)> {
+pub fn rows() -> Vec<(String, String, String)> {
     let table = ROUTER.split("pub(super) fn methods").nth(1).unwrap().split("\n}\n").next().unwrap();
     let mut rows = Vec::new();
     let mut path = None;

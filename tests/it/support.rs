@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod calls;
 mod client;
+mod cuttable;
 pub mod dialects;
 pub mod one_backend;
 mod process;
@@ -14,7 +15,8 @@ pub mod shape;
 use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
-pub use process::{Process, left, spawn_chain};
+pub use cuttable::Cuttable;
+pub use process::{Process, left, spawn_chain, spawn_command};
 pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
 

@@ -1,19 +1,14 @@
 //! `penstock chain run FILE`: runs a chain on a server, shows its steps, prints its output (`docs/workflow-spec.md`,
 //! tools). Whoever interrupts it hangs up, which stops the run.
 
-mod client;
 mod display;
-mod sse;
 
 use std::{io::Read, process::ExitCode, time::Duration};
 
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
 
-use self::{
-    client::{Answer, Call, CallError, Steps},
-    display::Display,
-};
+use self::display::Display;
 use super::{
     EXIT_FAILED, EXIT_USAGE,
     file::TextFile,
@@ -21,8 +16,10 @@ use super::{
     printed,
 };
 use crate::{
-    cli::output::{Color, complain, err},
-    config,
+    cli::{
+        client::{self, Answer, Call, CallError, Method, ServerArguments, Steps},
+        output::{Color, complain, err},
+    },
     domain::{finding::Finding, spelling::folded, value::DataType},
 };
 
@@ -34,18 +31,14 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct RunArguments {
     /// The file with a chain or a request of POST /tasks; - for standard input.
     file: String,
-    /// The server.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArguments,
     /// The input: a text, @FILE for what a file holds, - for standard input. Instead of the request's own.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     input: Option<String>,
     /// The type of the input.
     #[arg(long, value_name = "TYPE")]
     input_type: Option<String>,
-    /// The server's token; better kept in PENSTOCK_TOKEN, where the list of processes does not show it.
-    #[arg(long, value_name = "TOKEN", hide_default_value = true)]
-    token: Option<String>,
     /// Print the whole answer instead of the output alone.
     #[arg(long)]
     json: bool,
@@ -72,12 +65,16 @@ pub(super) fn run(arguments: &RunArguments, color: Color) -> Result<ExitCode, St
         }
     };
     let body = body(document, arguments)?;
-    let token = arguments.token.clone().or_else(config::client_token);
-    let call = Call { server: arguments.server.clone(), token, body };
+    let call = Call {
+        method: Method::POST,
+        path: "/tasks".to_owned(),
+        accept: "text/event-stream, application/json",
+        body: Some(body),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime could not be started: {error}"))?;
     let mut display = Display::new(color);
-    let ended = runtime.block_on(followed(call, &mut display));
+    let ended = runtime.block_on(followed(&arguments.server, call, &mut display));
     display.end();
     match ended {
         Ok(Ended::Done(answer)) => {
@@ -139,8 +136,8 @@ fn typed(text: &str, name: &str) -> Result<Json, String> {
     }
 }
 
-async fn followed(call: Call, display: &mut Display) -> Result<Ended, CallError> {
-    match client::send(call).await? {
+async fn followed(server: &ServerArguments, call: Call, display: &mut Display) -> Result<Ended, CallError> {
+    match client::send(server, call).await? {
         Answer::Steps(steps) => steps_to_end(steps, display).await,
         Answer::Whole(status, body) => {
             let json = serde_json::from_str(&body);

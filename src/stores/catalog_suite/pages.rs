@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::{Home, alias, backend, chain, hook, model, pool, providers, refusal};
+use super::{Home, alias, backend, chain, hook, model, pool, providers, refusal, token};
 use crate::{
-    domain::{ids::ChainId, page::Page, pool::PoolPatch, provider::CloudProvider, time::Timestamp},
+    domain::{ids::ChainId, page::Page, pool::PoolPatch, provider::CloudProvider, time::Timestamp, token::TokenText},
     stores::catalog::{CatalogStore, StoreError},
 };
 
@@ -65,6 +65,14 @@ pub(crate) async fn aliases_are_paged(home: &impl Home) {
         store.create_alias(alias(&format!("a{number}"))).await.unwrap();
     }
     walk(5, async |page| store.aliases(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
+}
+
+pub(crate) async fn tokens_are_paged(home: &impl Home) {
+    let store = home.open().await;
+    for number in 0..5 {
+        store.create_token(token(&format!("t{number}")), TokenText::from_random([number; 32])).await.unwrap();
+    }
+    walk(5, async |page| store.tokens(page).await.unwrap().iter().map(|row| row.created_at).collect()).await;
 }
 
 pub(crate) async fn chains_are_paged_by_their_creation(home: &impl Home) {
@@ -127,6 +135,7 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     let first_hook = store.create_hook(None, hook("1")).await.unwrap().id;
     store.put_chain(chain("1"), false).await.unwrap();
     store.create_alias(alias("1")).await.unwrap();
+    let first_token = store.create_token(token("1"), TokenText::from_random([1; 32])).await.unwrap().id;
 
     let full = |refused| assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
     full(refusal(store.create_pool(pool("2")).await));
@@ -135,6 +144,7 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     full(refusal(store.create_hook(None, hook("2")).await));
     full(refusal(store.put_chain(chain("2"), false).await));
     full(refusal(store.create_alias(alias("2")).await));
+    full(refusal(store.create_token(token("2"), TokenText::from_random([2; 32])).await));
     store.put_chain(chain("1"), false).await.expect("another version is no other chain");
     let provider = CloudProvider::Openai;
     full(refusal(store.configure_provider(provider, providers::key(), "http://1".to_owned(), false).await));
@@ -146,6 +156,8 @@ pub(crate) async fn each_type_is_full_at_the_cap_and_has_room_after_a_deletion(h
     store.delete_hook(&first_hook).await.unwrap();
     store.delete_chain(&ChainId::new("1")).await.unwrap();
     store.delete_alias("1").await.unwrap();
+    store.delete_token(&first_token).await.unwrap();
+    store.create_token(token("2"), TokenText::from_random([2; 32])).await.unwrap();
     store.create_pool(pool("2")).await.unwrap();
     store.create_backend(backend("2")).await.unwrap();
     store.create_model(model("2")).await.unwrap();

@@ -59,7 +59,8 @@ impl SqliteConnection {
     /// What SQLite finds wrong with the file, in its own words; nothing when it is sound.
     pub(super) fn damage(&self) -> rusqlite::Result<Option<String>> {
         let found: String = self.0.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-        Ok((found != "ok").then_some(found))
+        // The lines before the last one say where it has looked.
+        Ok((found != "ok").then(|| found.lines().last().unwrap_or_default().to_owned()))
     }
 
     /// Writes a copy of the whole database into an empty file.

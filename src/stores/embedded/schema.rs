@@ -19,6 +19,7 @@ pub(super) const HISTORY: History<'static> = History {
             oldest_reader: 4,
             sql: include_str!("migrations/0004_pool_calls.sql"),
         },
+        Migration { version: 5, name: "tokens", oldest_reader: 4, sql: include_str!("migrations/0005_tokens.sql") },
     ],
 };
 

@@ -10,18 +10,20 @@ use crate::{
         backend::{ApiKey, Backend, BackendSpec},
         chain::Chain,
         hook::{Hook, HookSpec},
-        ids::{BackendId, ChainId, HookId, PoolId},
+        ids::{BackendId, ChainId, HookId, PoolId, TokenId},
         intent::Intent,
         model::{Model, ModelPatch},
         page::Page,
         pool::{Pool, PoolPatch},
         provider::{CloudProvider, ProviderConfig},
         stored_chain::{ChainVersion, NamedChain, StoredChain},
+        token::{Token, TokenSpec, TokenText},
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
         sql::{
-            SqlStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed, unlock,
+            SqlStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed, tokens,
+            unlock,
         },
     },
 };
@@ -238,6 +240,29 @@ impl CatalogStore for SqlStore {
 
     async fn aliases(&self, page: Page) -> Result<Vec<Alias>, StoreError> {
         self.read(move |session| aliases::list(session, page)).await
+    }
+
+    async fn create_token(&self, spec: TokenSpec, text: TokenText) -> Result<Token, StoreError> {
+        self.write(move |session| tokens::create(session, &spec, &text)).await
+    }
+
+    async fn update_token(&self, id: &TokenId, spec: TokenSpec) -> Result<Token, StoreError> {
+        let id = id.clone();
+        self.write(move |session| tokens::update(session, &id, &spec)).await
+    }
+
+    async fn delete_token(&self, id: &TokenId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |session| tokens::delete(session, &id)).await
+    }
+
+    async fn token(&self, id: &TokenId) -> Result<Token, StoreError> {
+        let id = id.clone();
+        self.read(move |session| tokens::get(session, &id)).await
+    }
+
+    async fn tokens(&self, page: Page) -> Result<Vec<Token>, StoreError> {
+        self.read(move |session| tokens::list(session, page)).await
     }
 
     async fn put_chain(&self, chain: Chain, draft: bool) -> Result<StoredChain, StoreError> {

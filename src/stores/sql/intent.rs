@@ -16,7 +16,7 @@ use crate::{
             errors::SqlError,
             models, pools, providers,
             session::{Session, Statements},
-            unlock,
+            tokens, unlock,
             value::Row,
         },
     },
@@ -36,6 +36,7 @@ pub(super) fn read(session: &Session) -> Result<Intent, StoreError> {
             models: session.list("SELECT * FROM models ORDER BY created_at", (), models::from_row)?,
             backend_members: session.list("SELECT * FROM pool_backends ORDER BY created_at", (), backend_member)?,
             aliases: session.list("SELECT * FROM aliases ORDER BY created_at", (), aliases::from_row)?,
+            tokens: tokens::intents(session)?,
             model_members: session.list("SELECT * FROM pool_models ORDER BY created_at", (), model_member)?,
         })
     })

@@ -79,6 +79,7 @@ pub(super) enum Table {
     Hooks,
     Chains,
     Aliases,
+    Tokens,
 }
 
 impl Table {
@@ -93,6 +94,7 @@ impl Table {
             Self::Hooks => "hooks",
             Self::Chains => "chains",
             Self::Aliases => "aliases",
+            Self::Tokens => "tokens",
         }
     }
 
@@ -108,6 +110,7 @@ impl Table {
             Self::Hooks => "hooks",
             Self::Chains => "task chains",
             Self::Aliases => "aliases",
+            Self::Tokens => "tokens",
         }
     }
 }

@@ -123,8 +123,12 @@ impl Client {
 
 /// Starts `penstock chain` in this folder with its input and output in pipes and nothing but this in its environment.
 pub fn spawn_chain(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+    spawn_command(folder, &[&["chain"], arguments].concat(), environment)
+}
+
+/// The same for any of its commands.
+pub fn spawn_command(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_penstock"))
-        .arg("chain")
         .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())

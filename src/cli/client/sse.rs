@@ -2,11 +2,11 @@
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(in crate::cli) struct Event {
     /// Empty when the server gave none.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Its lines of data, joined.
-    pub(super) data: String,
+    pub(in crate::cli) data: String,
 }
 
 /// Takes bytes as they come, gives events as they are whole.

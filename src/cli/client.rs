@@ -1,25 +1,42 @@
-//! The one HTTP client of the command line: sends a run to a server and reads what it tells. The token goes into one
+//! The one HTTP client of the command line: sends a request to a server and reads what it tells. The token goes into one
 //! header and nowhere else.
+
+mod sse;
 
 use std::{net::IpAddr, time::Duration};
 
+use clap::Args;
+pub(super) use reqwest::Method;
 use reqwest::{
     Client, Response, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::Value as Json;
 
-use super::sse::{Decoder, Event};
+use self::sse::{Decoder, Event};
+use crate::config;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer; a run records at most so much, twice.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
+/// Which server, and who asks it.
+#[derive(Args)]
+pub(super) struct ServerArguments {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    server: String,
+    /// The server's token; better kept in PENSTOCK_TOKEN, where the list of processes does not show it.
+    #[arg(long, value_name = "TOKEN", hide_default_value = true)]
+    token: Option<String>,
+}
+
 /// What a server is asked.
 pub(super) struct Call {
-    pub(super) server: String,
-    pub(super) token: Option<String>,
-    pub(super) body: Json,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) accept: &'static str,
+    pub(super) body: Option<Json>,
 }
 
 /// What it answers.
@@ -49,12 +66,12 @@ pub(super) struct Steps {
 ///
 /// # Errors
 /// Without a server that answers.
-pub(super) async fn send(call: Call) -> Result<Answer, CallError> {
+pub(super) async fn send(server: &ServerArguments, call: Call) -> Result<Answer, CallError> {
     let usage = CallError::Usage;
-    let base = Url::parse(&call.server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let base = Url::parse(&server.server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let base =
-        base.ok_or_else(|| usage(format!("--server '{}' is no address such as http://localhost:8081", call.server)))?;
-    let url = format!("{}/tasks", base.as_str().trim_end_matches('/'));
+        base.ok_or_else(|| usage(format!("--server '{}' is no address such as http://localhost:8081", server.server)))?;
+    let url = format!("{}{}", base.as_str().trim_end_matches('/'), call.path);
     // Another one may be there already; it serves as well.
     rustls::crypto::ring::default_provider().install_default().ok();
     let client = Client::builder()
@@ -65,12 +82,11 @@ pub(super) async fn send(call: Call) -> Result<Answer, CallError> {
         .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")));
     let client = if is_loopback(&base) { client.no_proxy() } else { client };
     let client = client.build().map_err(|error| usage(format!("the HTTP client cannot be built: {}", told(&error))))?;
-    let mut request = client
-        .post(url)
-        .header(ACCEPT, "text/event-stream, application/json")
-        .header(CONTENT_TYPE, "application/json")
-        .body(call.body.to_string());
-    if let Some(token) = call.token {
+    let mut request = client.request(call.method, url).header(ACCEPT, call.accept);
+    if let Some(body) = call.body {
+        request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+    }
+    if let Some(token) = server.token.clone().or_else(config::client_token) {
         let header = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut header = header.map_err(|_| usage("the token holds characters that no header can carry".to_owned()))?;
         header.set_sensitive(true);

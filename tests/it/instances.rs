@@ -1,0 +1,225 @@
+//! Several instances on one database, and what becomes of them when it goes: real processes, a real PostgreSQL
+//! (`docs/operations.md`, several instances).
+
+use std::time::{Duration, Instant};
+
+use loadtest::{
+    services::postgres::{Durability, Postgres},
+    sim::SimBackend,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Cuttable, Process, eventually, soon};
+
+const SECRET: &str = "a secret that all instances have";
+
+/// An instance with a folder of its own, on this database.
+struct Instance {
+    process: Process,
+    client: Client,
+    _folder: tempfile::TempDir,
+}
+
+impl Instance {
+    async fn start(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [("DATABASE_URL", url), ("SECRET_KEY", SECRET)];
+        let (process, client) = Process::serve(folder.path(), &settings).await;
+        Self { process, client, _folder: folder }
+    }
+}
+
+fn alias(name: &str) -> Value {
+    json!({"name": name, "targets": [{"model": "chat:1b"}]})
+}
+
+async fn asks(client: &Client, model: &str) -> Result<(), String> {
+    let answer =
+        client.post("/v1/chat/completions", json!({"model": model, "messages": [{"role": "user", "content": "x"}]}));
+    let answer = answer.await;
+    if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+}
+
+#[tokio::test]
+async fn a_change_made_on_one_instance_is_live_on_the_others() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database_url().unwrap();
+    let sim = SimBackend::ollama().model("chat:1b").start().await.unwrap();
+    let (one, other) = (Instance::start(&url).await, Instance::start(&url).await);
+    one.client.add_ollama(&sim).await;
+    eventually("the backend on the other one", || asks(&other.client, "chat:1b")).await;
+    // So that it is known what is waited for: an alias needs nobody to be looked at.
+    for turn in 0..5 {
+        let name = format!("alias-{turn}");
+        one.client.post("/aliases", alias(&name)).await.expect(201);
+        let made = Instant::now();
+        eventually("the alias on the other one", || asks(&other.client, &name)).await;
+        // Without a word it would be half a minute.
+        assert!(made.elapsed() < Duration::from_secs(5), "it took {:?}", made.elapsed());
+    }
+    other.client.delete("/aliases/alias-0").await.expect(200);
+    eventually("the end of the alias", || async {
+        match asks(&one.client, "alias-0").await {
+            Ok(()) => Err("it is still there".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+}
+
+/// What holds while the database is away: prompts are answered, the store's routes say that they cannot.
+async fn holds_out(client: &Client, backend: &str) {
+    asks(client, "chat:1b").await.unwrap();
+    client.post("/execute", json!({"prompt": "x"})).await.expect(200);
+    let pool = json!({"name": "meanwhile"});
+    let ask = |method: &'static str, path: String| client.request(method.parse().unwrap(), &path);
+    for request in [
+        ask("GET", "/backends".to_owned()),
+        ask("GET", format!("/backends/{backend}")),
+        ask("GET", "/backends/no-such-backend".to_owned()),
+        ask("DELETE", "/pools/no-such-pool".to_owned()),
+        ask("POST", "/pools".to_owned()).header("content-type", "application/json").body(pool.to_string()),
+        ask("GET", "/supported".to_owned()),
+    ] {
+        let answer = soon("an answer", client.send(request)).await.expect(503);
+        assert!(!answer.header("retry-after").is_empty() && answer.error().contains("store"), "{}", answer.text);
+    }
+    client.get("/state").await.expect(200);
+    client.get("/health").await.expect(200);
+}
+
+/// Waits until a change is stored again.
+async fn comes_back(client: &Client, name: &str) {
+    eventually("the database", || async {
+        let answer = client.post("/pools", json!({"name": name})).await;
+        // Whether an attempt that was not answered has been made after all, nobody can know.
+        if matches!(answer.status, 201 | 409) { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    let names = client.get("/pools").await.expect(200).json();
+    assert!(names.as_array().unwrap().iter().any(|pool| pool["name"] == name), "{names}");
+}
+
+#[tokio::test]
+async fn prompts_go_on_without_the_database_and_everything_is_back_with_it() {
+    if !Postgres::is_installed() {
+        return;
+    }
+    let mut server = Postgres::start(Durability::Full).unwrap();
+    let road = Cuttable::to(server.port()).await.unwrap();
+    let database = server.database().unwrap();
+    let sim = SimBackend::ollama().model("chat:1b").start().await.unwrap();
+    let (one, other) = (
+        Instance::start(&server.url_by(server.port(), &database)).await,
+        Instance::start(&server.url_by(road.port, &database)).await,
+    );
+    let backend = one.client.add_ollama(&sim).await;
+    eventually("the backend on the other one", || asks(&other.client, "chat:1b")).await;
+
+    // The server dies.
+    server.stop();
+    holds_out(&one.client, &backend).await;
+    server.resume().unwrap();
+    comes_back(&one.client, "after-its-death").await;
+
+    // It hangs.
+    server.server().unwrap().freeze();
+    holds_out(&one.client, &backend).await;
+    server.server().unwrap().thaw();
+    comes_back(&one.client, "after-its-sleep").await;
+
+    // One of the two cannot reach it, and misses what the other one changes meanwhile.
+    road.cut();
+    one.client.post("/aliases", alias("missed")).await.expect(201);
+    holds_out(&other.client, &backend).await;
+    road.mend();
+    comes_back(&other.client, "after-the-cut").await;
+    eventually("what was missed", || asks(&other.client, "missed")).await;
+    for instance in [&one, &other] {
+        let wrote = instance.process.stdout();
+        assert!(!wrote.contains(loadtest::services::postgres::PASSWORD) && !wrote.contains(SECRET), "{wrote}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_waits_for_its_database() {
+    if !Postgres::is_installed() {
+        return;
+    }
+    let mut server = Postgres::start(Durability::Full).unwrap();
+    let url = server.database_url().unwrap();
+    server.stop();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        ("DATABASE_URL", url.as_str()),
+        ("DATA_DIR", folder.path().to_str().unwrap()),
+        ("PORT", "0"),
+        ("ADDR", "127.0.0.1"),
+    ];
+    let process = Process::spawn(&["serve"], &settings);
+    let says = async |words: &str| {
+        eventually(words, || async {
+            let text = process.stdout();
+            if text.contains(words) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    says("waiting for the database").await;
+    server.resume().unwrap();
+    says("penstock is ready").await;
+}
+
+#[tokio::test]
+async fn a_start_without_its_database_ends_with_one_line() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = |query: &str| format!("postgres://me:hush-hush@127.0.0.1:{nobody}/penstock{query}");
+    for (url, status, told) in [
+        (url(""), 69, "was not reached within 1 s"),
+        (url("?sslmode=maybe"), 64, "DATABASE_URL: has an sslmode"),
+        ("mysql://me:hush-hush@db/x".to_owned(), 64, "DATABASE_URL: is not the URL of a PostgreSQL database"),
+    ] {
+        let settings = [("DATABASE_URL", url.as_str()), ("DATABASE_WAIT", "1s"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
+        let mut process = Process::spawn(&["serve"], &settings);
+        assert_eq!(process.ended().await.code(), Some(status));
+        let (line, log) = (process.stderr(), process.stdout());
+        assert!(line.contains(told) && line.trim_end().lines().count() == 1, "{line}");
+        assert!(!line.contains("hush") && !log.contains("hush"), "{line}{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://me@127.0.0.1:{nobody}/penstock");
+    let settings = [("DATABASE_URL", url.as_str()), ("DATABASE_WAIT", "1h"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
+    let mut process = Process::spawn(&["serve"], &settings);
+    eventually("its waiting", || async {
+        let text = process.stdout();
+        if text.contains("waiting for the database") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    process.signal("TERM").await;
+    assert_eq!(process.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_wrong_secret_refuses_to_start() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database_url().unwrap();
+    let mut one = Instance::start(&url).await;
+    let key = json!({"name": "b", "baseUrl": "http://127.0.0.1:9", "type": "vllm", "apiKey": "sk-planted-0123456789"});
+    one.client.post("/backends", key).await.expect(201);
+    one.process.signal("TERM").await;
+    one.process.ended().await;
+    let settings = [("DATABASE_URL", url.as_str()), ("SECRET_KEY", "hush-hush"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
+    let mut process = Process::spawn(&["serve"], &settings);
+    assert_eq!(process.ended().await.code(), Some(69));
+    let line = process.stderr();
+    assert!(line.contains("SECRET_KEY does not fit") && !line.contains("hush"), "{line}");
+
+    let both = [("DATABASE_URL", url.as_str()), ("SECRET_KEY", "new"), ("SECRET_KEY_PREVIOUS", SECRET)];
+    let folder = tempfile::tempdir().unwrap();
+    let (_process, client) = Process::serve(folder.path(), &both).await;
+    assert_eq!(client.post("/keys/rotate", Value::Null).await.expect(200).json(), json!({"rotated": 1}));
+    client.post("/keys/rotate", Value::Null).await.expect(422);
+}
