@@ -45,3 +45,15 @@ fn version() -> ExitCode {
     println!("penstock {}", env!("CARGO_PKG_VERSION"));
     ExitCode::SUCCESS
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn every_command_can_be_read() {
+        Arguments::command().debug_assert();
+    }
+}

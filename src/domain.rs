@@ -8,6 +8,8 @@ pub mod alias;
 pub mod backend;
 pub mod chain;
 pub mod chat;
+pub mod cluster;
+pub mod download;
 pub mod embedding;
 pub mod failure;
 pub mod finding;

@@ -5,9 +5,9 @@ use tokio::sync::mpsc;
 
 use super::{docs_page::WebFile, live::LiveRun, stream::ByteStream};
 use crate::{
-    domain::{ids::RunId, message::Served},
+    domain::{download::DownloadEvent, ids::RunId, message::Served},
     error::{Error, ErrorCode},
-    runtime::{dispatch::exchange::RelayedBody, events::DownloadEvent},
+    runtime::dispatch::exchange::RelayedBody,
 };
 
 /// The media type of a stream of events.

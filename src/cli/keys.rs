@@ -62,7 +62,8 @@ enum Command {
     /// Make a token open nothing any more.
     Revoke {
         /// Its name or its id.
-        token: String,
+        #[arg(value_name = "TOKEN")]
+        which: String,
         #[command(flatten)]
         server: ServerArguments,
     },
@@ -158,11 +159,11 @@ async fn done(command: &Command) -> Result<(), Problem> {
             }
             print(&tokens.iter().map(line).collect::<String>())
         }
-        Command::Revoke { token, server } => {
+        Command::Revoke { which, server } => {
             let tokens = all(server).await?;
-            let known = tokens.iter().find(|known| known["name"] == *token || known["id"] == *token);
+            let known = tokens.iter().find(|known| known["name"] == *which || known["id"] == *which);
             let id = known.and_then(|known| known["id"].as_str());
-            let id = id.ok_or_else(|| Problem::Refused(format!("token '{token}' not found")))?;
+            let id = id.ok_or_else(|| Problem::Refused(format!("token '{which}' not found")))?;
             ask(server, Method::DELETE, format!("/tokens/{id}"), None).await?;
             Ok(())
         }

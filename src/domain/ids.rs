@@ -59,6 +59,10 @@ text_id!(
     RunId
 );
 text_id!(
+    /// One process of a server; new at every start.
+    InstanceId
+);
+text_id!(
     /// One API token.
     TokenId
 );

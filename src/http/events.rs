@@ -20,7 +20,7 @@ use super::{
     respond::{self, ErrorShape},
     service::stopping,
 };
-use crate::{error::Error, runtime::events::DownloadEvent, shutdown::Drain};
+use crate::{domain::download::DownloadEvent, error::Error, shutdown::Drain};
 
 /// Silence after which a comment shows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

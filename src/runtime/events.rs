@@ -6,50 +6,16 @@
 //! On crash: listeners' streams end and clients connect again; downloads go on.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde::Serialize;
 use tokio::sync::mpsc;
-use utoipa::ToSchema;
 
 use super::mailbox::{Address, Bounds, Envelope, Lane, SendError};
-use crate::faults::fault;
+use crate::{domain::download::DownloadEvent, faults::fault};
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1024, control: 256 };
 /// Events a listener may be behind.
 const LISTENER_BUFFER: usize = 256;
 /// The part of it that only ends of downloads may fill, so that a slow listener misses steps but never an end.
 const RESERVED_FOR_ENDS: usize = 64;
-
-/// One step of one download (`docs/api.md`, download queue).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DownloadEvent {
-    /// The server's word; `success` and `error: …` are ends.
-    pub status: String,
-    /// The layer it is about.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub digest: String,
-    /// Bytes of the layer.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub total: u64,
-    /// Bytes already there.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub completed: u64,
-    /// The model as declared.
-    pub model: String,
-    /// The backend's base URL.
-    pub base_url: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-impl DownloadEvent {
-    fn is_end(&self) -> bool {
-        self.status == "success" || self.status.starts_with("error: ")
-    }
-}
 
 /// Publishes and listens.
 #[derive(Clone)]
@@ -185,11 +151,5 @@ mod tests {
             state.publish(&event("success"));
         }
         assert!(state.listeners.is_empty());
-    }
-
-    #[test]
-    fn empty_members_are_left_out_of_an_event() {
-        let text = serde_json::to_string(&event("success")).unwrap();
-        assert_eq!(text, r#"{"status":"success","model":"m","baseUrl":"http://b"}"#);
     }
 }

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::DeclaredModel;
 use crate::{
-    domain::{model::same_model, time::Timestamp},
+    domain::{download::DownloadEvent, model::same_model, time::Timestamp},
     faults::fault,
     providers::Provider,
     runtime::{
         directory::{BackendCell, DownloadJob},
-        events::{DownloadEvent, EventsHandle},
+        events::EventsHandle,
     },
 };
 

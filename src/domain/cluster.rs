@@ -1,0 +1,93 @@
+//! What instances that share a database tell each other (`docs/operations.md`, several instances). None of it is needed for a
+//! request to be right: what must not be lost is in the database.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    alert::Alert,
+    download::DownloadEvent,
+    ids::{BackendId, InstanceId, RunId},
+    time::Timestamp,
+};
+
+/// Something that one instance tells all others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ClusterEvent {
+    /// Something stored has changed; what it was, the store knows.
+    Changed,
+    /// A step of a download, or its end.
+    Download(DownloadEvent),
+    /// Whoever downloads it shall stop.
+    CancelDownloads {
+        /// On these backends; absent: on all.
+        backends: Option<BTreeSet<BackendId>>,
+        /// This model; absent: whatever it is.
+        model: Option<String>,
+        /// Waiting ones, too.
+        waiting: bool,
+    },
+    /// A chain has raised an alert.
+    Alert(Alert),
+    /// Whoever runs it shall end it, and say so.
+    CancelRun {
+        /// Which.
+        run: RunId,
+    },
+    /// What came of [`ClusterEvent::CancelRun`], from whoever ran it.
+    RunCancelled {
+        /// Which.
+        run: RunId,
+        /// Whether it has stopped.
+        stopped: bool,
+    },
+    /// How it is going with an instance, told now and then and when much has changed.
+    Report(InstanceReport),
+    /// An instance stops.
+    Left,
+}
+
+/// How it is going with one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InstanceReport {
+    /// Downloads that wait there.
+    pub queue: Vec<QueuedDownload>,
+    /// Chains that run there.
+    pub runs: Vec<ReportedRun>,
+}
+
+/// A download that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedDownload {
+    /// The backend's base URL.
+    pub base_url: String,
+    /// The model as declared.
+    pub model: String,
+    /// Since when it waits.
+    pub created_at: Timestamp,
+}
+
+/// A chain that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedRun {
+    /// Which.
+    pub id: RunId,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// What came, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Who tells it.
+    pub from: InstanceId,
+    /// The how manieth it is of the sender's, those counted that were never sent.
+    pub number: u64,
+    /// What.
+    pub event: ClusterEvent,
+}
