@@ -46,7 +46,8 @@ use std::sync::Arc;
 use crate::{
     config::{DefaultsConfig, UpstreamConfig},
     domain::{
-        ids::PoolId,
+        cluster::ClusterEvent,
+        ids::{InstanceId, PoolId},
         model::same_model,
         pool::{EMBED_POOL, TASKS_POOL},
     },
@@ -75,7 +76,7 @@ pub struct Api {
     /// Whether `TOKEN` is set, so that not everybody may do everything.
     pub is_protected: bool,
     /// This process: eight characters, new at every start.
-    pub instance: Arc<str>,
+    pub instance: InstanceId,
 }
 
 impl Api {
@@ -100,6 +101,7 @@ impl Api {
 
     /// A stored change that callers see in force by the time they get their answer.
     async fn put_in_force(&self) {
+        self.runtime.peers.tell(ClusterEvent::Changed);
         if let Err(error) = self.runtime.reconcile.apply().await {
             tracing::warn!(%error, "a stored change is not in force yet");
         }

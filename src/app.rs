@@ -7,9 +7,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{Api, ChainPrograms},
-    config::{Config, DefaultsConfig, DrainConfig, ListenConfig, StoreConfig},
+    config::{Config, DefaultsConfig, DrainConfig, ListenConfig, NatsConfig, SharedConfig, StoreConfig, ValkeyConfig},
     domain::{
-        ids::PoolId,
+        ids::{InstanceId, PoolId},
         model::Capabilities,
         pool::{EMBED_POOL, TASKS_POOL},
     },
@@ -19,10 +19,13 @@ use crate::{
     runtime::{RootEnded, Runtime, RuntimeDeps, dispatch::RouteDefaults},
     shutdown::{Drain, DrainTimes},
     stores::{
+        bus::{Bus, in_process::Hub},
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
         embedded::{self, EmbeddedSettings},
+        nats::{NatsBus, NatsSettings},
         postgres::{self, AddressError, DatabaseAddress, PostgresSettings},
         sql::{Changes, OpenError, SecretKey, SqlStore},
+        valkey::{ValkeyBus, ValkeyError, ValkeySettings},
     },
 };
 
@@ -45,6 +48,9 @@ pub enum StartError {
     /// The pools and models that must exist.
     #[error("the default pools and models could not be stored: {0}")]
     Seed(#[source] StoreError),
+    /// The client of Valkey.
+    #[error(transparent)]
+    Valkey(#[from] ValkeyError),
     /// The HTTP client.
     #[error("the HTTP client could not be set up: {0}")]
     Transport(#[source] reqwest::Error),
@@ -112,9 +118,13 @@ impl App {
         let tokenizer = config.upstream.tokenizer_service_url.as_deref();
         let tokenizer = tokenizer.map(|url| TokenizerService::new(url, transport.clone())).transpose();
         let tokenizer = tokenizer.map_err(StartError::Tokenizer)?;
+        let instance = InstanceId::new(&uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let bus = open_bus(config.shared, store.cluster(), &instance)?;
         let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
         let (runtime, root) = Runtime::start(RuntimeDeps {
             store: Arc::clone(&catalog),
+            instance: instance.clone(),
+            bus,
             transport,
             tokenizer,
             defaults: RouteDefaults {
@@ -144,7 +154,7 @@ impl App {
             upstream: Arc::new(config.upstream),
             programs: ChainPrograms::default(),
             is_protected: config.auth.token.is_some(),
-            instance: uuid::Uuid::new_v4().simple().to_string()[..8].into(),
+            instance,
         };
         let (stopping, drain) = (CancellationToken::new(), Drain::default());
         let http =
@@ -216,6 +226,20 @@ async fn open_store(config: StoreConfig, address: Option<DatabaseAddress>) -> Re
     let settings = EmbeddedSettings { data_dir: config.data_dir, secret_key, previous_key };
     let opened = tokio::task::spawn_blocking(move || embedded::open(&settings)).await;
     Ok(opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??)
+}
+
+/// The bus between instances: NATS where it is set, else Valkey, else there is nobody to talk to.
+fn open_bus(config: SharedConfig, cluster: &str, me: &InstanceId) -> Result<Arc<dyn Bus>, StartError> {
+    let cluster = cluster.to_owned();
+    Ok(match config {
+        SharedConfig { nats: Some(NatsConfig { url, user, password }), .. } => {
+            Arc::new(NatsBus::start(NatsSettings { url, user, password, cluster }, me.clone()))
+        }
+        SharedConfig { nats: None, valkey: Some(ValkeyConfig { host, port, password }) } => {
+            Arc::new(ValkeyBus::start(&ValkeySettings { host, port, password, cluster }, me.clone())?)
+        }
+        SharedConfig { nats: None, valkey: None } => Arc::new(Hub::default().join(me.clone())),
+    })
 }
 
 /// Puts in force what other instances change.

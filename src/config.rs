@@ -25,6 +25,8 @@ pub struct Config {
     pub rates: RateConfig,
     /// Where everything that is configured is kept.
     pub store: StoreConfig,
+    /// What instances share beside it.
+    pub shared: SharedConfig,
     /// Default models and pools.
     pub defaults: DefaultsConfig,
     /// Calls to backends.
@@ -146,6 +148,37 @@ pub struct StoreConfig {
     pub secret_key: Option<String>,
     /// The secret before it, which stored keys may still be encrypted with.
     pub previous_key: Option<String>,
+}
+
+/// What instances share beside the database.
+#[derive(Clone, Default)]
+pub struct SharedConfig {
+    /// A Valkey or Redis server.
+    pub valkey: Option<ValkeyConfig>,
+    /// A NATS server.
+    pub nats: Option<NatsConfig>,
+}
+
+/// A Valkey or Redis server.
+#[derive(Clone)]
+pub struct ValkeyConfig {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its password, where it wants one.
+    pub password: Option<String>,
+}
+
+/// A NATS server, or several of one cluster.
+#[derive(Clone)]
+pub struct NatsConfig {
+    /// Their URLs, with commas between them.
+    pub url: String,
+    /// The user, where they want one.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
 }
 
 /// A PostgreSQL database.

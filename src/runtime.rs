@@ -13,6 +13,7 @@ mod fleet;
 mod lease;
 mod mailbox;
 pub mod metrics;
+pub mod peers;
 mod pool;
 pub mod reconcile;
 mod restart;
@@ -36,7 +37,7 @@ mod atomic {
 use std::{sync::Arc, time::Duration};
 
 use ractor::Actor;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     alerts::AlertLog,
@@ -47,25 +48,33 @@ use self::{
     events::EventsHandle,
     fleet::FleetHandle,
     mailbox::{Address, Envelope},
+    peers::Peers,
     reconcile::ReconcileHandle,
     root::{RootActor, RootArgs, RootMsg},
-    run::RunDeps,
+    run::{RunDeps, live::CancelError},
     runs::RunsHandle,
 };
 pub use self::{mailbox::SendError, root::SystemActor};
 use crate::{
     config::ModelSync,
-    domain::ids::BackendId,
+    domain::{
+        cluster::ClusterEvent,
+        ids::{BackendId, InstanceId, RunId},
+    },
     engine::EngineSettings,
     hooks::HookClient,
     providers::{TokenizerService, Transport},
-    stores::catalog::CatalogStore,
+    stores::{bus::Bus, catalog::CatalogStore},
 };
 
 /// What the runtime is made of.
 pub struct RuntimeDeps {
     /// Stored intent.
     pub store: Arc<dyn CatalogStore>,
+    /// This process.
+    pub instance: InstanceId,
+    /// Where other instances are told and heard.
+    pub bus: Arc<dyn Bus>,
     /// HTTP to backends and hooks.
     pub transport: Transport,
     /// Counts tokens where one is set.
@@ -95,9 +104,12 @@ pub struct Runtime {
     pub runs: RunsHandle,
     /// The latest alerts.
     pub alerts: AlertLog,
+    /// The other instances.
+    pub peers: Peers,
     fleet: FleetHandle,
     root: Address<RootMsg>,
     tasks: TaskTracker,
+    stopping: CancellationToken,
 }
 
 /// The actors could not be started, or have ended by themselves.
@@ -114,7 +126,8 @@ impl Runtime {
         let tasks = TaskTracker::new();
         let directory = Arc::new(Directory::default());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
-        let (events, alerts) = (EventsHandle::vacant(), AlertLog::default());
+        let peers = Peers::new(deps.instance, deps.bus);
+        let (events, alerts) = (EventsHandle::vacant(peers.clone()), AlertLog::new(peers.clone()));
         let runtime = Self {
             directory: Arc::clone(&directory),
             dispatcher: dispatcher.clone(),
@@ -122,9 +135,11 @@ impl Runtime {
             events: events.clone(),
             runs: RunsHandle::vacant(),
             alerts: alerts.clone(),
+            peers,
             fleet: FleetHandle::vacant(),
             root: Address::vacant(),
             tasks: tasks.clone(),
+            stopping: CancellationToken::new(),
         };
         let args = RootArgs {
             address: runtime.root.clone(),
@@ -154,13 +169,51 @@ impl Runtime {
         let (_root, ended) = Actor::spawn(None, RootActor, args).await.map_err(|error| RootEnded(error.to_string()))?;
         let ended =
             async move { RootEnded(ended.await.map_or_else(|error| error.to_string(), |()| "it stopped".to_owned())) };
+        let heeding = runtime.peers.clone().heed(runtime.clone());
+        let reporting = runtime.peers.clone().report(runtime.clone());
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(heeding));
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(reporting));
         Ok((runtime, ended))
+    }
+
+    /// Something stored was changed here: it is put in force, here and elsewhere.
+    pub fn changed(&self) {
+        self.peers.tell(ClusterEvent::Changed);
+        self.reconcile.poke();
+    }
+
+    /// Ends a run, whichever instance it is on.
+    ///
+    /// # Errors
+    /// When none runs it, or it does not stop.
+    pub async fn cancel_run(&self, run: &RunId) -> Result<(), CancelError> {
+        match self.cancel_run_here(run).await {
+            Some(outcome) => outcome,
+            None => self.peers.cancel_run(run).await,
+        }
+    }
+
+    /// The same for a run of this instance; `None` when it is none.
+    async fn cancel_run_here(&self, run: &RunId) -> Option<Result<(), CancelError>> {
+        let live = self.runs.live().await.unwrap_or_default();
+        match live.iter().find(|live| live.id == *run) {
+            Some(live) => Some(live.cancel().await),
+            None => None,
+        }
+    }
+
+    /// Stops downloads on all instances, as `cancel_downloads_here` does on this one.
+    pub async fn cancel_downloads(&self, backends: Option<Vec<BackendId>>, model: Option<&str>, waiting: bool) {
+        let ids = backends.as_ref().map(|ids| ids.iter().cloned().collect());
+        let model_name = model.map(str::to_owned);
+        self.peers.tell(ClusterEvent::CancelDownloads { backends: ids, model: model_name, waiting });
+        self.cancel_downloads_here(backends, model, waiting).await;
     }
 
     /// Drops the waiting downloads (if `waiting`) and stops the running ones of a model on all backends, or with
     /// `model` absent everything on the given backends. Where the actor is just being restarted none runs, and its successor
     /// queues none of them.
-    pub async fn cancel_downloads(&self, backends: Option<Vec<BackendId>>, model: Option<&str>, waiting: bool) {
+    async fn cancel_downloads_here(&self, backends: Option<Vec<BackendId>>, model: Option<&str>, waiting: bool) {
         for (id, cell) in self.directory.backends().iter() {
             if backends.as_ref().is_some_and(|wanted| !wanted.contains(id)) {
                 continue;
@@ -184,6 +237,8 @@ impl Runtime {
 
     /// Stops all actors and waits for their tasks, at most this long.
     pub async fn stop(&self, limit: Duration) {
+        self.peers.tell(ClusterEvent::Left);
+        self.stopping.cancel();
         self.root.stop();
         self.directory.vacate();
         self.tasks.close();

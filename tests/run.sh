@@ -69,6 +69,8 @@ install_missing() {
         command -v valgrind >/dev/null || packages+=(valgrind)
         # The services that Penstock stands on in production; the tests start private instances of them.
         compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || packages+=(postgresql)
+        command -v valkey-server >/dev/null || command -v redis-server >/dev/null || packages+=(redis-server)
+        command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server ]] || packages+=(nats-server)
     fi
     ((${#packages[@]})) || return 0
     local -a as_root=()
@@ -243,7 +245,7 @@ if [[ $QUICK == no ]]; then
     export PENSTOCK_TEST_CHAT_URL=$BACKEND_URL
     backends_start "$BACKENDS_DIR" "$SCRATCH/backends" embed
     export PENSTOCK_TEST_EMBED_URL=$BACKEND_URL
-    # The tests on a real model fail rather than skip themselves.
+    # The tests on a real model, and on real services, fail rather than skip themselves.
     export PENSTOCK_TEST_REQUIRE_REAL=1
     say "    chat $PENSTOCK_TEST_CHAT_URL, embeddings $PENSTOCK_TEST_EMBED_URL"
     STAGES+=("$(printf '%-28s %-7s %4d s' "model servers" ok $((SECONDS - began)))")

@@ -20,6 +20,15 @@ fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
     names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
 
+/// Whether a service is installed; where the tests are told to require the real parts (`PENSTOCK_TEST_REQUIRE_REAL`), one that is
+/// missing is a failure.
+fn is_there(program: Option<PathBuf>, what: &str) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "it is for tests alone")]
+    let is_required = std::env::var_os("PENSTOCK_TEST_REQUIRE_REAL").is_some();
+    assert!(program.is_some() || !is_required, "{what} is required and not installed");
+    program.is_some()
+}
+
 /// A port of the loopback interface that nobody uses at this moment.
 fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())

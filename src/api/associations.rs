@@ -12,7 +12,7 @@ use crate::{
 /// 404, 409.
 pub async fn assign_backend(api: &Api, pool: &str, backend: &str) -> Result<Reply, Error> {
     api.store.assign_backend(&PoolId::new(pool), &BackendId::new(backend)).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::created(&"backend assigned")
 }
 
@@ -48,7 +48,7 @@ pub async fn pools_of_backend(api: &Api, backend: &str) -> Result<Reply, Error> 
 /// 404, 409.
 pub async fn assign_model(api: &Api, pool: &str, model: &str) -> Result<Reply, Error> {
     api.store.assign_model(&PoolId::new(pool), model).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::json(&"model assigned")
 }
 

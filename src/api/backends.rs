@@ -9,7 +9,7 @@ use super::{Api, Reply, fields};
 use crate::{
     domain::{
         backend::{ApiKey, Backend, BackendSpec},
-        ids::BackendId,
+        ids::{BackendId, InstanceId},
         model::{ModelDetails, ObservedModel},
         page::Page,
         provider::ProviderKind,
@@ -101,11 +101,14 @@ pub(super) struct BackendState {
     latency_ms: Option<f32>,
     /// Requests that got the answer of a call that was made here for another (`singleFlight`), since the process began.
     shared_calls: u64,
+    /// The instance that has seen it so.
+    instance: InstanceId,
 }
 
 impl BackendState {
-    fn of(cell: &BackendCell, view: &BackendView) -> Self {
+    fn of(cell: &BackendCell, view: &BackendView, instance: &InstanceId) -> Self {
         Self {
+            instance: instance.clone(),
             id: view.backend.id.clone(),
             name: view.backend.name.clone(),
             models: view.models.clone(),
@@ -188,7 +191,7 @@ fn pulled(view: &BackendView) -> Vec<PulledModel> {
 /// 422, 409, 429.
 pub async fn create(api: &Api, input: BackendInput) -> Result<Reply, Error> {
     let backend = api.store.create_backend(input.check()?).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::created(&backend)
 }
 
@@ -255,7 +258,7 @@ pub fn state(api: &Api) -> Result<Reply, Error> {
         .values()
         .map(|cell| (cell, cell.view()))
         .filter(|(_, view)| view.in_pool)
-        .map(|(cell, view)| BackendState::of(cell, &view))
+        .map(|(cell, view)| BackendState::of(cell, &view, &api.instance))
         .collect();
     entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Reply::json(&entries)

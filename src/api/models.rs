@@ -92,7 +92,7 @@ pub async fn create(api: &Api, input: ModelInput) -> Result<Reply, Error> {
         return Err(fields::missing("model"));
     }
     let model = api.store.create_model(patch).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::created(&view(api, model))
 }
 
@@ -112,7 +112,7 @@ pub async fn update(api: &Api, id: &str, input: ModelInput) -> Result<Reply, Err
         return Err(Error::new(ErrorCode::Immutable, format!("model '{id}' is a default model and cannot be renamed")));
     }
     let model = api.store.update_model(id, patch).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::json(&view(api, model))
 }
 

@@ -152,7 +152,7 @@ pub async fn create(api: &Api, input: PoolInput) -> Result<Reply, Error> {
         return Err(fields::missing("name"));
     }
     let pool = api.store.create_pool(patch).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::created(&pool)
 }
 

@@ -69,7 +69,7 @@ pub async fn configure(api: &Api, provider: &str, input: ProviderInput) -> Resul
         CloudProvider::Gemini => &api.upstream.gemini_base_url,
     };
     let config = api.store.configure_provider(provider, ApiKey::new(key), base_url.clone(), input.upsert).await?;
-    api.runtime.reconcile.poke();
+    api.runtime.changed();
     Reply::json(&ProviderStatus { configured: true, updated_at: config.updated_at, provider: provider.as_str() })
 }
 

@@ -26,28 +26,35 @@ pub(super) struct ModelJob {
     model: String,
 }
 
-/// `GET /queue`: waiting downloads of all backends, oldest first.
+/// `GET /queue`: waiting downloads of all backends, whichever instance makes them, oldest first.
 ///
 /// # Errors
 /// None but faults of ours.
 pub fn list(api: &Api) -> Result<Reply, Error> {
     let backends = api.runtime.directory.backends();
-    let mut jobs: Vec<Job> = backends.values().flat_map(|cell| jobs_of(&cell.view())).collect();
+    let views: Vec<_> = backends.values().map(|cell| cell.view()).collect();
+    let here = views
+        .iter()
+        .flat_map(|view| view.queue.iter().map(|queued| job(&view.backend.base_url, &queued.model, queued.created_at)));
+    let elsewhere = api.runtime.peers.queued();
+    let elsewhere = elsewhere.iter().map(|queued| job(&queued.base_url, &queued.model, queued.created_at));
+    let mut jobs: Vec<Job> = here.chain(elsewhere).collect();
+    jobs.sort_by(|a, b| (&a.id, a.created_at).cmp(&(&b.id, b.created_at)));
+    // Whoever queues it, it is one download.
+    jobs.dedup_by(|later, first| later.id == first.id);
     jobs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     Reply::json(&jobs)
 }
 
-fn jobs_of(view: &crate::runtime::directory::BackendView) -> Vec<Job> {
-    let url = &view.backend.base_url;
-    let job = |job: &crate::runtime::directory::DownloadJob| Job {
-        id: format!("{url}#{}", job.model),
+fn job(url: &str, model: &str, created_at: Timestamp) -> Job {
+    Job {
+        id: format!("{url}#{model}"),
         task_type: "model_download",
-        model_job: ModelJob { url: url.clone(), model: job.model.clone() },
+        model_job: ModelJob { url: url.to_owned(), model: model.to_owned() },
         scheduled_for: 0,
         valid_until: 0,
-        created_at: job.created_at,
-    };
-    view.queue.iter().map(job).collect()
+        created_at,
+    }
 }
 
 /// `DELETE /queue/{model}`: waiting and running downloads of a model, on all backends.

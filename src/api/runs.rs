@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{Api, Reply};
 use crate::{
-    domain::{failure::RefusalReason, priority::Priority, time::Timestamp},
+    domain::{failure::RefusalReason, ids::RunId, priority::Priority, time::Timestamp},
     error::{Error, ErrorCode},
     runtime::run::live::{CancelError, LiveRun},
 };
@@ -62,15 +62,13 @@ pub async fn active(api: &Api) -> Result<Reply, Error> {
     Reply::json(&shown)
 }
 
-/// `POST /runs/{id}/cancel`: answers when nothing of the run runs any more.
+/// `POST /runs/{id}/cancel`: answers when nothing of the run runs any more, whichever instance it is on.
 ///
 /// # Errors
 /// 404 for a run that is not active, 503 for one that does not stop.
 pub async fn cancel(api: &Api, id: &str) -> Result<Reply, Error> {
     let unknown = || Error::new(ErrorCode::NotFound, format!("no run '{id}' is active"));
-    let live = live(api).await?;
-    let run = live.iter().find(|run| run.id.as_str() == id).ok_or_else(unknown)?;
-    match run.cancel().await {
+    match api.runtime.cancel_run(&RunId::new(id)).await {
         Ok(()) => Reply::json(&"run cancelled"),
         Err(CancelError::Over) => Err(unknown()),
         Err(error @ CancelError::Slow) => {

@@ -32,7 +32,7 @@ pub(super) struct DefaultModel<'a> {
 /// None but faults of ours.
 pub fn version(api: &Api) -> Result<Reply, Error> {
     let version = env!("CARGO_PKG_VERSION");
-    Reply::json(&Version { version, node_instance_id: &api.instance, tenancy: TENANCY })
+    Reply::json(&Version { version, node_instance_id: api.instance.as_str(), tenancy: TENANCY })
 }
 
 /// `GET /defaultmodel`: the embedding default, from configuration.

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::ToSocketAddrs, num::NonZeroU64, path::Path
 
 use super::{
     AuthConfig, Config, DatabaseConfig, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig,
-    LogConfig, LogFormat, ModelSync, RateConfig, StoreConfig, UpstreamConfig, duration,
+    LogConfig, LogFormat, ModelSync, NatsConfig, RateConfig, SharedConfig, StoreConfig, UpstreamConfig, ValkeyConfig,
+    duration,
 };
 use crate::domain::{backend::trim_url, provider::ProviderKind};
 
@@ -23,6 +24,11 @@ const ADDR: &str = "ADDR";
 const DATA_DIR: &str = "DATA_DIR";
 const DATABASE_URL: &str = "DATABASE_URL";
 const DATABASE_WAIT: &str = "DATABASE_WAIT";
+const KV_HOST: &str = "KV_HOST";
+const KV_PASSWORD: &str = "KV_PASSWORD";
+const NATS_URL: &str = "NATS_URL";
+const NATS_USER: &str = "NATS_USER";
+const NATS_PASSWORD: &str = "NATS_PASSWORD";
 const SECRET_KEY: &str = "SECRET_KEY";
 const SECRET_KEY_PREVIOUS: &str = "SECRET_KEY_PREVIOUS";
 const TOKEN: &str = "TOKEN";
@@ -65,14 +71,8 @@ const DATABASE_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 const MAX_RATE: i64 = 1_000_000_000;
 
 /// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 6] = [
-    ("KV_HOST", "this version has no shared state between instances; unset it"),
-    ("KV_PASSWORD", "this version has no shared state between instances; unset it"),
-    ("NATS_URL", "this version has no event bus between instances; unset it"),
-    ("NATS_USER", "this version has no event bus between instances; unset it"),
-    ("NATS_PASSWORD", "this version has no event bus between instances; unset it"),
-    ("METRICS_ADDR", "this version serves metrics on its own port only, at /metrics; unset it"),
-];
+const NOT_YET: [(&str, &str); 1] =
+    [("METRICS_ADDR", "this version serves metrics on its own port only, at /metrics; unset it")];
 
 /// Reads the configuration from the process's environment. Variables that are not Unicode are ignored unless they are
 /// ours, and then what cannot be read is refused with the rest.
@@ -125,6 +125,7 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
             secret_key: variables.text(SECRET_KEY).map(str::to_owned),
             previous_key: variables.text(SECRET_KEY_PREVIOUS).map(str::to_owned),
         },
+        shared: SharedConfig { valkey: valkey(&variables)?, nats: nats(&variables)? },
         defaults: defaults(&variables)?,
         upstream: upstream(&variables)?,
         log: log(&variables)?,
@@ -136,10 +137,46 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
 fn database(variables: &Variables) -> Result<Option<DatabaseConfig>, ConfigError> {
     let wait = variables.duration(DATABASE_WAIT)?;
     let Some(url) = variables.text(DATABASE_URL) else {
-        let problem = || "has no effect without DATABASE_URL; set that too, or unset it".to_owned();
-        return wait.map_or(Ok(None), |_| Err(ConfigError { name: DATABASE_WAIT, problem: problem() }));
+        return variables.useless_without(&[DATABASE_WAIT], DATABASE_URL).map(|()| None);
     };
     Ok(Some(DatabaseConfig { url: url.trim().to_owned(), wait: wait.unwrap_or(DATABASE_WAIT_DEFAULT) }))
+}
+
+fn valkey(variables: &Variables) -> Result<Option<ValkeyConfig>, ConfigError> {
+    let password = variables.text(KV_PASSWORD).map(str::to_owned);
+    let Some(address) = variables.text(KV_HOST).map(str::trim) else {
+        return variables.useless_without(&[KV_PASSWORD], KV_HOST).map(|()| None);
+    };
+    let wrong = || {
+        let problem = format!("'{address}' is not the address of a server such as valkey:6379");
+        ConfigError { name: KV_HOST, problem }
+    };
+    // An address of IPv6 stands in brackets where a port follows.
+    let url = url::Url::parse(&format!("redis://{address}")).map_err(|_| wrong())?;
+    let is_address_alone = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
+    let host = url.host_str().filter(|host| is_address_alone && !host.is_empty()).ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Some(ValkeyConfig { host, port: url.port().unwrap_or(6379), password }))
+}
+
+fn nats(variables: &Variables) -> Result<Option<NatsConfig>, ConfigError> {
+    let Some(urls) = variables.text(NATS_URL).map(str::trim) else {
+        return variables.useless_without(&[NATS_USER, NATS_PASSWORD], NATS_URL).map(|()| None);
+    };
+    for part in urls.split(',') {
+        let url = url::Url::parse(part.trim()).ok();
+        if !url.is_some_and(|url| matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some()) {
+            // Not shown: it may hold a password.
+            let problem = "is not the URL of a server such as nats://nats:4222 (tls:// for TLS)".to_owned();
+            return Err(ConfigError { name: NATS_URL, problem });
+        }
+    }
+    let text = |name| variables.text(name).map(str::to_owned);
+    let (user, password) = (text(NATS_USER), text(NATS_PASSWORD));
+    if user.is_none() {
+        variables.useless_without(&[NATS_PASSWORD], NATS_USER)?;
+    }
+    Ok(Some(NatsConfig { url: urls.to_owned(), user, password }))
 }
 
 fn listen(variables: &Variables) -> Result<ListenConfig, ConfigError> {
@@ -326,6 +363,17 @@ struct Variables(BTreeMap<String, String>);
 impl Variables {
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+    }
+
+    /// Complains of settings that have no effect because another one is not set.
+    fn useless_without(&self, names: &[&'static str], other: &'static str) -> Result<(), ConfigError> {
+        match names.iter().find(|name| self.text(name).is_some()) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("has no effect without {other}; set that too, or unset it");
+                Err(ConfigError { name, problem })
+            }
+        }
     }
 
     fn parsed<T: std::str::FromStr>(&self, name: &'static str, complaint: &str) -> Result<Option<T>, ConfigError> {

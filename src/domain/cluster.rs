@@ -35,18 +35,32 @@ pub enum ClusterEvent {
     CancelRun {
         /// Which.
         run: RunId,
+        /// Who has reported it, and shall say so, too, when it is over already.
+        at: Option<InstanceId>,
     },
-    /// What came of [`ClusterEvent::CancelRun`], from whoever ran it.
+    /// What came of [`ClusterEvent::CancelRun`].
     RunCancelled {
         /// Which.
         run: RunId,
-        /// Whether it has stopped.
-        stopped: bool,
+        /// What came of it.
+        end: RunEnd,
     },
     /// How it is going with an instance, told now and then and when much has changed.
     Report(InstanceReport),
     /// An instance stops.
     Left,
+}
+
+/// What came of ending a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// Nothing of it runs any more.
+    Stopped,
+    /// It was told, and something of it still runs.
+    Slow,
+    /// It was over already.
+    Over,
 }
 
 /// How it is going with one instance.

@@ -4,23 +4,35 @@ use std::{collections::VecDeque, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use crate::domain::alert::Alert;
+use super::peers::Peers;
+use crate::domain::{alert::Alert, cluster::ClusterEvent};
 
 /// Alerts that are kept.
 pub const KEPT: usize = 100;
 
 /// The list; cheap to clone. Alerts are rare, so each replaces the list rather than locking it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct AlertLog {
     latest: Arc<ArcSwap<VecDeque<Arc<Alert>>>>,
+    peers: Peers,
 }
 
 impl AlertLog {
-    /// Logs an alert and keeps it.
+    pub(super) fn new(peers: Peers) -> Self {
+        Self { latest: Arc::default(), peers }
+    }
+
+    /// Logs an alert, keeps it and tells the other instances.
     pub(super) fn raise(&self, alert: Alert) {
-        let alert = Arc::new(alert);
-        let Alert { id, message, request_id, metadata, .. } = &*alert;
+        let Alert { id, message, request_id, metadata, .. } = &alert;
         tracing::warn!(alert = %id, %request_id, ?metadata, "{message}");
+        self.peers.tell(ClusterEvent::Alert(alert.clone()));
+        self.keep(alert);
+    }
+
+    /// Keeps an alert, whoever has raised it.
+    pub(super) fn keep(&self, alert: Alert) {
+        let alert = Arc::new(alert);
         self.latest.rcu(|list| {
             let mut list = VecDeque::clone(list);
             list.push_front(Arc::clone(&alert));
@@ -42,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_latest_hundred_are_kept_newest_first() {
-        let log = AlertLog::default();
+        let log = AlertLog::new(Peers::alone());
         for number in 0..150 {
             log.raise(Alert {
                 id: number.to_string(),

@@ -8,8 +8,14 @@
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 
-use super::mailbox::{Address, Bounds, Envelope, Lane, SendError};
-use crate::{domain::download::DownloadEvent, faults::fault};
+use super::{
+    mailbox::{Address, Bounds, Envelope, Lane, SendError},
+    peers::Peers,
+};
+use crate::{
+    domain::{cluster::ClusterEvent, download::DownloadEvent},
+    faults::fault,
+};
 
 pub(super) const BOUNDS: Bounds = Bounds { data: 1024, control: 256 };
 /// Events a listener may be behind.
@@ -21,22 +27,30 @@ const RESERVED_FOR_ENDS: usize = 64;
 #[derive(Clone)]
 pub struct EventsHandle {
     pub(super) address: Address<EventsMsg>,
+    peers: Peers,
 }
 
 impl EventsHandle {
-    pub(super) fn vacant() -> Self {
-        Self { address: Address::vacant() }
+    pub(super) fn vacant(peers: Peers) -> Self {
+        Self { address: Address::vacant(), peers }
     }
 
-    /// Tells every listener of a step, or drops it when the actor is behind.
+    /// Tells every listener of a step, here and elsewhere, or drops it when the actor is behind.
     pub(super) fn step(&self, event: DownloadEvent) {
+        self.peers.tell(ClusterEvent::Download(event.clone()));
+        self.show(event);
+    }
+
+    /// Tells every listener here of what has happened anywhere.
+    pub(super) fn show(&self, event: DownloadEvent) {
         if let Err(error) = self.address.try_send(Lane::Data, EventsMsg::Publish(Box::new(event))) {
             tracing::debug!(%error, "a download step was not shown");
         }
     }
 
-    /// Tells every listener of an end, waiting for room if it must.
+    /// Tells every listener of an end, here and elsewhere, waiting for room here if it must.
     pub(super) async fn end(&self, event: DownloadEvent) {
+        self.peers.tell(ClusterEvent::Download(event.clone()));
         if let Err(error) = self.address.send(Lane::Control, EventsMsg::Publish(Box::new(event))).await {
             tracing::warn!(%error, "the end of a download was not shown");
         }

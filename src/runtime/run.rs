@@ -301,7 +301,7 @@ mod tests {
             counter: TokenCounter::new(dispatcher.clone(), None),
             dispatcher,
             hooks: HookClient::new(store.unwrap(), transport),
-            alerts: AlertLog::default(),
+            alerts: AlertLog::new(crate::runtime::peers::Peers::alone()),
             settings: Arc::new(EngineSettings {
                 default_system_instruction: String::new(),
                 max_output_tokens: 1,

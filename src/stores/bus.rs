@@ -39,6 +39,10 @@ pub trait Bus: Send + Sync + 'static {
     fn listen(&self) -> Listening;
     /// Events that were not sent, or not understood.
     fn lost(&self) -> u64;
+    /// Whether there can be others at all.
+    fn has_others(&self) -> bool {
+        true
+    }
 }
 
 /// What a listener hears.

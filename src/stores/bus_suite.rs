@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{
-        cluster::{ClusterEvent, InstanceReport},
+        cluster::{ClusterEvent, InstanceReport, RunEnd},
         download::DownloadEvent,
         ids::{InstanceId, RunId},
     },
@@ -46,7 +46,7 @@ macro_rules! bus_suite {
 }
 
 fn numbered(number: u64) -> ClusterEvent {
-    ClusterEvent::CancelRun { run: RunId::new(number.to_string()) }
+    ClusterEvent::CancelRun { run: RunId::new(number.to_string()), at: None }
 }
 
 /// The next event that somebody tells.
@@ -150,7 +150,7 @@ pub(crate) async fn every_event_arrives_as_it_was_told<W: Wire>(wire: &W, _: fn(
         ClusterEvent::Changed,
         ClusterEvent::Download(step),
         ClusterEvent::CancelDownloads { backends: None, model: Some("m".to_owned()), waiting: true },
-        ClusterEvent::RunCancelled { run: RunId::new("r"), stopped: false },
+        ClusterEvent::RunCancelled { run: RunId::new("r"), end: RunEnd::Slow },
         ClusterEvent::Report(InstanceReport::default()),
         ClusterEvent::Left,
     ] {
@@ -162,7 +162,7 @@ pub(crate) async fn every_event_arrives_as_it_was_told<W: Wire>(wire: &W, _: fn(
 pub(crate) async fn what_is_too_large_is_counted_and_harms_nothing<W: Wire>(wire: &W, _: fn() -> Option<W>) {
     let (one, _other, _, mut hears_one) = pair(wire).await;
     let before = one.lost();
-    one.tell(ClusterEvent::CancelRun { run: RunId::new("x".repeat(2 << 20)) });
+    one.tell(ClusterEvent::CancelRun { run: RunId::new("x".repeat(2 << 20)), at: None });
     assert_eq!(one.lost(), before + 1);
     one.tell(numbered(2));
     while told(&mut hears_one).await.1 != numbered(2) {}

@@ -15,7 +15,9 @@ use std::{path::PathBuf, sync::Arc};
 use crate::stores::{
     catalog::MAX_ROWS,
     sql::{
-        OpenError, SecretKey, SqlStore, Surroundings, migrations,
+        OpenError, SecretKey, SqlStore, Surroundings,
+        identity::identity,
+        migrations,
         secrets::KeyFile,
         session::Session,
         unlock::{Given, unlock},
@@ -66,9 +68,10 @@ fn open_with_cap(settings: &EmbeddedSettings, max_rows: u64) -> Result<Arc<SqlSt
     let file = KeyFile::new(folder.key_file());
     let given = Given { secret: settings.secret_key.as_ref(), previous: settings.previous_key.as_ref(), file: &file };
     let sealer = Arc::new(unlock(&conn, &store, &given)?);
+    let cluster = identity(&conn, &store)?;
     let reader = || Ok(Session::new(Box::new(connect_reader(&path)?), Arc::clone(&sealer), max_rows));
     let readers = (0..READERS).map(|_| reader()).collect::<rusqlite::Result<_>>().map_err(failed)?;
     let writer = Session::new(Box::new(conn), Arc::clone(&sealer), max_rows);
-    let surroundings = Surroundings { keeps: Box::new(folder.into_lock()), changes: None, patience: None };
+    let surroundings = Surroundings { keeps: Box::new(folder.into_lock()), changes: None, patience: None, cluster };
     Ok(Arc::new(SqlStore::start(readers, writer, surroundings)?))
 }

@@ -28,6 +28,7 @@ use crate::stores::{
     sql::{
         OpenError, SecretKey, SqlStore, Surroundings,
         errors::{SqlError, with_causes},
+        identity::identity,
         migrations,
         secrets::{KeyFile, Sealer},
         session::{Connection, Session},
@@ -87,16 +88,18 @@ async fn open_with_cap(settings: PostgresSettings, max_rows: u64) -> Result<Arc<
     };
     let opening = {
         let (connection, store) = (connection.clone(), store.clone());
-        move || -> Result<Sealer, OpenError> {
+        move || -> Result<(Sealer, String), OpenError> {
             let conn: &dyn Connection = &connection();
             migrations::migrate(conn, &store, &schema::HISTORY, |_| Ok(()))?;
             let file = KeyFile::new(settings.key_file);
             let (secret, previous) = (settings.secret_key.as_ref(), settings.previous_key.as_ref());
-            unlock(conn, &store, &Given { secret, previous, file: &file })
+            let sealer = unlock(conn, &store, &Given { secret, previous, file: &file })?;
+            Ok((sealer, identity(conn, &store)?))
         }
     };
-    let sealer = tokio::task::spawn_blocking(opening).await;
-    let sealer = Arc::new(sealer.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??);
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let opened = opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })?;
+    let (sealer, cluster) = opened.map(|(sealer, cluster)| (Arc::new(sealer), cluster))?;
 
     let (changes, told) = watch::channel(0);
     let stop = CancellationToken::new();
@@ -104,7 +107,7 @@ async fn open_with_cap(settings: PostgresSettings, max_rows: u64) -> Result<Arc<
     TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(listener.listen()));
     let session = || Session::new(Box::new(connection()), Arc::clone(&sealer), max_rows);
     let surroundings =
-        Surroundings { keeps: Box::new(stop.drop_guard()), changes: Some(told), patience: Some(PATIENCE) };
+        Surroundings { keeps: Box::new(stop.drop_guard()), changes: Some(told), patience: Some(PATIENCE), cluster };
     let readers = (0..READERS).map(|_| session()).collect();
     Ok(Arc::new(SqlStore::start(readers, session(), surroundings)?))
 }

@@ -1,6 +1,6 @@
 //! The catalog in SQL, for both databases: one text of every statement, one place for every rule.
 //!
-//! A database gives a [`session::Connection`] for each thread and the texts of its schema; `embedded` does so for SQLite,
+//! A database gives a `session::Connection` for each thread and the texts of its schema; `embedded` does so for SQLite,
 //! `postgres` for PostgreSQL. One thread writes, committing what waits in groups, the others read; nothing here runs on an
 //! async runtime's thread. Writes of several processes never overlap, so what a write reads first still holds when it
 //! writes.
@@ -15,6 +15,7 @@ mod chains;
 mod columns;
 pub(super) mod errors;
 mod hooks;
+pub(super) mod identity;
 mod intent;
 mod lanes;
 pub(super) mod migrations;
@@ -49,6 +50,7 @@ pub struct SqlStore {
     writer: Writer,
     changes: Option<watch::Receiver<u64>>,
     patience: Option<Duration>,
+    cluster: String,
 }
 
 /// News of changes made by other processes that use the store. Nothing is said of what they were.
@@ -73,6 +75,8 @@ pub(super) struct Surroundings {
     pub(super) keeps: Box<dyn Any + Send>,
     /// Rises whenever another process may have changed something; `None` where there can be none.
     pub(super) changes: Option<watch::Receiver<u64>>,
+    /// What all processes that use this store have in common, and no others.
+    pub(super) cluster: String,
     /// Longest wait of a caller; `None` where everything comes to an end by itself.
     pub(super) patience: Option<Duration>,
 }
@@ -80,11 +84,16 @@ pub(super) struct Surroundings {
 impl SqlStore {
     /// Starts the threads, each with a session of its own.
     pub(super) fn start(readers: Vec<Session>, writer: Session, surroundings: Surroundings) -> Result<Self, OpenError> {
-        let Surroundings { keeps, changes, patience } = surroundings;
+        let Surroundings { keeps, changes, patience, cluster } = surroundings;
         let no_thread = |reason| OpenError::System { reason };
         let readers = Readers::start(readers).map_err(no_thread)?;
         let writer = Writer::start(writer, keeps).map_err(no_thread)?;
-        Ok(Self { readers, writer, changes, patience })
+        Ok(Self { readers, writer, changes, patience, cluster })
+    }
+
+    /// What all processes that use this store have in common, and no others.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// What other processes change from here on.

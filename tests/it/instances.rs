@@ -4,12 +4,16 @@
 use std::time::{Duration, Instant};
 
 use loadtest::{
-    services::postgres::{Durability, Postgres},
+    services::{
+        nats::{self, Nats},
+        postgres::{Durability, Postgres},
+        valkey::{self, Valkey},
+    },
     sim::SimBackend,
 };
 use serde_json::{Value, json};
 
-use crate::support::{Client, Cuttable, Process, eventually, soon};
+use crate::support::{Client, Cuttable, Process, eventually, in_background, soon};
 
 const SECRET: &str = "a secret that all instances have";
 
@@ -22,8 +26,12 @@ struct Instance {
 
 impl Instance {
     async fn start(url: &str) -> Self {
+        Self::with(url, &[]).await
+    }
+
+    async fn with(url: &str, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = [("DATABASE_URL", url), ("SECRET_KEY", SECRET)];
+        let settings = [&[("DATABASE_URL", url), ("SECRET_KEY", SECRET)], more].concat();
         let (process, client) = Process::serve(folder.path(), &settings).await;
         Self { process, client, _folder: folder }
     }
@@ -139,6 +147,113 @@ async fn prompts_go_on_without_the_database_and_everything_is_back_with_it() {
         let wrote = instance.process.stdout();
         assert!(!wrote.contains(loadtest::services::postgres::PASSWORD) && !wrote.contains(SECRET), "{wrote}");
     }
+}
+
+/// What instances tell each other, over whatever bus: one cancels the other's run, and hears of its alerts.
+async fn hears_the_other(settings: &[(&str, &str)]) -> Option<(Instance, Instance, SimBackend)> {
+    let url = Postgres::shared()?.database_url().unwrap();
+    let sim = SimBackend::ollama().model("chat:1b").start().await.unwrap();
+    let (one, other) = (Instance::with(&url, settings).await, Instance::with(&url, settings).await);
+    one.client.add_ollama(&sim).await;
+    eventually("the backend on the other one", || asks(&other.client, "chat:1b")).await;
+    Some((one, other, sim))
+}
+
+/// Starts a run on one instance, lets the other one end it, and waits until an alert of one is shown by the other.
+async fn talk((one, other, sim): &(Instance, Instance, SimBackend)) {
+    let gate = sim.hold();
+    let task = json!({"id": "ask", "handler": "raw_string", "prompt_template": "x",
+        "transition": {"branches": [{"operator": "default", "goto": "end"}], "on_failure": ""}});
+    let body = json!({"input": "x", "chain": {"id": "c", "tasks": [task]}});
+    let client = one.client.clone();
+    let asked = in_background(async move { client.post("/tasks", body).await });
+    let run = eventually("the run", || async {
+        let active = one.client.get("/runs/active").await.json();
+        active[0]["id"].as_str().map(str::to_owned).ok_or_else(|| active.to_string())
+    })
+    .await;
+    // Until it is known there, it is a run of nobody.
+    eventually("its end", || async {
+        let answer = other.client.post(&format!("/runs/{run}/cancel"), Value::Null).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    assert!(soon("its answer", asked).await.unwrap().error().contains("cancelled"));
+    assert_eq!(one.client.get("/runs/active").await.json(), json!([]));
+    other.client.post(&format!("/runs/{run}/cancel"), Value::Null).await.expect(404);
+    gate.release_all();
+
+    let message = format!("alert of {run}");
+    let task = json!({"id": "alarm", "handler": "noop",
+        "transition": {"branches": [{"operator": "default", "goto": "end", "alert_on_match": message}]}});
+    eventually("the alert on the other one", || async {
+        let body = json!({"input": "x", "inputType": "string", "chain": {"id": "a", "tasks": [task]}});
+        one.client.post("/tasks", body).await.expect(200);
+        let shown = other.client.get("/alerts").await.expect(200).text;
+        if shown.contains(&message) { Ok(()) } else { Err(shown) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn instances_talk_over_nats_and_do_without_it_while_it_is_away() {
+    if !Nats::is_installed() {
+        return;
+    }
+    let mut server = Nats::start().unwrap();
+    let url = server.url();
+    let settings = [("NATS_URL", url.as_str()), ("NATS_USER", nats::USER), ("NATS_PASSWORD", nats::PASSWORD)];
+    let Some(instances) = hears_the_other(&settings).await else { return };
+    talk(&instances).await;
+    server.stop();
+    goes_on_alone(&instances).await;
+    server.resume().unwrap();
+    talk(&instances).await;
+    server.server().unwrap().freeze();
+    goes_on_alone(&instances).await;
+    server.server().unwrap().thaw();
+    talk(&instances).await;
+    for instance in [&instances.0, &instances.1] {
+        assert!(!instance.process.stdout().contains(nats::PASSWORD));
+    }
+}
+
+#[tokio::test]
+async fn instances_talk_over_valkey_and_do_without_it_while_it_is_away() {
+    if !Valkey::is_installed() {
+        return;
+    }
+    let mut server = Valkey::start().unwrap();
+    let host = format!("127.0.0.1:{}", server.port());
+    let settings = [("KV_HOST", host.as_str()), ("KV_PASSWORD", valkey::PASSWORD)];
+    let Some(instances) = hears_the_other(&settings).await else { return };
+    talk(&instances).await;
+    server.stop();
+    goes_on_alone(&instances).await;
+    server.resume().unwrap();
+    talk(&instances).await;
+    server.server().unwrap().freeze();
+    goes_on_alone(&instances).await;
+    server.server().unwrap().thaw();
+    talk(&instances).await;
+    for instance in [&instances.0, &instances.1] {
+        assert!(!instance.process.stdout().contains(valkey::PASSWORD));
+    }
+}
+
+/// Without the bus everything works but what is told over it; and what is stored spreads all the same.
+async fn goes_on_alone((one, other, _): &(Instance, Instance, SimBackend)) {
+    for client in [&one.client, &other.client] {
+        for _ in 0..5 {
+            asks(client, "chat:1b").await.unwrap();
+        }
+        client.get("/queue").await.expect(200);
+        soon("an answer", client.post("/runs/none/cancel", Value::Null)).await.expect(404);
+    }
+    let name = format!("alias-{}", penstock::domain::ids::RunId::random());
+    one.client.post("/aliases", alias(&name)).await.expect(201);
+    eventually("the alias on the other one", || asks(&other.client, &name)).await;
+    one.client.delete(&format!("/aliases/{name}")).await.expect(200);
 }
 
 #[tokio::test]

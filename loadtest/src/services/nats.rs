@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, path::PathBuf, sync::OnceLock};
 
-use super::{Guarded, free_port, program};
+use super::{Guarded, free_port, is_there, program};
 
 /// The user that is let in.
 pub const USER: &str = "penstock";
@@ -18,8 +18,11 @@ pub struct Nats {
 
 impl Nats {
     /// Whether it is installed.
+    ///
+    /// # Panics
+    /// When it is not, and tests are told to require it.
     pub fn is_installed() -> bool {
-        find().is_some()
+        is_there(find(), "NATS (Debian: nats-server)")
     }
 
     /// One server for the whole process, which ends with it; `None` where it is not installed.

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use super::{Guarded, free_port, program};
+use super::{Guarded, free_port, is_there, program};
 
 /// A server with an empty database; whoever comes from this machine is let in as `penstock` with [`PASSWORD`].
 pub struct Postgres {
@@ -36,8 +36,11 @@ pub enum Durability {
 
 impl Postgres {
     /// Whether the server's programs are installed.
+    ///
+    /// # Panics
+    /// When it is not, and tests are told to require it.
     pub fn is_installed() -> bool {
-        find("postgres").is_some()
+        is_there(find("postgres"), "PostgreSQL (Debian: postgresql)")
     }
 
     /// One server for the whole process, which ends with it; `None` where PostgreSQL is not installed.

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, path::PathBuf, process::Command, sync::OnceLock};
 
-use super::{Guarded, free_port, program};
+use super::{Guarded, free_port, is_there, program};
 
 /// The password of the server.
 pub const PASSWORD: &str = "sluice-gate-3";
@@ -16,8 +16,11 @@ pub struct Valkey {
 
 impl Valkey {
     /// Whether it is installed.
+    ///
+    /// # Panics
+    /// When it is not, and tests are told to require it.
     pub fn is_installed() -> bool {
-        find().is_some()
+        is_there(find(), "Valkey (Debian: redis-server)")
     }
 
     /// One server for the whole process, which ends with it; `None` where it is not installed.

@@ -19,7 +19,7 @@ fn state() -> BackendState {
         generation: 1,
         deps: BackendDeps {
             transport: Transport::new(timeouts).unwrap(),
-            events: EventsHandle::vacant(),
+            events: EventsHandle::vacant(crate::runtime::peers::Peers::alone()),
             model_sync: ModelSync::Additive,
             tasks: TaskTracker::new(),
         },

@@ -15,7 +15,9 @@ use crate::domain::{
 
 /// Where the instances of one process meet. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<Vec<(InstanceId, broadcast::Sender<Heard>)>>>);
+pub struct Hub(Arc<Mutex<Vec<Member>>>);
+
+type Member = (InstanceId, broadcast::Sender<Heard>);
 
 impl Hub {
     /// The bus of one of them.
@@ -25,7 +27,7 @@ impl Hub {
         InProcessBus { me, hub: self.clone(), heard, lost: AtomicU64::new(0), told: AtomicU64::new(0) }
     }
 
-    fn members(&self) -> MutexGuard<'_, Vec<(InstanceId, broadcast::Sender<Heard>)>> {
+    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,6 +68,10 @@ impl Bus for InProcessBus {
 
     fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    fn has_others(&self) -> bool {
+        self.hub.members().len() > 1
     }
 }
 
