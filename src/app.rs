@@ -123,6 +123,7 @@ impl App {
         let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
         let (runtime, root) = Runtime::start(RuntimeDeps {
             store: Arc::clone(&catalog),
+            leases: Arc::clone(&store) as _,
             instance: instance.clone(),
             bus,
             transport,

@@ -8,6 +8,7 @@ mod backend;
 mod counter;
 pub mod directory;
 pub mod dispatch;
+mod duty;
 pub mod events;
 mod fleet;
 mod lease;
@@ -45,6 +46,7 @@ use self::{
     counter::TokenCounter,
     directory::Directory,
     dispatch::{Dispatcher, RouteDefaults},
+    duty::SyncDuty,
     events::EventsHandle,
     fleet::FleetHandle,
     mailbox::{Address, Envelope},
@@ -64,13 +66,15 @@ use crate::{
     engine::EngineSettings,
     hooks::HookClient,
     providers::{TokenizerService, Transport},
-    stores::{bus::Bus, catalog::CatalogStore},
+    stores::{bus::Bus, catalog::CatalogStore, leases::LeaseStore},
 };
 
 /// What the runtime is made of.
 pub struct RuntimeDeps {
     /// Stored intent.
     pub store: Arc<dyn CatalogStore>,
+    /// What only one instance at a time may do.
+    pub leases: Arc<dyn LeaseStore>,
     /// This process.
     pub instance: InstanceId,
     /// Where other instances are told and heard.
@@ -110,6 +114,7 @@ pub struct Runtime {
     root: Address<RootMsg>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    duty: SyncDuty,
 }
 
 /// The actors could not be started, or have ended by themselves.
@@ -126,6 +131,9 @@ impl Runtime {
         let tasks = TaskTracker::new();
         let directory = Arc::new(Directory::default());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
+        let duty = SyncDuty::new(deps.leases, deps.instance.clone());
+        // Before the first look at a backend: whoever is alone needs not wait for the second.
+        duty.renew().await;
         let peers = Peers::new(deps.instance, deps.bus);
         let (events, alerts) = (EventsHandle::vacant(peers.clone()), AlertLog::new(peers.clone()));
         let runtime = Self {
@@ -136,6 +144,7 @@ impl Runtime {
             runs: RunsHandle::vacant(),
             alerts: alerts.clone(),
             peers,
+            duty: duty.clone(),
             fleet: FleetHandle::vacant(),
             root: Address::vacant(),
             tasks: tasks.clone(),
@@ -153,6 +162,7 @@ impl Runtime {
                 transport: deps.transport.clone(),
                 events,
                 model_sync: deps.model_sync,
+                duty: duty.clone(),
                 tasks: tasks.clone(),
             },
             run_deps: RunDeps {
@@ -173,6 +183,7 @@ impl Runtime {
         let reporting = runtime.peers.clone().report(runtime.clone());
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(heeding));
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(reporting));
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(duty.keep()));
         Ok((runtime, ended))
     }
 
@@ -240,6 +251,10 @@ impl Runtime {
         self.peers.tell(ClusterEvent::Left);
         self.stopping.cancel();
         self.root.stop();
+        // A store that does not answer must not hold the stop up.
+        if tokio::time::timeout(limit, self.duty.give_back()).await.is_err() {
+            tracing::debug!("the lease of the model sync was not given back in time");
+        }
         self.directory.vacate();
         self.tasks.close();
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {

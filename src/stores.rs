@@ -9,6 +9,7 @@ pub mod catalog;
 #[macro_use]
 mod catalog_suite;
 pub mod embedded;
+pub mod leases;
 pub mod nats;
 pub mod postgres;
 pub mod sql;

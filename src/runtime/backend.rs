@@ -37,6 +37,7 @@ use self::{downloads::Downloads, probe::ProbeOutcome};
 use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, ask},
     directory::{BackendCell, BackendView, Health},
+    duty::SyncDuty,
     events::EventsHandle,
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
 };
@@ -77,6 +78,7 @@ pub(super) struct BackendDeps {
     pub(super) transport: Transport,
     pub(super) events: EventsHandle,
     pub(super) model_sync: ModelSync,
+    pub(super) duty: SyncDuty,
     pub(super) tasks: TaskTracker,
 }
 

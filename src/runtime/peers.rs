@@ -4,12 +4,9 @@
 //! instance but the cancelling of a run that may be there, for a bounded time. A bus that is away, or that there is none, costs
 //! what is told of others, nothing else.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{
     sync::broadcast,
     time::{Instant, timeout_at},
@@ -44,7 +41,8 @@ const ENDS: usize = 64;
 pub struct Peers {
     me: InstanceId,
     bus: Arc<dyn Bus>,
-    known: Arc<Mutex<BTreeMap<InstanceId, Peer>>>,
+    /// Written by the task that hears, read by everybody.
+    known: Arc<ArcSwap<BTreeMap<InstanceId, Arc<Peer>>>>,
     /// Runs of others that have been told to stop, and what came of it.
     ends: broadcast::Sender<(RunId, RunEnd)>,
 }
@@ -115,13 +113,21 @@ impl Peers {
     }
 
     fn reports(&self) -> Vec<(InstanceId, InstanceReport)> {
-        let mut known = self.lock();
-        known.retain(|_, peer| peer.heard_at.elapsed() < SILENCE);
-        known.iter().map(|(instance, peer)| (instance.clone(), peer.report.clone())).collect()
+        let known = self.known.load();
+        let live = known.iter().filter(|(_, peer)| peer.heard_at.elapsed() < SILENCE);
+        live.map(|(instance, peer)| (instance.clone(), peer.report.clone())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Peer>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Remembers what an instance has reported, or that it has left; whether it was known.
+    fn note(&self, instance: &InstanceId, report: Option<InstanceReport>) -> bool {
+        let mut known = BTreeMap::clone(&self.known.load());
+        known.retain(|_, peer| peer.heard_at.elapsed() < SILENCE);
+        let former = match report {
+            Some(report) => known.insert(instance.clone(), Arc::new(Peer { heard_at: Instant::now(), report })),
+            None => known.remove(instance),
+        };
+        self.known.store(Arc::new(known));
+        former.is_some()
     }
 
     /// Hears what others tell, for ever.
@@ -168,13 +174,12 @@ impl Peers {
                 drop(self.ends.send((run.clone(), *end)));
             }
             ClusterEvent::Report(report) => {
-                let peer = Peer { heard_at: Instant::now(), report: report.clone() };
-                if self.lock().insert(told.from.clone(), peer).is_none() {
+                if !self.note(&told.from, Some(report.clone())) {
                     tracing::info!(instance = %told.from, "another instance is there");
                 }
             }
             ClusterEvent::Left => {
-                if self.lock().remove(&told.from).is_some() {
+                if self.note(&told.from, None) {
                     tracing::info!(instance = %told.from, "another instance has left");
                 }
             }

@@ -49,6 +49,11 @@ fn numbered(number: u64) -> ClusterEvent {
     ClusterEvent::CancelRun { run: RunId::new(number.to_string()), at: None }
 }
 
+/// An event like no other.
+fn marker() -> ClusterEvent {
+    ClusterEvent::CancelRun { run: RunId::random(), at: None }
+}
+
 /// The next event that somebody tells.
 async fn told(listening: &mut Listening) -> (InstanceId, ClusterEvent) {
     let next = async {
@@ -69,8 +74,9 @@ pub(crate) async fn acquainted(teller: &dyn Bus, listening: &mut Listening) {
         let last = tokio::time::timeout(Duration::from_millis(10), told(listening)).await;
         if last.is_ok() {
             // The rest of them, and one that is the last.
-            teller.tell(ClusterEvent::Left);
-            while told(listening).await.1 != ClusterEvent::Left {}
+            let last = marker();
+            teller.tell(last.clone());
+            while told(listening).await.1 != last {}
             return;
         }
     }
@@ -201,13 +207,13 @@ pub(crate) async fn hears_again_after(teller: &dyn Bus, listening: &mut Listenin
     };
     tokio::time::timeout(Duration::from_secs(20), in_vain).await.expect("what cannot be told is counted");
     bring_back();
-    let (mut gap, mut heard) = (false, 0);
+    let (mut gap, mut heard, last) = (false, 0, marker());
     let back = async {
         loop {
-            teller.tell(ClusterEvent::Left);
+            teller.tell(last.clone());
             match tokio::time::timeout(Duration::from_millis(10), listening.next()).await {
                 Ok(Heard::Gap) => gap = true,
-                Ok(Heard::Told(told)) if told.event == ClusterEvent::Left => break,
+                Ok(Heard::Told(told)) if told.event == last => break,
                 Ok(Heard::Told(_)) => heard += 1,
                 Err(_) => {}
             }

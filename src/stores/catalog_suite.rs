@@ -10,6 +10,7 @@ pub(crate) mod backends;
 pub(crate) mod chains;
 pub(crate) mod hooks;
 pub(crate) mod intent;
+pub(crate) mod leases;
 pub(crate) mod models;
 pub(crate) mod pages;
 pub(crate) mod pools;
@@ -90,6 +91,10 @@ macro_rules! catalog_suite {
             intent {
                 it_holds_everything_oldest_first,
                 a_backend_uses_its_own_key_and_only_the_providers_backend_the_providers,
+            }
+            leases {
+                a_lease_has_one_holder_until_it_is_given_back,
+                a_lease_that_has_ended_is_anybodys_and_its_former_holder_finds_out,
             }
             models {
                 an_undeclared_model_stays_undeclared,

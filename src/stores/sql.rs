@@ -18,6 +18,7 @@ mod hooks;
 pub(super) mod identity;
 mod intent;
 mod lanes;
+mod leases;
 pub(super) mod migrations;
 mod models;
 mod pools;
@@ -127,6 +128,19 @@ impl SqlStore {
         work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.in_time(self.writer.write(Lane::Configuration, work)).await
+    }
+
+    /// Writes what is no configuration: nobody else is told.
+    async fn record<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.in_time(self.writer.write(Lane::History, work)).await
+    }
+
+    /// Whether other processes can use the same store.
+    fn has_others(&self) -> bool {
+        self.changes.is_some()
     }
 
     /// What is not begun by then never is; what is begun may still be done.

@@ -9,11 +9,11 @@ use loadtest::{
         postgres::{Durability, Postgres},
         valkey::{self, Valkey},
     },
-    sim::SimBackend,
+    sim::{Route, SimBackend},
 };
 use serde_json::{Value, json};
 
-use crate::support::{Client, Cuttable, Process, eventually, in_background, soon};
+use crate::support::{Client, Cuttable, Process, TASKS, eventually, in_background, soon};
 
 const SECRET: &str = "a secret that all instances have";
 
@@ -73,6 +73,45 @@ async fn a_change_made_on_one_instance_is_live_on_the_others() {
         }
     })
     .await;
+}
+
+/// Models that an Ollama has been told to download.
+fn pulled(sim: &SimBackend) -> Vec<String> {
+    sim.record().of(Route::Pull).iter().map(|call| call.model.clone().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn one_instance_at_a_time_downloads_and_another_one_when_it_has_died() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database_url().unwrap();
+    let catalog = ["m1:1b", "m2:1b", "m3:1b"];
+    let sim = SimBackend::ollama().model("chat:1b").catalog(catalog).start().await.unwrap();
+    let (one, other) = (Instance::start(&url).await, Instance::start(&url).await);
+    one.client.add_ollama(&sim).await;
+    eventually("the backend on the other one", || asks(&other.client, "chat:1b")).await;
+    let declare = async |client: &Client, model: &str| {
+        client.post("/models", json!({"model": model})).await.expect(201);
+        client.post(&format!("/model-associations/{TASKS}/models/{model}"), Value::Null).await.expect(200);
+    };
+    for model in ["m1:1b", "m2:1b"] {
+        declare(&other.client, model).await;
+        for client in [&one.client, &other.client] {
+            eventually(model, || asks(client, model)).await;
+        }
+    }
+    assert_eq!(pulled(&sim), ["m1:1b", "m2:1b"], "each once");
+    assert!(one.process.stdout().contains("this instance keeps the models of backends in sync"));
+    assert!(!other.process.stdout().contains("this instance keeps the models of backends in sync"));
+
+    one.process.signal("KILL").await;
+    eventually("the other one takes it over", || async {
+        let text = other.process.stdout();
+        if text.contains("this instance keeps the models") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    declare(&other.client, "m3:1b").await;
+    eventually("m3:1b", || asks(&other.client, "m3:1b")).await;
+    assert_eq!(pulled(&sim), catalog);
 }
 
 /// What holds while the database is away: prompts are answered, the store's routes say that they cannot.

@@ -113,6 +113,11 @@ impl Downloads {
         self.cell.cancelled.store(Arc::new(cancelled));
     }
 
+    /// What waits is somebody else's business.
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Forgets the failures of what is no longer declared. Its jobs stay: only `purge` and the queue's routes end them.
     pub(super) fn forget_failures(&mut self, declared: &[DeclaredModel]) {
         self.failed.retain(|name, _| declared.iter().any(|declared| same_model(&declared.name, name)));

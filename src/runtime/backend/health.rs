@@ -46,12 +46,13 @@ impl BackendState {
         self.probe_number += 1;
         self.probed_at = Some(Instant::now());
         let (goal, name) = (self.goal.clone(), self.probe_name());
-        let (model_sync, busy) = (self.deps.model_sync, self.downloads.running_model().map(str::to_owned));
+        let (model_sync, duty) = (self.deps.model_sync, self.deps.duty.clone());
+        let busy = self.downloads.running_model().map(str::to_owned);
         self.probe_stop = self.stop.child_token();
         let (handle, stop) = (self.handle().clone(), self.probe_stop.clone());
         self.deps.tasks.spawn(async move {
             let work = async {
-                let outcome = caught("probe", probe(provider, &goal, model_sync, busy.as_deref())).await;
+                let outcome = caught("probe", probe(provider, &goal, (model_sync, &duty), busy.as_deref())).await;
                 let outcome =
                     outcome.unwrap_or_else(|_| Err("the probe failed; see the server's log".to_owned().into()));
                 report(&handle, BackendMsg::ProbeFinished { probe: name, outcome }).await;

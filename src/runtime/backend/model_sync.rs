@@ -14,8 +14,13 @@ use crate::{
 };
 
 impl BackendState {
-    /// Queues what is declared and not there, where the backend can download.
+    /// Queues what is declared and not there, where the backend can download and it is for this instance to see to it.
     pub(super) fn queue_missing(&mut self) {
+        if !self.deps.duty.is_ours() {
+            // What waits here, another one queues; what runs is let run.
+            self.downloads.forget_waiting();
+            return;
+        }
         let Ok(provider) = &self.provider else { return };
         if provider.model_store().is_none() {
             return;

@@ -1,4 +1,5 @@
-//! One look at a backend: what it serves now, and in mirror mode the removal of what nobody declared.
+//! One look at a backend: what it serves now, and in mirror mode the removal of what nobody declared, where that is
+//! this instance's to do.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -11,6 +12,7 @@ use crate::{
     },
     faults::fault,
     providers::{Provider, ProviderError},
+    runtime::duty::SyncDuty,
 };
 
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +59,7 @@ pub(crate) type ProbeOutcome = Result<Sight, Unseen>;
 pub(super) async fn probe(
     provider: Arc<dyn Provider>,
     goal: &BackendGoal,
-    model_sync: ModelSync,
+    (model_sync, duty): (ModelSync, &SyncDuty),
     busy: Option<&str>,
 ) -> ProbeOutcome {
     fault!("backend.probe", goal.backend.id);
@@ -69,7 +71,8 @@ pub(super) async fn probe(
     };
     let mut models = look().await?;
     let surplus = surplus(&models, goal, model_sync, busy);
-    if !surplus.is_empty() && delete(provider.as_ref(), goal, surplus).await {
+    // Asked last: whoever was asleep may have it no more.
+    if !surplus.is_empty() && duty.is_confirmed().await && delete(provider.as_ref(), goal, surplus).await {
         models = look().await?;
     }
     // Where the limit is fixed nobody asks. A server that is too busy to tell is no failing one.

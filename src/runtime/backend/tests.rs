@@ -21,6 +21,7 @@ fn state() -> BackendState {
             transport: Transport::new(timeouts).unwrap(),
             events: EventsHandle::vacant(crate::runtime::peers::Peers::alone()),
             model_sync: ModelSync::Additive,
+            duty: crate::runtime::duty::SyncDuty::alone(),
             tasks: TaskTracker::new(),
         },
     })

@@ -91,6 +91,10 @@ impl Connection for SqliteConnection {
         Ok(())
     }
 
+    fn clock(&self) -> &'static str {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    }
+
     fn script(&self, sql: &str) -> Result<(), SqlError> {
         Ok(self.0.execute_batch(sql)?)
     }
@@ -101,7 +105,7 @@ impl Connection for SqliteConnection {
             Step::BeginReading => &["BEGIN"],
             Step::Mark => &["SAVEPOINT one"],
             Step::Undo => &["ROLLBACK TO one", "RELEASE one"],
-            Step::Keep => &["RELEASE one"],
+            Step::Keep | Step::KeepQuietly => &["RELEASE one"],
             Step::Commit => &["COMMIT"],
             Step::RollBack => &["ROLLBACK"],
         };

@@ -345,7 +345,7 @@ async fn the_database_is_copied_aside_before_its_schema_changes() {
     store.close().await;
     assert!(!temp.path().join("penstock.db.schema-3").exists(), "a first start has nothing to copy");
     // As the version before the latest step would have left it.
-    let before = "DROP TABLE tokens; ALTER TABLE pools DROP COLUMN calls;
+    let before = "DROP TABLE tokens; DROP TABLE leases; ALTER TABLE pools DROP COLUMN calls;
         DELETE FROM schema_migrations WHERE version > 3";
     database(temp.path()).execute_batch(before).unwrap();
     let store = open(temp.path(), None);

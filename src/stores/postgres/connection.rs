@@ -91,7 +91,7 @@ impl PostgresConnection {
             Step::BeginReading => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Step::Mark => "SAVEPOINT one",
             Step::Undo => "ROLLBACK TO one; RELEASE one",
-            Step::Keep => "RELEASE one",
+            Step::Keep | Step::KeepQuietly => "RELEASE one",
             Step::Commit if changed => &self.commit_changes,
             Step::Commit => "COMMIT",
             Step::RollBack => "ROLLBACK",
@@ -116,13 +116,17 @@ impl Connection for PostgresConnection {
         rows.iter().try_for_each(|row| each(&Row(row)))
     }
 
+    fn clock(&self) -> &'static str {
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    }
+
     fn script(&self, sql: &str) -> Result<(), SqlError> {
         self.work(async |client| client.batch_execute(sql).await)
     }
 
     fn step(&self, step: Step) -> Result<(), SqlError> {
         let changed = self.held.borrow().as_ref().is_some_and(|held| held.changed);
-        if matches!(step, Step::Commit | Step::RollBack | Step::Mark | Step::Undo | Step::Keep)
+        if matches!(step, Step::Commit | Step::RollBack | Step::Mark | Step::Undo | Step::Keep | Step::KeepQuietly)
             && !self.in_transaction()
         {
             // It went with its connection: undone it is, and kept it is not.
@@ -134,7 +138,7 @@ impl Connection for PostgresConnection {
                 Step::BeginWriting | Step::BeginReading => (held.in_transaction, held.changed) = (true, false),
                 Step::Keep => held.changed = true,
                 Step::Commit | Step::RollBack => held.in_transaction = false,
-                Step::Mark | Step::Undo => {}
+                Step::Mark | Step::Undo | Step::KeepQuietly => {}
             }
         }
         Ok(())

@@ -20,5 +20,6 @@ pub(super) const HISTORY: History<'static> = History {
             sql: include_str!("migrations/0004_pool_calls.sql"),
         },
         Migration { version: 5, name: "tokens", oldest_reader: 4, sql: include_str!("migrations/0005_tokens.sql") },
+        Migration { version: 6, name: "leases", oldest_reader: 4, sql: include_str!("migrations/0006_leases.sql") },
     ],
 };

@@ -2,6 +2,8 @@
 //!
 //! Owns nothing: arguments are moved to the thread that serves the call, the resource files do the work.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
         backend::{ApiKey, Backend, BackendSpec},
         chain::Chain,
         hook::{Hook, HookSpec},
-        ids::{BackendId, ChainId, HookId, PoolId, TokenId},
+        ids::{BackendId, ChainId, HookId, InstanceId, PoolId, TokenId},
         intent::Intent,
         model::{Model, ModelPatch},
         page::Page,
@@ -21,9 +23,10 @@ use crate::{
     },
     stores::{
         catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
+        leases::LeaseStore,
         sql::{
-            SqlStore, aliases, associations, backends, chains, hooks, intent, models, pools, providers, seed, tokens,
-            unlock,
+            SqlStore, aliases, associations, backends, chains, hooks, intent, leases, models, pools, providers, seed,
+            tokens, unlock,
         },
     },
 };
@@ -299,5 +302,27 @@ impl CatalogStore for SqlStore {
 
     async fn chain_names(&self, page: Page) -> Result<Vec<NamedChain>, StoreError> {
         self.read(move |session| chains::names(session, page)).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for SqlStore {
+    async fn hold_lease(&self, name: &str, holder: &InstanceId, time: Duration) -> Result<Option<u64>, StoreError> {
+        let (name, holder) = (name.to_owned(), holder.clone());
+        self.record(move |session| leases::hold(session, &name, &holder, time)).await
+    }
+
+    async fn holds_lease(&self, name: &str, holder: &InstanceId, epoch: u64) -> Result<bool, StoreError> {
+        let (name, holder) = (name.to_owned(), holder.clone());
+        self.read(move |session| leases::holds(session, &name, &holder, epoch)).await
+    }
+
+    async fn release_lease(&self, name: &str, holder: &InstanceId) -> Result<(), StoreError> {
+        let (name, holder) = (name.to_owned(), holder.clone());
+        self.record(move |session| leases::release(session, &name, &holder)).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.has_others()
     }
 }

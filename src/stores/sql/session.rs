@@ -29,6 +29,8 @@ pub(in crate::stores) trait Connection: Send {
         params: &Params<'_>,
         each: &mut dyn FnMut(&Row<'_>) -> Result<(), SqlError>,
     ) -> Result<(), SqlError>;
+    /// The present in microseconds, as an expression: the same for all who use the database.
+    fn clock(&self) -> &'static str;
     /// Runs several statements, separated by `;`.
     fn script(&self, sql: &str) -> Result<(), SqlError>;
     /// Begins, ends or divides a transaction.
@@ -52,8 +54,10 @@ pub(in crate::stores) enum Step {
     Mark,
     /// Undoes what came after the mark, and forgets the mark.
     Undo,
-    /// Keeps what came after the mark, and forgets the mark.
+    /// Keeps what came after the mark, and forgets the mark. Others are told that something has changed.
     Keep,
+    /// The same without a word to others.
+    KeepQuietly,
     /// Makes it all durable.
     Commit,
     /// Undoes all of it.

@@ -94,7 +94,7 @@ impl Writer {
         work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.push(lane as usize, Box::new(Pending { work: Some(work), outcome: None, reply })).await?;
+        self.queue.push(lane as usize, Box::new(Pending { lane, work: Some(work), outcome: None, reply })).await?;
         answer.await.map_err(|_| Cause::Closed.unavailable())?
     }
 
@@ -112,11 +112,14 @@ impl Writer {
 trait Write: Send {
     /// Does the work; true when its changes are to be kept.
     fn run(&mut self, session: &Session) -> bool;
+    /// Whether others should hear of it.
+    fn is_news(&self) -> bool;
     /// Tells the caller. `lost`: why the work was not committed although it may have succeeded.
     fn answer(self: Box<Self>, lost: Option<StoreError>);
 }
 
 struct Pending<F, T> {
+    lane: Lane,
     work: Option<F>,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -136,6 +139,10 @@ where
             catch_unwind(AssertUnwindSafe(|| work(session))).unwrap_or_else(|_| Err(Cause::Panicked.internal()))
         });
         matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn is_news(&self) -> bool {
+        matches!(self.lane, Lane::Configuration)
     }
 
     fn answer(self: Box<Self>, lost: Option<StoreError>) {
@@ -215,7 +222,11 @@ impl Worker {
             // server that is lost.
             return Err(Cause::RolledBack);
         }
-        self.session.conn().step(if keep { Step::Keep } else { Step::Undo })?;
+        self.session.conn().step(match (keep, write.is_news()) {
+            (true, true) => Step::Keep,
+            (true, false) => Step::KeepQuietly,
+            (false, _) => Step::Undo,
+        })?;
         Ok(())
     }
 }
