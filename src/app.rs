@@ -24,7 +24,7 @@ use crate::{
         embedded::{self, EmbeddedSettings},
         nats::{NatsBus, NatsSettings},
         postgres::{self, AddressError, DatabaseAddress, PostgresSettings},
-        sql::{Changes, OpenError, SecretKey, SqlStore},
+        sql::{Changes, OpenError, SecretKey, SqlStore, Transfer},
         valkey::{ValkeyBus, ValkeyError, ValkeySettings},
     },
 };
@@ -101,7 +101,7 @@ impl App {
     /// # Errors
     /// The first part that cannot be opened, in one line that says what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let database = config.store.database.as_ref().map(|database| database.url.parse()).transpose()?;
+        let database = address_of(&config.store)?;
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
         let listener = listener::bind(&config.listen)
             .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
@@ -217,15 +217,62 @@ impl App {
 
 /// Opens the store that is configured.
 async fn open_store(config: StoreConfig, address: Option<DatabaseAddress>) -> Result<Arc<SqlStore>, StartError> {
+    match settings_of(config, address) {
+        StoreSettings::Postgres(settings) => Ok(postgres::open(*settings).await?),
+        StoreSettings::Embedded(settings) => blocking(move || embedded::open(&settings)).await,
+    }
+}
+
+/// Opens the configured store to take everything out of it.
+///
+/// # Errors
+/// As [`App::start`].
+pub async fn open_for_export(config: StoreConfig) -> Result<Transfer, StartError> {
+    let address = address_of(&config)?;
+    match settings_of(config, address) {
+        StoreSettings::Postgres(settings) => Ok(postgres::open_for_export(*settings).await?),
+        StoreSettings::Embedded(settings) => blocking(move || embedded::open_for_export(&settings)).await,
+    }
+}
+
+/// Opens the configured store to put everything into it.
+///
+/// # Errors
+/// As [`App::start`].
+pub async fn open_for_import(config: StoreConfig) -> Result<Transfer, StartError> {
+    let address = address_of(&config)?;
+    match settings_of(config, address) {
+        StoreSettings::Postgres(settings) => Ok(postgres::open_for_import(*settings).await?),
+        StoreSettings::Embedded(settings) => blocking(move || embedded::open_for_import(&settings)).await,
+    }
+}
+
+/// Which store it is, with all that it needs.
+enum StoreSettings {
+    Postgres(Box<PostgresSettings>),
+    Embedded(EmbeddedSettings),
+}
+
+fn address_of(config: &StoreConfig) -> Result<Option<DatabaseAddress>, StartError> {
+    Ok(config.database.as_ref().map(|database| database.url.parse()).transpose()?)
+}
+
+fn settings_of(config: StoreConfig, address: Option<DatabaseAddress>) -> StoreSettings {
     let secret_key = config.secret_key.map(SecretKey::new);
     let previous_key = config.previous_key.map(SecretKey::new);
     if let (Some(database), Some(address)) = (config.database, address) {
         let key_file = config.data_dir.join("secret.key");
         let settings = PostgresSettings { address, secret_key, previous_key, key_file, wait: database.wait };
-        return Ok(postgres::open(settings).await?);
+        return StoreSettings::Postgres(Box::new(settings));
     }
-    let settings = EmbeddedSettings { data_dir: config.data_dir, secret_key, previous_key };
-    let opened = tokio::task::spawn_blocking(move || embedded::open(&settings)).await;
+    StoreSettings::Embedded(EmbeddedSettings { data_dir: config.data_dir, secret_key, previous_key })
+}
+
+/// Opening an embedded store touches the disk.
+async fn blocking<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, StartError> {
+    let opened = tokio::task::spawn_blocking(open).await;
     Ok(opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??)
 }
 

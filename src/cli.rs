@@ -5,6 +5,7 @@ mod client;
 mod keys;
 mod output;
 mod serve;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,15 @@ enum Command {
     Serve,
     /// Check, draw, test and run task chains.
     Chain(chain::Arguments),
+    /// Write everything that is configured as JSON Lines: a backup, or the way to another database.
+    ///
+    /// The store is the one that the server's settings name (DATABASE_URL, DATA_DIR); a server may use it meanwhile.
+    Export(transfer::ExportArguments),
+    /// Store what an export holds, all of it or nothing.
+    ///
+    /// The store is the one that the server's settings name (DATABASE_URL, DATA_DIR). It must be new, or be replaced. No
+    /// server may use an embedded store meanwhile.
+    Import(transfer::ImportArguments),
     /// Make, list and revoke API tokens of a server; change the secret that its stored keys are encrypted with.
     Keys(keys::Arguments),
     /// Print the version.
@@ -35,6 +45,8 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve => serve::serve(),
         Command::Chain(arguments) => chain::chain(&arguments),
+        Command::Export(arguments) => transfer::export(&arguments),
+        Command::Import(arguments) => transfer::import(&arguments),
         Command::Keys(arguments) => keys::keys(&arguments),
         Command::Version => version(),
     }

@@ -8,7 +8,7 @@ mod env;
 use std::{net::IpAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use crate::domain::provider::ProviderKind;
-pub use env::{ConfigError, client_token, from_env, from_process};
+pub use env::{ConfigError, client_token, from_env, from_process, passphrase};
 
 /// The whole configuration (`README.md`, configuration table).
 #[derive(Clone)]

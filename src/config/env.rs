@@ -34,6 +34,7 @@ const SECRET_KEY_PREVIOUS: &str = "SECRET_KEY_PREVIOUS";
 const TOKEN: &str = "TOKEN";
 /// Of commands, not of the server.
 const CLIENT_TOKEN: &str = "PENSTOCK_TOKEN";
+const PASSPHRASE: &str = "PENSTOCK_PASSPHRASE";
 const EMBED_MODEL: &str = "EMBED_MODEL";
 const TASK_MODEL: &str = "TASK_MODEL";
 const EMBED_PROVIDER: &str = "EMBED_PROVIDER";
@@ -92,6 +93,12 @@ pub fn client_token() -> Option<String> {
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
+/// The passphrase of an export; `None` when it is unset or empty. It is no setting of the server.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn passphrase() -> Option<String> {
+    std::env::var(PASSPHRASE).ok().filter(|text| !text.is_empty())
+}
+
 /// Reads the configuration from variables (names in any case) and returns it with warnings to be logged.
 /// An empty value counts as unset.
 ///
@@ -105,7 +112,8 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
             return Err(ConfigError { name, problem: problem.to_owned() });
         }
     }
-    let is_unknown = |name: &&String| name.starts_with("PENSTOCK_") && *name != CLIENT_TOKEN;
+    let is_unknown =
+        |name: &&String| name.starts_with("PENSTOCK_") && ![CLIENT_TOKEN, PASSPHRASE].contains(&name.as_str());
     let warnings = variables.0.keys().filter(is_unknown);
     let warnings = warnings.map(|name| format!("{name} is not a setting of Penstock and has no effect")).collect();
     let config = Config {

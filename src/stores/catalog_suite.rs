@@ -18,6 +18,7 @@ pub(crate) mod providers;
 pub(crate) mod restarts;
 pub(crate) mod seeds;
 pub(crate) mod tokens;
+pub(crate) mod transfers;
 
 use std::sync::Arc;
 
@@ -32,7 +33,10 @@ use crate::{
         provider::ProviderKind,
         token::{Scope, TokenLimits, TokenSpec},
     },
-    stores::{catalog::StoreError, sql::SqlStore},
+    stores::{
+        catalog::StoreError,
+        sql::{SqlStore, Transfer},
+    },
 };
 
 /// A place where one catalog lives: empty at first, opened and closed as often as a test wants.
@@ -45,6 +49,10 @@ pub(crate) trait Home {
     async fn open(&self) -> Arc<SqlStore> {
         self.open_with_cap(crate::stores::catalog::MAX_ROWS).await
     }
+    /// Opens it to take everything out.
+    async fn open_for_export(&self) -> Transfer;
+    /// Opens it, closed as it is, to put everything in.
+    async fn open_for_import(&self) -> Transfer;
 }
 
 /// All tests of the suite, each on a fresh home.
@@ -150,6 +158,13 @@ macro_rules! catalog_suite {
                 an_update_replaces_what_is_said_of_it_and_keeps_the_token,
                 names_are_unique,
                 what_is_unknown_is_not_found_by_any_method,
+            }
+            transfers {
+                everything_comes_back_as_it_was,
+                secrets_stay_behind_without_a_passphrase,
+                an_export_is_refused_without_its_passphrase,
+                a_store_that_holds_something_is_replaced_only_on_demand,
+                a_line_that_does_not_fit_is_named_and_nothing_is_stored,
             }
         }
     };

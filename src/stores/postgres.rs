@@ -21,18 +21,19 @@ use std::{
 
 use tokio::{runtime::Handle, sync::watch};
 use tokio_postgres::error::SqlState;
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::stores::{
     catalog::MAX_ROWS,
     sql::{
-        OpenError, SecretKey, SqlStore, Surroundings,
+        OpenError, SecretKey, SqlStore, Surroundings, Transfer,
         errors::{SqlError, with_causes},
         identity::identity,
         migrations,
         secrets::{KeyFile, Sealer},
         session::{Connection, Session},
-        unlock::{Given, unlock},
+        unlock::{Given, given_keys, unlock},
     },
 };
 use connection::PostgresConnection;
@@ -75,41 +76,96 @@ pub async fn open(settings: PostgresSettings) -> Result<Arc<SqlStore>, OpenError
 
 /// As [`open`] with another cap on the rows of a table.
 async fn open_with_cap(settings: PostgresSettings, max_rows: u64) -> Result<Arc<SqlStore>, OpenError> {
-    let store = settings.address.to_string();
-    let tls = tls::connector(&settings.address.trust, &store)?;
-    let lender = Lender::new(&settings.address, tls.clone(), CONNECTIONS)?;
-    wait_for(&lender, &store, settings.wait).await?;
-
-    let process = uuid::Uuid::new_v4().simple().to_string();
-    let runtime = Handle::current();
-    let connection = {
-        let (lender, process) = (lender.clone(), process.clone());
-        move || PostgresConnection::new(lender.clone(), runtime.clone(), &process)
-    };
-    let opening = {
-        let (connection, store) = (connection.clone(), store.clone());
-        move || -> Result<(Sealer, String), OpenError> {
-            let conn: &dyn Connection = &connection();
-            migrations::migrate(conn, &store, &schema::HISTORY, |_| Ok(()))?;
-            let file = KeyFile::new(settings.key_file);
-            let (secret, previous) = (settings.secret_key.as_ref(), settings.previous_key.as_ref());
-            let sealer = unlock(conn, &store, &Given { secret, previous, file: &file })?;
-            Ok((sealer, identity(conn, &store)?))
-        }
-    };
-    let opened = tokio::task::spawn_blocking(opening).await;
-    let opened = opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })?;
-    let (sealer, cluster) = opened.map(|(sealer, cluster)| (Arc::new(sealer), cluster))?;
-
+    let config = settings.address.config.clone();
+    let Opened { connections, tls, sealer, cluster } = prepare(settings).await?;
     let (changes, told) = watch::channel(0);
     let stop = CancellationToken::new();
-    let listener = Listener { config: settings.address.config, tls, process, changes };
+    let listener = Listener { config, tls, process: connections.process.clone(), changes };
     TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(listener.listen()));
-    let session = || Session::new(Box::new(connection()), Arc::clone(&sealer), max_rows);
+    let session = || Session::new(Box::new(connections.connection()), Arc::clone(&sealer), max_rows);
     let surroundings =
         Surroundings { keeps: Box::new(stop.drop_guard()), changes: Some(told), patience: Some(PATIENCE), cluster };
     let readers = (0..READERS).map(|_| session()).collect();
     Ok(Arc::new(SqlStore::start(readers, session(), surroundings)?))
+}
+
+/// Opens the store to take everything out of it, which nobody who uses it notices. What is done with it blocks, and must not
+/// be done on a thread of the runtime, which must go on meanwhile.
+///
+/// # Errors
+/// As [`open`]; also when the schema is an earlier version's.
+pub async fn open_for_export(settings: PostgresSettings) -> Result<Transfer, OpenError> {
+    let (connections, _) = connect(&settings).await?;
+    let conn = connections.connection();
+    let opening = move || {
+        migrations::check(&conn, &settings.address.to_string(), &schema::HISTORY)?;
+        conn.rest();
+        let file = KeyFile::new(settings.key_file);
+        let (secret, previous) = (settings.secret_key.as_ref(), settings.previous_key.as_ref());
+        let sealer = Arc::new(given_keys(&Given { secret, previous, file: &file })?);
+        Ok(Transfer::new(Session::new(Box::new(conn), sealer, MAX_ROWS), Box::new(())))
+    };
+    let opened = tokio::task::spawn_blocking(opening).await;
+    opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })?
+}
+
+/// Opens the store to put everything into it, whoever uses it meanwhile: they are told. It blocks as for an export.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_for_import(settings: PostgresSettings) -> Result<Transfer, OpenError> {
+    let Opened { connections, sealer, .. } = prepare(settings).await?;
+    Ok(Transfer::new(Session::new(Box::new(connections.connection()), sealer, MAX_ROWS), Box::new(())))
+}
+
+/// Makes connections that know each other as one process's.
+#[derive(Clone)]
+struct Connections {
+    lender: Lender,
+    process: String,
+    runtime: Handle,
+}
+
+impl Connections {
+    fn connection(&self) -> PostgresConnection {
+        PostgresConnection::new(self.lender.clone(), self.runtime.clone(), &self.process)
+    }
+}
+
+/// A store with this binary's schema.
+struct Opened {
+    connections: Connections,
+    tls: MakeRustlsConnect,
+    sealer: Arc<Sealer>,
+    cluster: String,
+}
+
+/// A server that lets us in.
+async fn connect(settings: &PostgresSettings) -> Result<(Connections, MakeRustlsConnect), OpenError> {
+    let store = settings.address.to_string();
+    let tls = tls::connector(&settings.address.trust, &store)?;
+    let lender = Lender::new(&settings.address, tls.clone(), CONNECTIONS)?;
+    wait_for(&lender, &store, settings.wait).await?;
+    let process = uuid::Uuid::new_v4().simple().to_string();
+    Ok((Connections { lender, process, runtime: Handle::current() }, tls))
+}
+
+async fn prepare(settings: PostgresSettings) -> Result<Opened, OpenError> {
+    let (connections, tls) = connect(&settings).await?;
+    let store = settings.address.to_string();
+    let conn = connections.connection();
+    let opening = move || -> Result<(Sealer, String), OpenError> {
+        let conn: &dyn Connection = &conn;
+        migrations::migrate(conn, &store, &schema::HISTORY, |_| Ok(()))?;
+        let file = KeyFile::new(settings.key_file);
+        let (secret, previous) = (settings.secret_key.as_ref(), settings.previous_key.as_ref());
+        let sealer = unlock(conn, &store, &Given { secret, previous, file: &file })?;
+        Ok((sealer, identity(conn, &store)?))
+    };
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let opened = opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })?;
+    let (sealer, cluster) = opened?;
+    Ok(Opened { connections, tls, sealer: Arc::new(sealer), cluster })
 }
 
 /// Returns when the database lets us in; not for longer than `patience`, and not when waiting will not help.

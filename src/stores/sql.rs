@@ -28,11 +28,17 @@ pub(super) mod secrets;
 mod seed;
 pub(super) mod session;
 mod tokens;
+pub(super) mod transfer;
 pub(super) mod unlock;
 pub(super) mod value;
 mod writer;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    io::{BufRead, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -43,7 +49,8 @@ use session::Session;
 use writer::{Lane, Writer};
 
 pub use errors::OpenError;
-pub use secrets::SecretKey;
+pub use secrets::{Passphrase, SecretKey};
+pub use transfer::TransferError;
 
 /// An open store. Dropping it closes it too, but blocks the thread that does.
 pub struct SqlStore {
@@ -67,6 +74,48 @@ impl Changes {
         if !told {
             std::future::pending().await
         }
+    }
+}
+
+/// A store that is opened for one command: everything out of it, or into it.
+pub struct Transfer {
+    session: Session,
+    /// Held as long as it is open.
+    _keeps: Box<dyn Any + Send>,
+}
+
+impl Transfer {
+    pub(super) fn new(session: Session, keeps: Box<dyn Any + Send>) -> Self {
+        Self { session, _keeps: keeps }
+    }
+
+    /// Writes everything as lines, as of one moment; how many rows. With a passphrase secrets go along. `progress` is told
+    /// now and then how many rows that were.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    pub fn export(
+        &self,
+        out: &mut dyn Write,
+        passphrase: Option<&Passphrase>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, TransferError> {
+        transfer::export(&self.session, out, passphrase, progress)
+    }
+
+    /// Stores all lines, or none; how many rows. Into a store that holds nothing but what a first start makes, or with
+    /// `replace` in place of what it holds.
+    ///
+    /// # Errors
+    /// One line that says what is wrong, and in which line of the input. Nothing has been changed then.
+    pub fn import(
+        &self,
+        input: &mut dyn BufRead,
+        passphrase: Option<&Passphrase>,
+        replace: bool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, TransferError> {
+        transfer::import(&self.session, input, passphrase, replace, progress)
     }
 }
 

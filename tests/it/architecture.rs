@@ -25,7 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "app",
         &["http", "api", "runtime", "providers", "hooks", "stores", "engine", "config", "shutdown", "domain", "error"],
     ),
-    ("cli", &["cli", "app", "shutdown", "engine", "dialect", "domain", "config"]),
+    ("cli", &["cli", "app", "shutdown", "stores", "engine", "dialect", "domain", "config"]),
     ("main", &["cli"]),
 ];
 

@@ -82,6 +82,7 @@ mod taskchains;
 mod tasks;
 mod token_counts;
 mod tokens;
+mod transfer;
 mod validation;
 mod vllm;
 mod waiting;

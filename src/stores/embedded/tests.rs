@@ -10,7 +10,7 @@ use std::{
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use super::{EmbeddedSettings, open_with_cap};
+use super::{EmbeddedSettings, open_for_export, open_for_import, open_with_cap};
 use crate::{
     domain::{
         backend::{ApiKey, BackendSpec},
@@ -20,12 +20,12 @@ use crate::{
     },
     stores::{
         catalog::{CatalogStore, StoreError},
-        catalog_suite::{Home, backend, providers, refusal},
-        sql::{OpenError, SecretKey, SqlStore},
+        catalog_suite::{Home, backend, providers, refusal, transfers},
+        sql::{OpenError, SecretKey, SqlStore, Transfer},
     },
 };
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 fn folder() -> Option<Folder> {
     Some(Folder(tempfile::tempdir().unwrap()))
@@ -38,6 +38,14 @@ impl Home for Folder {
 
     async fn close(&self, store: Arc<SqlStore>) {
         store.close().await;
+    }
+
+    async fn open_for_export(&self) -> Transfer {
+        open_for_export(&settings(self.0.path(), None)).unwrap()
+    }
+
+    async fn open_for_import(&self) -> Transfer {
+        open_for_import(&settings(self.0.path(), None)).unwrap()
     }
 }
 
@@ -335,6 +343,40 @@ async fn a_key_that_cannot_be_decrypted_stops_a_rotation_before_it_changes_anyth
     store.close().await;
     let store = open(temp.path(), Some("old"));
     assert!(store.intent().await.unwrap().backends[0].api_key == Some(ApiKey::new("sk-good")));
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_decrypted_is_named_when_it_should_be_exported() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = open(temp.path(), Some("mine"));
+    let id = store.create_backend(with_key("b", "sk-b")).await.unwrap().id;
+    store.close().await;
+    let exported = |secret, passphrase| {
+        let transfer = open_for_export(&settings(temp.path(), Some(secret))).unwrap();
+        transfer.export(&mut Vec::new(), passphrase, &mut |_| ()).map_err(|error| error.to_string())
+    };
+    let passphrase = transfers::passphrase();
+    let problem = exported("another", Some(&passphrase)).unwrap_err();
+    assert!(problem.starts_with(&format!("the key stored for '{id}' cannot be decrypted")), "{problem}");
+    assert_eq!(exported("another", None), Ok(1), "without secrets nothing is decrypted");
+    assert_eq!(exported("mine", Some(&passphrase)), Ok(1));
+}
+
+#[tokio::test]
+async fn an_export_reads_beside_a_server_and_makes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let nothing = temp.path().join("nothing");
+    assert!(open_for_export(&settings(&nothing, None)).is_err() && !nothing.exists());
+    let store = open(temp.path(), None);
+    store.create_backend(backend("b")).await.unwrap();
+    let transfer = open_for_export(&settings(temp.path(), None)).unwrap();
+    assert_eq!(transfer.export(&mut Vec::new(), None, &mut |_| ()).unwrap(), 1);
+    let refused = open_for_import(&settings(temp.path(), None)).map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    store.close().await;
+    database(temp.path()).execute("DELETE FROM schema_migrations WHERE version > 5", ()).unwrap();
+    let refused = open_for_export(&settings(temp.path(), None)).map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::OlderSchema { .. }), "{refused}");
 }
 
 #[tokio::test]

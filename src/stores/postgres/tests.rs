@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use loadtest::services::postgres::{Durability, Postgres};
 
-use super::{PostgresSettings, open, open_with_cap};
+use super::{PostgresSettings, open, open_for_export, open_for_import, open_with_cap};
 use crate::{
     domain::backend::{ApiKey, BackendSpec},
     stores::{
         catalog::{CatalogStore, StoreError},
-        catalog_suite::{Home, backend, chain, pool, refusal},
-        sql::{Changes, OpenError, SecretKey, SqlStore},
+        catalog_suite::{Home, backend, chain, pool, refusal, transfers},
+        embedded,
+        sql::{Changes, OpenError, SecretKey, SqlStore, Transfer},
     },
 };
 
@@ -65,6 +66,14 @@ impl Home for Database {
 
     async fn close(&self, store: Arc<SqlStore>) {
         store.close().await;
+    }
+
+    async fn open_for_export(&self) -> Transfer {
+        open_for_export(settings(&self.url)).await.unwrap()
+    }
+
+    async fn open_for_import(&self) -> Transfer {
+        open_for_import(settings(&self.url)).await.unwrap()
     }
 }
 
@@ -261,4 +270,39 @@ async fn a_secret_is_changed_while_instances_go_on() {
     let new_alone = open(with_secrets(&database.url, "new", None)).await.unwrap();
     assert!(keys(&new_alone).await[..2] == wanted);
     assert!(matches!(refused(settings(&database.url)).await, OpenError::WrongSecret { .. }));
+}
+
+#[tokio::test]
+async fn everything_moves_between_the_two_databases_and_back() {
+    let (Some(database), folder) = (database(), tempfile::tempdir().unwrap()) else { return };
+    let folder = embedded::tests::Folder(folder);
+    transfers::fill(&folder).await;
+    let first = transfers::exported(&folder, None).await.unwrap();
+    let sealed = transfers::exported(&folder, Some(transfers::passphrase())).await.unwrap();
+
+    transfers::imported(&database, sealed, Some(transfers::passphrase()), false).await.unwrap();
+    let store = database.open().await;
+    let intent = store.intent().await.unwrap();
+    let keys = intent.backends.iter().filter(|backend| backend.api_key.is_some()).count();
+    assert_eq!((keys, intent.tokens.len()), (2, 1), "the keys open under the other store's secret");
+    database.close(store).await;
+    let second = transfers::exported(&database, None).await.unwrap();
+    assert_eq!(transfers::rows(&second), transfers::rows(&first));
+
+    transfers::imported(&folder, second, None, true).await.unwrap();
+    let third = transfers::exported(&folder, None).await.unwrap();
+    assert_eq!(transfers::rows(&third), transfers::rows(&first));
+}
+
+#[tokio::test]
+async fn an_import_is_heard_of_by_the_instances() {
+    let Some(database) = database() else { return };
+    transfers::fill(&database).await;
+    let lines = transfers::exported(&database, None).await.unwrap();
+    let store = database.open().await;
+    let mut changes = store.changes();
+    store.delete_backend(&store.intent().await.unwrap().backends[0].backend.id).await.unwrap();
+    transfers::imported(&database, lines, None, true).await.unwrap();
+    heard(&mut changes).await;
+    assert_eq!(store.intent().await.unwrap().backends.len(), 3);
 }

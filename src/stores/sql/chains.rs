@@ -178,6 +178,11 @@ fn from_row(row: &Row<'_>) -> Result<StoredChain, SqlError> {
     Ok(StoredChain { chain, version, draft, created_at: time(row, "created_at")?, updated_at: created_at })
 }
 
+/// Whether a row of `chain_versions` holds a chain.
+pub(super) fn check_version(row: &Row<'_>) -> Result<(), SqlError> {
+    json::<Chain>(row, "chain").map(drop)
+}
+
 fn version_from_row(row: &Row<'_>) -> Result<ChainVersion, SqlError> {
     let version: i64 = row.get("version")?;
     Ok(ChainVersion { version: version.unsigned_abs(), draft: row.get("draft")?, created_at: time(row, "written_at")? })

@@ -39,6 +39,12 @@ pub enum OpenError {
         /// Its schema version.
         found: i64,
     },
+    /// The store was written by an earlier version, and may only be read.
+    #[error("{store} was written by an earlier version of penstock: start this version on it once")]
+    OlderSchema {
+        /// The database.
+        store: String,
+    },
     /// The store was written by a build whose schema had the same number and another text.
     #[error("{store} was made by another build of penstock: its schema step {version} differs")]
     ChangedMigration {

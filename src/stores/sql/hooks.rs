@@ -83,7 +83,7 @@ pub(super) fn names(session: &Session) -> Result<Vec<String>, StoreError> {
     Ok(session.list("SELECT name FROM hooks ORDER BY name", (), |row| row.only())?)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Hook, SqlError> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Hook, SqlError> {
     Ok(Hook {
         id: HookId::new(row.get::<String>("id")?),
         name: row.get("name")?,

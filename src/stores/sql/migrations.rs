@@ -83,6 +83,12 @@ fn apply(
     conn.step(Step::Commit).map_err(failed)
 }
 
+/// Whether the store has exactly this binary's schema, or one that it can use: for who only reads.
+pub(in crate::stores) fn check(conn: &dyn Connection, store: &str, history: &History<'_>) -> Result<(), OpenError> {
+    let missing = pending(conn, store, history)?.1;
+    if missing.is_empty() { Ok(()) } else { Err(OpenError::OlderSchema { store: store.to_owned() }) }
+}
+
 /// The version that the store has, and the steps that it lacks.
 fn pending<'h>(
     conn: &dyn Connection,

@@ -45,7 +45,14 @@ pub(super) fn configure(
         let sql = "UPDATE provider_keys SET api_key = ?2, updated_at = CASE WHEN ?3 > updated_at THEN ?3 ELSE updated_at END WHERE provider = ?1";
         session.execute(sql, (name, sealed, session.now()))?;
     } else {
-        backends::insert(session, &backend_of(provider), &spec(provider, base_url))?;
+        match backends::get(session, &backend_of(provider)) {
+            // It came by an import without secrets, and keeps what it was given.
+            Ok(stored) => drop(backends::replace(session, &stored, &spec(provider, base_url))?),
+            Err(StoreError::NotFound(_)) => {
+                backends::insert(session, &backend_of(provider), &spec(provider, base_url))?;
+            }
+            Err(error) => return Err(error),
+        }
         let created_at = session.admit(Table::ProviderKeys)?;
         let sealed = unlock::seal(session, key_place(name), key)?;
         let sql = "INSERT INTO provider_keys (provider, api_key, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)";

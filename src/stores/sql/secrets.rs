@@ -13,10 +13,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::stores::sql::errors::{Cause, OpenError};
@@ -25,6 +27,9 @@ const FORMAT: u8 = 1;
 const KEY_BYTES: usize = 32;
 const KEY_ID_BYTES: usize = 4;
 const NONCE_BYTES: usize = 24;
+/// Most that a passphrase may cost to try.
+const MOST_MEMORY_KIB: u32 = 1024 * 1024;
+const MOST_PASSES: u32 = 16;
 /// Separates this use of a text from any other hash of it.
 const KEY_LABEL: &[u8] = b"penstock stored keys v1\0";
 const KEY_ID_LABEL: &[u8] = b"penstock key id v1\0";
@@ -37,6 +42,36 @@ impl SecretKey {
     /// Wraps the text, which should be long and random: it is hashed, not stretched.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+}
+
+/// What an export's secrets are encrypted with.
+pub struct Passphrase(String);
+
+impl Passphrase {
+    /// Shortest one, in bytes: it is all that protects the keys in a file that goes anywhere.
+    pub const SHORTEST: usize = 12;
+
+    /// Wraps the text; `None` when it is too short to protect anything.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        (text.len() >= Self::SHORTEST).then_some(Self(text))
+    }
+}
+
+/// What makes equal passphrases different keys, and how hard it is to try one (RFC 9106).
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Salt {
+    salt: String,
+    memory_kib: u32,
+    passes: u32,
+}
+
+impl Salt {
+    /// The recommendation of RFC 9106 for machines with little memory to spare.
+    pub(super) fn random() -> Result<Self, Cause> {
+        let salt: [u8; 16] = random()?;
+        Ok(Self { salt: BASE64_STANDARD.encode(salt), memory_kib: 64 * 1024, passes: 3 })
     }
 }
 
@@ -93,6 +128,19 @@ impl Sealer {
 impl Key {
     pub(super) fn from_secret(secret: &SecretKey) -> Self {
         Self::new(Sha256::new().chain_update(KEY_LABEL).chain_update(&secret.0).finalize().into())
+    }
+
+    /// Takes a moment, on purpose.
+    pub(super) fn from_passphrase(passphrase: &Passphrase, salt: &Salt) -> Result<Self, Cause> {
+        // An export may come from anywhere: it must not say how much memory we take.
+        let (memory, passes) = (salt.memory_kib.min(MOST_MEMORY_KIB), salt.passes.min(MOST_PASSES));
+        let params = argon2::Params::new(memory, passes, 1, Some(KEY_BYTES)).map_err(|_| Cause::Encrypt)?;
+        let bytes = BASE64_STANDARD.decode(&salt.salt).map_err(|_| Cause::Encrypt)?;
+        let mut key = [0; KEY_BYTES];
+        argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+            .hash_password_into(passphrase.0.as_bytes(), &bytes, &mut key)
+            .map_err(|_| Cause::Encrypt)?;
+        Ok(Self::new(key))
     }
 
     fn new(key: [u8; KEY_BYTES]) -> Self {

@@ -88,7 +88,7 @@ pub(super) fn intents(session: &Session) -> Result<Vec<TokenIntent>, SqlError> {
     })
 }
 
-fn from_row(row: &Row<'_>) -> Result<Token, SqlError> {
+pub(super) fn from_row(row: &Row<'_>) -> Result<Token, SqlError> {
     Ok(Token {
         id: TokenId::new(row.get::<String>("id")?),
         name: row.get("name")?,

@@ -51,6 +51,15 @@ impl Given<'_> {
     }
 }
 
+/// The keys that were given, whatever they open: for who only reads.
+pub(in crate::stores) fn given_keys(given: &Given<'_>) -> Result<Sealer, OpenError> {
+    let keys = match given.secret {
+        Some(secret) => [Some(secret), given.previous].into_iter().flatten().map(Key::from_secret).collect(),
+        None => given.file.read()?.unwrap_or_default(),
+    };
+    Ok(Sealer::new(keys, None))
+}
+
 /// The sealer of this store's keys.
 pub(in crate::stores) fn unlock(conn: &dyn Connection, store: &str, given: &Given<'_>) -> Result<Sealer, OpenError> {
     let outcome = agree(conn, store, given);
@@ -93,6 +102,11 @@ fn in_force<'k>(keys: &'k Keys, check: &[u8]) -> Option<&'k Key> {
 
 /// Encrypts a key for its place, with the secret in force: all who use the store can read it.
 pub(super) fn seal(session: &Session, place: Place<'_>, key: &ApiKey) -> Result<Vec<u8>, StoreError> {
+    seal_bytes(session, place, key.expose().as_bytes())
+}
+
+/// The same for what is no text.
+pub(super) fn seal_bytes(session: &Session, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
     let check = check(session.conn())?.ok_or_else(|| Cause::Encrypt.internal())?;
     let keys = session.sealer.keys();
     // Another process has put a secret in force that this one was not given.
@@ -103,7 +117,7 @@ pub(super) fn seal(session: &Session, place: Place<'_>, key: &ApiKey) -> Result<
                 .to_owned(),
         )
     })?;
-    in_force.seal(place, key.expose().as_bytes()).map_err(Cause::internal)
+    in_force.seal(place, plain).map_err(Cause::internal)
 }
 
 /// The key behind a sealed value.
