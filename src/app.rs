@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{Api, ChainPrograms},
-    config::{Config, DefaultsConfig, DrainConfig, ListenConfig, NatsConfig, SharedConfig, StoreConfig, ValkeyConfig},
+    config::{Config, DefaultsConfig, DrainConfig, ListenConfig, NatsConfig, StoreConfig, ValkeyConfig},
     domain::{
         ids::{InstanceId, PoolId},
         model::Capabilities,
@@ -25,7 +25,7 @@ use crate::{
         nats::{NatsBus, NatsSettings},
         postgres::{self, AddressError, DatabaseAddress, PostgresSettings},
         sql::{Changes, OpenError, SecretKey, SqlStore, Transfer},
-        valkey::{ValkeyBus, ValkeyError, ValkeySettings},
+        valkey::{Valkey, ValkeyBus, ValkeyError, ValkeySettings},
     },
 };
 
@@ -119,7 +119,12 @@ impl App {
         let tokenizer = tokenizer.map(|url| TokenizerService::new(url, transport.clone())).transpose();
         let tokenizer = tokenizer.map_err(StartError::Tokenizer)?;
         let instance = InstanceId::new(&uuid::Uuid::new_v4().simple().to_string()[..8]);
-        let bus = open_bus(config.shared, store.cluster(), &instance)?;
+        let valkey = config.shared.valkey.map(|config| valkey_settings(config, store.cluster()));
+        let bus = open_bus(config.shared.nats, valkey.as_ref(), store.cluster(), &instance)?;
+        let shared = match &valkey {
+            Some(settings) => Some(Valkey::start(settings, instance.clone()).await?),
+            None => None,
+        };
         let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
         let (runtime, root) = Runtime::start(RuntimeDeps {
             store: Arc::clone(&catalog),
@@ -160,7 +165,7 @@ impl App {
         let (stopping, drain) = (CancellationToken::new(), Drain::default());
         let http =
             HttpConfig { auth: config.auth, limits: config.limits, rates: config.rates, deadlines: config.deadlines };
-        let service = Service::new(api, http, drain.clone());
+        let service = Service::new(api, http, drain.clone(), shared.map(|shared| shared.rates));
         let address = config.listen;
         let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let tasks = TaskTracker::new();
@@ -276,17 +281,25 @@ async fn blocking<T: Send + 'static>(
     Ok(opened.map_err(|error| OpenError::System { reason: std::io::Error::other(error) })??)
 }
 
+fn valkey_settings(config: ValkeyConfig, cluster: &str) -> ValkeySettings {
+    let ValkeyConfig { host, port, password } = config;
+    ValkeySettings { host, port, password, cluster: cluster.to_owned() }
+}
+
 /// The bus between instances: NATS where it is set, else Valkey, else there is nobody to talk to.
-fn open_bus(config: SharedConfig, cluster: &str, me: &InstanceId) -> Result<Arc<dyn Bus>, StartError> {
-    let cluster = cluster.to_owned();
-    Ok(match config {
-        SharedConfig { nats: Some(NatsConfig { url, user, password }), .. } => {
+fn open_bus(
+    nats: Option<NatsConfig>,
+    valkey: Option<&ValkeySettings>,
+    cluster: &str,
+    me: &InstanceId,
+) -> Result<Arc<dyn Bus>, StartError> {
+    Ok(match (nats, valkey) {
+        (Some(NatsConfig { url, user, password }), _) => {
+            let cluster = cluster.to_owned();
             Arc::new(NatsBus::start(NatsSettings { url, user, password, cluster }, me.clone()))
         }
-        SharedConfig { nats: None, valkey: Some(ValkeyConfig { host, port, password }) } => {
-            Arc::new(ValkeyBus::start(&ValkeySettings { host, port, password, cluster }, me.clone())?)
-        }
-        SharedConfig { nats: None, valkey: None } => Arc::new(Hub::default().join(me.clone())),
+        (None, Some(settings)) => Arc::new(ValkeyBus::start(settings, me.clone())?),
+        (None, None) => Arc::new(Hub::default().join(me.clone())),
     })
 }
 

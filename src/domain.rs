@@ -25,6 +25,7 @@ pub mod pool;
 pub mod priority;
 pub mod provider;
 pub mod route;
+pub mod shared_rates;
 pub mod spelling;
 pub mod stored_chain;
 pub mod time;

@@ -12,5 +12,6 @@ pub mod embedded;
 pub mod leases;
 pub mod nats;
 pub mod postgres;
+pub mod shared;
 pub mod sql;
 pub mod valkey;

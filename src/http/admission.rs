@@ -2,7 +2,8 @@
 //!
 //! The order: connections (`listener`), requests in flight in all, the caller's own rates; behind them come the pool's queue
 //! and the backend's slots (`runtime::dispatch`). A refusal costs a few atomic operations and a small answer. Callers are
-//! the owner of each stored token, and all others together.
+//! the owner of each stored token, and all others together. Where instances share rates, those of all of them decide, and a
+//! caller's buckets here follow; while what they share is away, each counts by itself.
 
 pub(super) mod bodies;
 pub mod gcra;
@@ -28,11 +29,14 @@ use crate::{
         failure::RefusalReason,
         ids::TokenId,
         ledger::{Spending, TokenLedger},
+        shared_rates::{SharedBucket, SharedBuckets, SharedOutcome, SharedRates, Verdict},
         token::{Token, TokenLimits},
     },
     error::Error,
 };
 
+/// The name of all callers without a stored token. No token has it: theirs are UUIDs.
+const EVERYBODY: &str = "everybody";
 /// After which it is worth asking again whether a request has ended.
 const OVERLOAD_RETRY_SECONDS: u32 = 1;
 /// Owners of tokens whose rates are remembered without a look at who needs it.
@@ -41,7 +45,6 @@ const MANY_HOLDERS: usize = 1024;
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// Decides; one for the process.
-#[derive(Debug)]
 pub struct Admission {
     in_flight: Option<Arc<InFlight>>,
     /// Of whoever has no stored token.
@@ -50,6 +53,8 @@ pub struct Admission {
     holders: Mutex<HashMap<TokenId, (RateConfig, Arc<CallerRates>)>>,
     /// Where a token says nothing else.
     rates: RateConfig,
+    /// Where all instances count together.
+    shared: Option<Arc<dyn SharedRates>>,
     origin: Instant,
 }
 
@@ -61,8 +66,10 @@ struct InFlight {
 }
 
 /// What one caller may use.
-#[derive(Debug)]
 struct CallerRates {
+    /// By which all instances know it.
+    name: String,
+    shared: Option<Arc<dyn SharedRates>>,
     /// Times of the buckets count from here.
     origin: Instant,
     requests: Option<Gcra>,
@@ -114,11 +121,35 @@ impl Admission {
         let most = limits.max_in_flight;
         Self {
             in_flight: (most > 0).then(|| Arc::new(InFlight { now: AtomicUsize::new(0), most })),
-            caller: CallerRates::of(rates, origin),
+            caller: CallerRates::of(rates, origin, EVERYBODY, None),
             holders: Mutex::default(),
             rates: rates.clone(),
+            shared: None,
             origin,
         }
+    }
+
+    /// The same where all instances count together.
+    #[must_use]
+    pub fn together(mut self, shared: Arc<dyn SharedRates>) -> Self {
+        self.caller = CallerRates::of(&self.rates, self.origin, EVERYBODY, Some(&shared));
+        self.shared = Some(shared);
+        self
+    }
+
+    /// As [`Admission::admit`], by what all instances have let in.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub async fn admit_together(&self, now: Instant, token: Option<&Token>) -> Result<Admitted, Refused> {
+        let Some(shared) = &self.shared else { return self.admit(now, token) };
+        let place = self.in_flight.as_ref().map(InFlight::enter).transpose()?;
+        let Some(caller) = self.rates_of(token) else { return Ok(Admitted { spending: Spending::UNCOUNTED, place }) };
+        match shared.take(caller.buckets()).await {
+            Some(verdict) => caller.follow(verdict)?,
+            None => caller.take(now)?,
+        }
+        Ok(Admitted { spending: caller.spending(), place })
     }
 
     /// Lets a request in that has come at this moment, from the owner of this token.
@@ -129,8 +160,7 @@ impl Admission {
         let place = self.in_flight.as_ref().map(InFlight::enter).transpose()?;
         let Some(caller) = self.rates_of(token) else { return Ok(Admitted { spending: Spending::UNCOUNTED, place }) };
         caller.take(now)?;
-        let spending = if caller.tokens.is_some() { Spending::on(caller as _) } else { Spending::UNCOUNTED };
-        Ok(Admitted { spending, place })
+        Ok(Admitted { spending: caller.spending(), place })
     }
 
     /// Tells a caller what its rates have left, where it has any, in the headers that OpenAI's clients read.
@@ -171,7 +201,7 @@ impl Admission {
             let now = tokio::time::Instant::now().into_std();
             holders.retain(|_, (_, caller)| !caller.is_untouched(now));
         }
-        let caller = CallerRates::of(&rates, self.origin)?;
+        let caller = CallerRates::of(&rates, self.origin, token.id.as_str(), self.shared.as_ref())?;
         holders.insert(token.id.clone(), (rates, Arc::clone(&caller)));
         Some(caller)
     }
@@ -190,11 +220,38 @@ impl InFlight {
 
 impl CallerRates {
     /// Full buckets for these rates; `None` where nothing is bounded.
-    fn of(rates: &RateConfig, origin: Instant) -> Option<Arc<Self>> {
+    fn of(rates: &RateConfig, origin: Instant, name: &str, shared: Option<&Arc<dyn SharedRates>>) -> Option<Arc<Self>> {
         let requests = rates.requests_per_minute;
         let requests = requests.map(|rate| Gcra::new(rate, rates.request_burst.unwrap_or(rate)));
         let tokens = rates.tokens_per_minute.map(|rate| Gcra::new(rate, rate));
-        (requests.is_some() || tokens.is_some()).then(|| Arc::new(Self { origin, requests, tokens }))
+        let is_bounded = requests.is_some() || tokens.is_some();
+        is_bounded.then(|| Arc::new(Self { name: name.to_owned(), shared: shared.cloned(), origin, requests, tokens }))
+    }
+
+    /// Where it is written down what its calls cost.
+    fn spending(self: Arc<Self>) -> Spending {
+        if self.tokens.is_some() { Spending::on(self as _) } else { Spending::UNCOUNTED }
+    }
+
+    /// As all instances know them.
+    fn buckets(&self) -> SharedBuckets<'_> {
+        let requests = self.requests.as_ref().map(shared_bucket);
+        SharedBuckets { caller: &self.name, requests, tokens: self.tokens.as_ref().map(shared_bucket) }
+    }
+
+    /// Heeds what all instances together say.
+    fn follow(&self, verdict: Verdict) -> Result<(), Refused> {
+        let now = self.since_origin(tokio::time::Instant::now().into_std());
+        for (bucket, lacking) in [(&self.requests, verdict.requests_lacking), (&self.tokens, verdict.tokens_lacking)] {
+            if let Some(bucket) = bucket {
+                bucket.follow(now, lacking);
+            }
+        }
+        match verdict.outcome {
+            SharedOutcome::Taken => Ok(()),
+            SharedOutcome::NoRequests(wait) => Err(Refused::RequestRate { wait }),
+            SharedOutcome::NoTokens(wait) => Err(Refused::TokenRate { wait }),
+        }
     }
 
     /// Whether nothing of it is used at this moment.
@@ -224,8 +281,16 @@ impl TokenLedger for CallerRates {
     fn spent(&self, tokens: u64) {
         if let Some(bucket) = &self.tokens {
             bucket.charge(self.since_origin(tokio::time::Instant::now().into_std()), tokens);
+            if let Some(shared) = &self.shared {
+                shared.charge(&self.name, shared_bucket(bucket), tokens);
+            }
         }
     }
+}
+
+fn shared_bucket(bucket: &Gcra) -> SharedBucket {
+    let (unit, window) = bucket.times();
+    SharedBucket { unit, window }
 }
 
 impl Refused {

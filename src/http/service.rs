@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::Api,
     config::{AuthConfig, DeadlineConfig, LimitConfig, RateConfig},
-    domain::{failure::RefusalReason, ids::RequestId, time::Timestamp},
+    domain::{failure::RefusalReason, ids::RequestId, shared_rates::SharedRates, time::Timestamp},
     error::{Error, ErrorCode},
     shutdown::{Drain, Phase},
 };
@@ -59,10 +59,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// New work is refused, and running work ended, as `drain` says.
-    pub fn new(api: Api, config: HttpConfig, drain: Drain) -> Self {
+    /// New work is refused, and running work ended, as `drain` says. Rates are those of all instances where they share them.
+    pub fn new(api: Api, config: HttpConfig, drain: Drain, shared: Option<Arc<dyn SharedRates>>) -> Self {
         let now = tokio::time::Instant::now().into_std();
-        let admission = Arc::new(Admission::new(&config.limits, &config.rates, now));
+        let admission = Admission::new(&config.limits, &config.rates, now);
+        let admission = Arc::new(match shared {
+            Some(shared) => admission.together(shared),
+            None => admission,
+        });
         let bodies = HeldBodies::new(config.limits.max_held_bytes);
         Self { api, config: Arc::new(config), admission, bodies, drain }
     }
@@ -179,7 +183,8 @@ impl Service {
         }
         if route.asks_a_model() {
             pass.is_limited = true;
-            let admitted = pass.admitted.insert(self.admission.admit(request.arrived, caller.token())?);
+            let admitted = self.admission.admit_together(request.arrived, caller.token()).await?;
+            let admitted = pass.admitted.insert(admitted);
             request.spending = admitted.spending.clone();
             request.patience = route.deadline(&self.config.deadlines);
         }

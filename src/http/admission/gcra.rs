@@ -91,6 +91,16 @@ impl Gcra {
         self.full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, charged).ok();
     }
 
+    /// The same bucket as it is counted elsewhere, that lacks so much now. What has been taken here alone stays taken.
+    pub fn follow(&self, now: Duration, lacking: Duration) {
+        self.full_at.fetch_max(nanos(now).saturating_add(nanos(lacking)), Ordering::AcqRel);
+    }
+
+    /// In which one comes, and in which an empty bucket is full.
+    pub fn times(&self) -> (Duration, Duration) {
+        (Duration::from_nanos(self.time_of(1)), Duration::from_nanos(self.window))
+    }
+
     /// What it holds.
     pub fn allowance(&self, now: Duration) -> Allowance {
         let lacking = self.full_at.load(Ordering::Acquire).saturating_sub(nanos(now));
@@ -144,6 +154,17 @@ mod tests {
         assert_eq!(bucket.check(at + wait - NANO), Err(NANO));
         assert_eq!(bucket.check(at + wait), Ok(()));
         assert_eq!(bucket.allowance(at + wait).remaining, 1);
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_counts_here_and_what_was_taken_here_stays_taken() {
+        let (bucket, at) = (bucket(60, 10), Duration::from_secs(100));
+        bucket.follow(at, Duration::from_secs(8));
+        assert_eq!(bucket.allowance(at), Allowance { limit: 10, remaining: 2, reset: Duration::from_secs(8) });
+        assert_eq!([(); 3].map(|()| bucket.take(at).is_ok()), [true, true, false]);
+        bucket.follow(at, Duration::from_secs(3));
+        assert_eq!(bucket.allowance(at).reset, Duration::from_secs(10));
+        assert_eq!(bucket.times(), (Duration::from_secs(1), Duration::from_secs(10)));
     }
 
     #[test]

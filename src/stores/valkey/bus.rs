@@ -18,7 +18,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::{ValkeyError, ValkeySettings};
+use super::{Ended, ValkeyError, ValkeySettings};
 use crate::{
     domain::{cluster::ClusterEvent, ids::InstanceId},
     stores::bus::{Bus, Ends, Listening},
@@ -63,16 +63,6 @@ impl Bus for ValkeyBus {
 
     fn lost(&self) -> u64 {
         self.ends.lost()
-    }
-}
-
-/// Ends the client's own tasks with ours.
-struct Ended<C: ClientLike + 'static>(C);
-
-impl<C: ClientLike + 'static> Drop for Ended<C> {
-    fn drop(&mut self) {
-        let client = self.0.clone();
-        TaskTracker::new().spawn(async move { drop(client.quit().await) });
     }
 }
 
@@ -141,10 +131,13 @@ async fn run(
 mod tests {
     use std::sync::Arc;
 
-    use loadtest::services::valkey::{PASSWORD, Valkey};
+    use loadtest::services::valkey::Valkey;
 
     use super::*;
-    use crate::stores::bus_suite::{Wire, acquainted, hears_again_after};
+    use crate::stores::{
+        bus_suite::{Wire, acquainted, hears_again_after},
+        valkey::tests::settings,
+    };
 
     struct Channel(String);
 
@@ -152,15 +145,6 @@ mod tests {
     fn channel() -> Option<Channel> {
         Valkey::shared()?;
         Some(Channel(uuid::Uuid::new_v4().simple().to_string()))
-    }
-
-    fn settings(port: u16, cluster: &str) -> ValkeySettings {
-        ValkeySettings {
-            host: "127.0.0.1".to_owned(),
-            port,
-            password: Some(PASSWORD.to_owned()),
-            cluster: cluster.to_owned(),
-        }
     }
 
     impl Wire for Channel {
