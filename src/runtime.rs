@@ -66,7 +66,7 @@ use crate::{
     engine::EngineSettings,
     hooks::HookClient,
     providers::{TokenizerService, Transport},
-    stores::{bus::Bus, catalog::CatalogStore, leases::LeaseStore},
+    stores::{bus::Bus, catalog::CatalogStore, leases::LeaseStore, shared::AnswerCache},
 };
 
 /// What the runtime is made of.
@@ -79,6 +79,8 @@ pub struct RuntimeDeps {
     pub instance: InstanceId,
     /// Where other instances are told and heard.
     pub bus: Arc<dyn Bus>,
+    /// Where answers are kept, if anywhere.
+    pub answers: Option<Arc<dyn AnswerCache>>,
     /// HTTP to backends and hooks.
     pub transport: Transport,
     /// Counts tokens where one is set.
@@ -131,6 +133,7 @@ impl Runtime {
         let tasks = TaskTracker::new();
         let directory = Arc::new(Directory::default());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
+        let dispatcher = dispatcher.remembering(deps.answers);
         let duty = SyncDuty::new(deps.leases, deps.instance.clone());
         // Before the first look at a backend: whoever is alone needs not wait for the second.
         duty.renew().await;

@@ -10,7 +10,10 @@ use crate::{
     domain::{
         ids::PoolId,
         page::Page,
-        pool::{Batching, CallSettings, Hedging, MAX_QUEUE_CAPACITY, Policy, PoolPatch, QueueLimits, RetryBudget},
+        pool::{
+            AnswerKeeping, Batching, CallSettings, Hedging, MAX_QUEUE_CAPACITY, Policy, Pool, PoolPatch, QueueLimits,
+            RetryBudget,
+        },
     },
     error::{Error, ErrorCode},
 };
@@ -25,6 +28,9 @@ const MAX_HEDGED_TOKENS: u32 = 4_096;
 /// Longest wait of an embedding for others, in milliseconds, and the texts of one call.
 const MAX_BATCH_WINDOW_MS: f64 = 2.0;
 const MAX_BATCH_INPUTS: u32 = 2_048;
+/// Longest time that an answer is kept, and the largest one.
+const MAX_KEPT_MS: u32 = 7 * 24 * 3_600_000;
+const MAX_KEPT_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Body of POST and PUT.
 #[derive(Deserialize, Default, ToSchema)]
@@ -40,6 +46,7 @@ pub struct PoolInput {
     hedging: Option<HedgingInput>,
     batching: Option<BatchingInput>,
     single_flight: Option<bool>,
+    cache: Option<CacheInput>,
 }
 
 #[derive(Deserialize, Serialize, Default, ToSchema)]
@@ -68,6 +75,13 @@ pub(super) struct HedgingInput {
 pub(super) struct BatchingInput {
     window_ms: Option<f64>,
     max_inputs: Option<i64>,
+}
+
+#[derive(Deserialize, Serialize, Default, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct CacheInput {
+    ttl_ms: Option<i64>,
+    max_bytes: Option<i64>,
 }
 
 impl RetryBudgetInput {
@@ -104,18 +118,31 @@ impl BatchingInput {
     }
 }
 
+impl CacheInput {
+    fn check(self, stored: AnswerKeeping) -> Result<AnswerKeeping, Error> {
+        let time = self.ttl_ms.map(|value| fields::number("cache.ttlMs", value, 0, MAX_KEPT_MS));
+        let bytes = self.max_bytes.map(|value| fields::number("cache.maxBytes", value, 1, MAX_KEPT_BYTES));
+        Ok(AnswerKeeping {
+            ttl_ms: time.transpose()?.map_or(stored.ttl_ms, u64::from),
+            max_bytes: bytes.transpose()?.unwrap_or(stored.max_bytes),
+        })
+    }
+}
+
 impl PoolInput {
     /// What is to be stored, with what is left out of an object as it is stored now.
     fn check(self, stored: QueueLimits, calls: CallSettings) -> Result<PoolPatch, Error> {
         let changes_calls = self.retry_budget.is_some()
             || self.hedging.is_some()
             || self.batching.is_some()
-            || self.single_flight.is_some();
+            || self.single_flight.is_some()
+            || self.cache.is_some();
         let calls = CallSettings {
             retry_budget: self.retry_budget.unwrap_or_default().check(calls.retry_budget)?,
             hedging: self.hedging.unwrap_or_default().check(calls.hedging)?,
             batching: self.batching.unwrap_or_default().check(calls.batching)?,
             single_flight: self.single_flight.unwrap_or(calls.single_flight),
+            cache: self.cache.unwrap_or_default().check(calls.cache)?,
         };
         let policy = self.policy.map(|name| {
             Policy::parse(&name).ok_or_else(|| {
@@ -153,7 +180,7 @@ pub async fn create(api: &Api, input: PoolInput) -> Result<Reply, Error> {
     }
     let pool = api.store.create_pool(patch).await?;
     api.runtime.changed();
-    Reply::created(&pool)
+    Ok(Reply::created(&pool)?.warning(cannot_keep(api, &pool)))
 }
 
 /// `GET /pools`.
@@ -192,7 +219,13 @@ pub async fn update(api: &Api, id: &str, input: PoolInput) -> Result<Reply, Erro
     }
     let pool = api.store.update_pool(&id, patch).await?;
     api.put_in_force().await;
-    Reply::json(&pool)
+    Ok(Reply::json(&pool)?.warning(cannot_keep(api, &pool)))
+}
+
+/// What to know of a pool whose answers are to be kept where there is no place for them.
+fn cannot_keep(api: &Api, pool: &Pool) -> Option<String> {
+    let is_vain = pool.calls.cache.ttl_ms > 0 && !api.runtime.dispatcher.can_keep();
+    is_vain.then(|| "field 'cache' has no effect: answers are kept in Valkey, and KV_HOST is not set".to_owned())
 }
 
 /// `DELETE /pools/{id}`.

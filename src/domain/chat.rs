@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::domain::message::{ChatMessage, Constraint};
@@ -140,7 +141,7 @@ pub enum ToolChoice {
 }
 
 /// One call of a tool by a model.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ToolCall {
     /// What its answer names; made by us where a backend gives none.
     pub id: String,
@@ -198,7 +199,7 @@ pub struct Sampling {
 }
 
 /// Why a reply ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Finish {
     /// The model was done.
     #[default]
@@ -212,7 +213,7 @@ pub enum Finish {
 }
 
 /// What a call took, as the backend counted it; `None` where it does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub input_tokens: Option<u64>,
@@ -271,7 +272,7 @@ pub enum ReplyEvent {
 }
 
 /// One whole reply of a model.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Said {
     /// The answer; empty when it only calls tools.
     pub text: String,
@@ -286,7 +287,7 @@ pub struct Said {
 }
 
 /// Everything that came back for one call.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ChatReply {
     /// By number of the choice; never empty after a successful call.
     pub choices: Vec<Said>,

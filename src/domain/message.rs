@@ -99,7 +99,7 @@ impl Constraint {
 }
 
 /// A whole reply, as a chain uses it: text there is, and nothing withheld.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The text as the backend sent it.
     pub text: String,
@@ -126,4 +126,6 @@ pub struct Served {
     pub queue_ms: u64,
     /// Whether the call was made for another request, and this one got its answer.
     pub is_shared: bool,
+    /// Whether the answer was kept from an earlier call; `None` where none is kept.
+    pub was_kept: Option<bool>,
 }

@@ -135,6 +135,22 @@ impl Default for Batching {
     }
 }
 
+/// Answers that are kept, and given again instead of being made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AnswerKeeping {
+    /// Milliseconds for which an answer of temperature 0, or vectors, are kept; 0 = none are.
+    pub ttl_ms: u64,
+    /// Larger answers are not kept.
+    pub max_bytes: u32,
+}
+
+impl Default for AnswerKeeping {
+    fn default() -> Self {
+        Self { ttl_ms: 0, max_bytes: 256 * 1024 }
+    }
+}
+
 /// How a pool makes its calls, beside which backend it chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -147,6 +163,8 @@ pub struct CallSettings {
     pub batching: Batching,
     /// Whether identical calls of temperature 0 that run at the same time are made once.
     pub single_flight: bool,
+    /// Whether and for how long answers are kept, where instances share a Valkey.
+    pub cache: AnswerKeeping,
 }
 
 /// What a user may set of a pool; `None` keeps what is stored (or the default on creation).

@@ -8,6 +8,18 @@ pub use crate::domain::model::Capability;
 pub use crate::domain::pool::Policy as RoutingStrategy;
 use crate::domain::{ledger::Spending, priority::Priority, provider::ProviderKind};
 
+/// What may become of answers that are kept to be given again (`docs/api.md`, kept answers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Keeping {
+    /// As the pool wants it.
+    #[default]
+    Allowed,
+    /// The answer is to be made, and may be kept.
+    Anew,
+    /// Neither is one given that was kept, nor is this one.
+    Forbidden,
+}
+
 /// What a request asks of routing beside its body: it holds for every call made for the request, those of a chain's steps
 /// included (`docs/api.md`, choosing where a request goes).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +38,8 @@ pub struct RouteScope {
     pub priority: Option<Priority>,
     /// When nobody will want the answer any more.
     pub deadline: Option<Instant>,
+    /// Whether answers that are kept will do.
+    pub keeping: Keeping,
     /// Where it is written down what its calls cost.
     pub spending: Spending,
 }
@@ -52,6 +66,8 @@ pub struct ModelRoute {
     pub priority: Priority,
     /// After which it is not begun, and given up.
     pub deadline: Option<Instant>,
+    /// Whether an answer that is kept will do.
+    pub keeping: Keeping,
     /// Where it is written down what it costs.
     pub spending: Spending,
 }
@@ -114,6 +130,7 @@ impl ModelRoute {
             tokens: None,
             priority: Priority::Standard,
             deadline: None,
+            keeping: Keeping::Allowed,
             spending: Spending::UNCOUNTED,
         }
     }
@@ -171,6 +188,7 @@ impl ModelRoute {
         }
         self.strategy = scope.strategy.or(self.strategy);
         self.priority = scope.priority.unwrap_or(self.priority);
+        self.keeping = self.keeping.max(scope.keeping);
         self.deadline = [self.deadline, scope.deadline].into_iter().flatten().min();
         if self.targets.is_empty() && (scope.pool.is_some() || !scope.providers.is_empty()) {
             self.targets.push(RouteTarget::default());

@@ -26,6 +26,7 @@ use crate::{
         pool::Policy,
         priority::Priority,
         provider::ProviderKind,
+        route::Keeping,
         time::Timestamp,
     },
     error::{Error, ErrorCode},
@@ -187,6 +188,7 @@ where
         scope.strategy = self.policy()?;
         scope.priority = self.priority()?;
         scope.deadline = self.deadline()?;
+        scope.keeping = self.keeping();
         for name in self.wishes("x-penstock-provider")? {
             let kind = ProviderKind::parse(&name).ok_or_else(|| {
                 Error::invalid(format!(
@@ -211,6 +213,19 @@ where
             }
         }
         Ok(scope)
+    }
+
+    /// What `Cache-Control` says (RFC 9111, 5.2.1); other words in it are for other caches.
+    fn keeping(&self) -> Keeping {
+        let values =
+            self.head.headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+        let words = values.flat_map(|value| value.split(',')).map(str::trim);
+        let meaning = |word: &str| match word {
+            _ if word.eq_ignore_ascii_case("no-store") => Keeping::Forbidden,
+            _ if word.eq_ignore_ascii_case("no-cache") || word.eq_ignore_ascii_case("max-age=0") => Keeping::Anew,
+            _ => Keeping::Allowed,
+        };
+        words.map(meaning).max().unwrap_or_default()
     }
 
     fn policy(&self) -> Result<Option<Policy>, Error> {

@@ -29,6 +29,7 @@ const X_POOL: HeaderName = HeaderName::from_static("x-penstock-pool");
 const X_MODEL: HeaderName = HeaderName::from_static("x-penstock-model");
 const X_ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
 const X_SHARED: HeaderName = HeaderName::from_static("x-penstock-shared");
+const X_CACHE: HeaderName = HeaderName::from_static("x-penstock-cache");
 const X_RUN: HeaderName = HeaderName::from_static("x-penstock-run");
 
 /// Warnings of one answer, and the characters of each.
@@ -194,6 +195,9 @@ fn name_server(headers: &mut HeaderMap, served: &Served) {
     headers.insert(X_ATTEMPTS, HeaderValue::from(served.attempts));
     if served.is_shared {
         headers.insert(X_SHARED, HeaderValue::from_static("true"));
+    }
+    if let Some(was_kept) = served.was_kept {
+        headers.insert(X_CACHE, HeaderValue::from_static(if was_kept { "hit" } else { "miss" }));
     }
 }
 

@@ -12,8 +12,10 @@ mod deadline;
 pub mod exchange;
 mod hedge;
 mod held;
+mod key;
 #[doc(hidden)]
 pub mod measured;
+mod memory;
 mod plan;
 mod prefix;
 mod repeat;
@@ -35,6 +37,7 @@ use self::{
     batch::Batches,
     call::{Call, Embed, Generate, words_of},
     deadline::given_up,
+    memory::{Kept, Memory},
     repeat::{Onward, Spent},
     single_flight::{Flights, Question, Sharing},
     tab::Tab,
@@ -56,6 +59,7 @@ use crate::{
         route::{ModelRoute, RouteScope},
     },
     providers::Provider,
+    stores::shared::AnswerCache,
 };
 
 /// Models of requests that name none.
@@ -117,13 +121,27 @@ pub struct Dispatcher {
     defaults: Arc<RouteDefaults>,
     batches: Arc<Batches>,
     flights: Arc<Flights>,
+    /// Answers that were kept, where instances share them.
+    answers: Option<Arc<dyn AnswerCache>>,
 }
 
 impl Dispatcher {
     /// What several requests wait for is made in `tasks`.
     pub(super) fn new(directory: Arc<Directory>, defaults: RouteDefaults, tasks: TaskTracker) -> Self {
         let batches = Arc::new(Batches::new(tasks.clone()));
-        Self { directory, defaults: Arc::new(defaults), batches, flights: Arc::new(Flights::new(tasks)) }
+        let flights = Arc::new(Flights::new(tasks));
+        Self { directory, defaults: Arc::new(defaults), batches, flights, answers: None }
+    }
+
+    /// The same with a place where answers are kept.
+    #[must_use]
+    pub(super) fn remembering(self, answers: Option<Arc<dyn AnswerCache>>) -> Self {
+        Self { answers, ..self }
+    }
+
+    /// Whether pools can have answers kept.
+    pub const fn can_keep(&self) -> bool {
+        self.answers.is_some()
     }
 
     /// Asks a model for a reply.
@@ -131,10 +149,14 @@ impl Dispatcher {
     /// # Errors
     /// No usable backend, a full queue, or the failure of the last backend that was tried.
     pub async fn generate(&self, route: &ModelRoute, call: &ChatCall) -> Result<(Completion, Served), DispatchError> {
-        match self.shared(route, Question::Generate(call)).await? {
-            Sharing::Shared(shared) => shared.completion(route, call),
-            Sharing::Alone(plan, spent) => self.generate_alone(plan, route, call, spent).await,
-        }
+        let mut memory = Memory::none();
+        let (completion, mut served) = match self.shared(route, Question::Generate(call), &mut memory).await? {
+            Sharing::Known(known) => return known.completion(),
+            Sharing::Shared(shared) => shared.completion(route, call)?,
+            Sharing::Alone(plan, spent) => self.generate_alone(plan, route, call, spent).await?,
+        };
+        memory.keep(&mut served, || Kept::of_completion(&completion));
+        Ok((completion, served))
     }
 
     async fn generate_alone(
@@ -157,10 +179,14 @@ impl Dispatcher {
     /// # Errors
     /// As for [`Dispatcher::generate`].
     pub async fn embed(&self, route: &ModelRoute, call: &EmbedCall) -> Result<(Embedded, Served), DispatchError> {
-        match self.shared(route, Question::Embed(call)).await? {
-            Sharing::Shared(shared) => shared.embedded(route, call),
-            Sharing::Alone(plan, spent) => self.embed_alone(plan, route, call, spent).await,
-        }
+        let mut memory = Memory::none();
+        let (embedded, mut served) = match self.shared(route, Question::Embed(call), &mut memory).await? {
+            Sharing::Known(known) => return known.embedded(),
+            Sharing::Shared(shared) => shared.embedded(route, call)?,
+            Sharing::Alone(plan, spent) => self.embed_alone(plan, route, call, spent).await?,
+        };
+        memory.keep(&mut served, || Kept::of_vectors(&embedded));
+        Ok((embedded, served))
     }
 
     async fn embed_alone(
@@ -349,5 +375,6 @@ fn served(candidate: &Candidate, pool: &PoolId, spent: &Spent) -> Served {
         attempts: spent.attempts,
         queue_ms: u64::try_from(spent.waited.as_millis()).unwrap_or(u64::MAX),
         is_shared: false,
+        was_kept: None,
     }
 }

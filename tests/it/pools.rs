@@ -7,8 +7,7 @@ use crate::support::{
     shape::{assert_keys, assert_new, assert_rewritten, column},
 };
 
-const POOL: &str =
-    "id name purposeType policy queue requireLabels retryBudget hedging batching singleFlight createdAt updatedAt";
+const POOL: &str = "id name purposeType policy queue requireLabels retryBudget hedging batching singleFlight cache createdAt updatedAt";
 
 #[tokio::test]
 async fn the_two_default_pools_are_there_from_the_start() {

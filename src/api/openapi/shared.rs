@@ -23,12 +23,13 @@ const ANSWER_HEADERS: [(&str, &str); 2] = [
     ("X-Request-ID", "The client's own, or a new one; log lines carry it too"),
     ("X-Penstock-Warning", "What the caller should know beside the answer; may be there several times"),
 ];
-const SERVED_HEADERS: [(&str, &str); 5] = [
+const SERVED_HEADERS: [(&str, &str); 6] = [
     ("X-Penstock-Backend", "Id of the backend that was asked last"),
     ("X-Penstock-Pool", "Id of the pool it was asked for"),
     ("X-Penstock-Model", "The model that was asked"),
     ("X-Penstock-Attempts", "How many backends were asked"),
     ("X-Penstock-Shared", "`true` where the call was made for an identical request (`singleFlight`)"),
+    ("X-Penstock-Cache", "`hit` where the answer was kept from an earlier call (`cache`), `miss` where it could be"),
 ];
 /// Of what asks models, where a caller's rates are limited (`RATE_LIMIT_RPM`, `RATE_LIMIT_TPM`).
 const RATE_HEADERS: [(&str, &str); 6] = [

@@ -250,6 +250,7 @@ fn answered(
         attempts: 1,
         queue_ms: 0,
         is_shared: false,
+        was_kept: None,
     };
     Event::Answered { step, completion, served: Some(served), elapsed: Duration::from_micros(1_500) }
 }

@@ -114,6 +114,7 @@ fn served() -> Served {
         attempts: 1,
         queue_ms: 3,
         is_shared: false,
+        was_kept: None,
     }
 }
 

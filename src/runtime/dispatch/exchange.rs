@@ -7,6 +7,7 @@ use super::{
     DispatchError, Dispatcher,
     admission::Plan,
     call::{Call, says_at_most, words_of},
+    memory::{Kept, Memory},
     prefix::{conversation_prefix, raw_prefix, text_prefix},
     repeat::Spent,
     single_flight::{Question, Sharing},
@@ -86,10 +87,14 @@ impl Dispatcher {
         route: &ModelRoute,
         exchange: &Exchange<'_>,
     ) -> Result<(Answer, Served), DispatchError> {
-        match self.shared(route, Question::Exchange(exchange)).await? {
-            Sharing::Shared(shared) => shared.answer(route, exchange),
-            Sharing::Alone(plan, spent) => self.exchange_alone(plan, route, exchange, spent).await,
-        }
+        let mut memory = Memory::none();
+        let (answer, mut served) = match self.shared(route, Question::Exchange(exchange), &mut memory).await? {
+            Sharing::Known(known) => return known.answer(),
+            Sharing::Shared(shared) => shared.answer(route, exchange)?,
+            Sharing::Alone(plan, spent) => self.exchange_alone(plan, route, exchange, spent).await?,
+        };
+        memory.keep(&mut served, || Kept::of_answer(&answer));
+        Ok((answer, served))
     }
 
     pub(super) async fn exchange_alone(

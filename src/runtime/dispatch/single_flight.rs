@@ -7,7 +7,6 @@
 //! first had little time left, is nobody's but the first's, and the others try again together.
 
 mod flight;
-mod key;
 mod shared;
 mod window;
 
@@ -22,19 +21,18 @@ use std::{
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::task::TaskTracker;
 
-use self::{
-    flight::{Controls, Flight, Landing, Outcome},
-    key::Key,
-};
+use self::flight::{Controls, Flight, Landing, Outcome};
 pub(super) use self::{
     flight::{Piece, Seat},
-    shared::Shared,
+    shared::{Shared, of_another_kind},
 };
 use super::{
     DispatchError, Dispatcher,
     admission::{Plan, past_deadline, too_late},
     deadline::Urgency,
     exchange::{Answer, Asked, Exchange, HeldRelay, HeldReply, Original, RelayedReply},
+    key::Key,
+    memory::{Known, Memory},
     repeat::Spent,
 };
 use crate::{
@@ -94,12 +92,17 @@ enum Asking {
 
 impl Question<'_> {
     /// By what it is known; `None` where the call is not to be shared.
-    fn key(&self, pool: &PoolCell, route: &ModelRoute) -> Option<Key> {
+    pub(super) fn key(&self, pool: &PoolCell, route: &ModelRoute) -> Option<Key> {
         match self {
             Self::Generate(call) => Key::of_chat(&pool.id, route, call),
             Self::Embed(call) => Key::of_texts(&pool.id, route, call),
             Self::Exchange(exchange) => Key::of_exchange(&pool.id, route, exchange),
         }
+    }
+
+    /// Whether the answer is wanted as a stream.
+    pub(super) const fn wants_stream(&self) -> bool {
+        matches!(self, Self::Exchange(Exchange { wants_stream: true, .. }))
     }
 
     /// What a task must have to ask it.
@@ -116,6 +119,8 @@ impl Question<'_> {
 
 /// How a request goes on.
 pub(super) enum Sharing {
+    /// With an answer that was kept.
+    Known(Known),
     /// With the answer of a shared call.
     Shared(Shared),
     /// By itself, with what it has spent so far.
@@ -138,9 +143,23 @@ enum Made {
 }
 
 impl Dispatcher {
-    /// Plans a call, and makes it together with others that ask the same, if its pool wants that and it may be shared.
-    pub(super) async fn shared(&self, route: &ModelRoute, question: Question<'_>) -> Result<Sharing, DispatchError> {
+    /// Plans a call, and makes it together with others that ask the same, if its pool wants that and it may be shared. What
+    /// is made of it is told to `memory`.
+    pub(super) async fn shared(
+        &self,
+        route: &ModelRoute,
+        question: Question<'_>,
+        memory: &mut Memory,
+    ) -> Result<Sharing, DispatchError> {
         let plan = self.plan(route, 0)?;
+        if plan.pool.calls().cache.ttl_ms > 0
+            && let Some(answers) = &self.answers
+        {
+            *memory = Memory::of(answers, &plan.pool, route, &question);
+            if let Some(known) = Box::pin(memory.recall()).await {
+                return Ok(Sharing::Known(known));
+            }
+        }
         if !plan.pool.calls().single_flight {
             return Ok(Sharing::Alone(plan, Spent::default()));
         }

@@ -82,7 +82,7 @@ impl Shared {
 }
 
 /// Calls that ask for different things are never the same.
-fn of_another_kind(served: Served) -> DispatchError {
+pub(in crate::runtime::dispatch) fn of_another_kind(served: Served) -> DispatchError {
     let failure = Failure::new(FailureClass::Internal, "the shared answer is of another kind than the request");
     DispatchError { failure, served: Some(Box::new(served)) }
 }

@@ -29,6 +29,7 @@ fn served() -> Served {
         attempts: 1,
         queue_ms: 0,
         is_shared: false,
+        was_kept: None,
     }
 }
 

@@ -1,18 +1,28 @@
 //! Which calls are one and the same: those that are answered alike wherever they go, and ask the same of the same places
-//! (`docs/api.md`, single flight).
+//! (`docs/api.md`, single flight and kept answers).
 
 use std::fmt::{self, Debug, Write};
 
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{chat::ChatCall, embedding::EmbedCall, ids::PoolId, ledger::Spending, route::ModelRoute},
+    domain::{
+        chat::ChatCall,
+        embedding::EmbedCall,
+        ids::PoolId,
+        ledger::Spending,
+        priority::Priority,
+        route::{Keeping, ModelRoute},
+    },
     providers::RelayRoute,
     runtime::dispatch::exchange::{Asked, Exchange},
 };
 
 /// Longer requests are made alone: to compare them would take longer than others should wait.
 const MAX_COMPARED_BYTES: usize = 1 << 20;
+
+/// Separates this use of a text from any other hash of it.
+const KEPT_LABEL: &[u8] = b"penstock kept answer v1\0";
 
 /// All that decides an answer, and who may see the call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,12 +47,22 @@ impl Key {
     fn new(pool: &PoolId, route: &ModelRoute, form: Form, digest: [u8; 32]) -> Self {
         let route = ModelRoute {
             deadline: None,
+            keeping: Keeping::Allowed,
             spending: Spending::UNCOUNTED,
             session: None,
             strategy: None,
             ..route.clone()
         };
         Self { pool: pool.clone(), route, form, digest }
+    }
+
+    /// What is left of it for those who share nothing with us but the answers: nothing of the question can be read in it.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        let own = Self { route: ModelRoute { priority: Priority::Standard, ..self.route.clone() }, ..self.clone() };
+        let mut printed = Printed { digest: Sha256::new_with_prefix(KEPT_LABEL), left: usize::MAX };
+        // A digest takes everything.
+        write!(printed, "{own:?}").ok();
+        printed.digest.finalize().into()
     }
 
     /// Of a prompt; `None` where its answers may differ.
