@@ -131,6 +131,7 @@ impl App {
             leases: Arc::clone(&store) as _,
             instance: instance.clone(),
             bus,
+            turns: shared.as_ref().map(|shared| Arc::clone(&shared.turns)),
             answers: shared.as_ref().map(|shared| Arc::clone(&shared.answers)),
             transport,
             tokenizer,

@@ -16,11 +16,13 @@ mod mailbox;
 pub mod metrics;
 pub mod peers;
 mod pool;
+mod presence;
 pub mod reconcile;
 mod restart;
 mod root;
 pub mod run;
 pub mod runs;
+mod shares;
 #[cfg(test)]
 mod simulation;
 mod slots;
@@ -51,10 +53,12 @@ use self::{
     fleet::FleetHandle,
     mailbox::{Address, Envelope},
     peers::Peers,
+    presence::Presence,
     reconcile::ReconcileHandle,
     root::{RootActor, RootArgs, RootMsg},
     run::{RunDeps, live::CancelError},
     runs::RunsHandle,
+    shares::Shares,
 };
 pub use self::{mailbox::SendError, root::SystemActor};
 use crate::{
@@ -66,7 +70,12 @@ use crate::{
     engine::EngineSettings,
     hooks::HookClient,
     providers::{TokenizerService, Transport},
-    stores::{bus::Bus, catalog::CatalogStore, leases::LeaseStore, shared::AnswerCache},
+    stores::{
+        bus::Bus,
+        catalog::CatalogStore,
+        leases::LeaseStore,
+        shared::{AnswerCache, SlotLeases},
+    },
 };
 
 /// What the runtime is made of.
@@ -79,6 +88,8 @@ pub struct RuntimeDeps {
     pub instance: InstanceId,
     /// Where other instances are told and heard.
     pub bus: Arc<dyn Bus>,
+    /// Where few slots are leased in turns, if anywhere.
+    pub turns: Option<Arc<dyn SlotLeases>>,
     /// Where answers are kept, if anywhere.
     pub answers: Option<Arc<dyn AnswerCache>>,
     /// HTTP to backends and hooks.
@@ -117,6 +128,7 @@ pub struct Runtime {
     tasks: TaskTracker,
     stopping: CancellationToken,
     duty: SyncDuty,
+    presence: Presence,
 }
 
 /// The actors could not be started, or have ended by themselves.
@@ -134,10 +146,12 @@ impl Runtime {
         let directory = Arc::new(Directory::default());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), deps.defaults, tasks.clone());
         let dispatcher = dispatcher.remembering(deps.answers);
-        let duty = SyncDuty::new(deps.leases, deps.instance.clone());
+        let duty = SyncDuty::new(Arc::clone(&deps.leases), deps.instance.clone());
         // Before the first look at a backend: whoever is alone needs not wait for the second.
         duty.renew().await;
-        let peers = Peers::new(deps.instance, deps.bus);
+        let peers = Peers::new(deps.instance.clone(), deps.bus);
+        let presence = Presence::new(deps.leases, deps.instance, peers.clone());
+        presence.say().await;
         let (events, alerts) = (EventsHandle::vacant(peers.clone()), AlertLog::new(peers.clone()));
         let runtime = Self {
             directory: Arc::clone(&directory),
@@ -148,6 +162,7 @@ impl Runtime {
             alerts: alerts.clone(),
             peers,
             duty: duty.clone(),
+            presence: presence.clone(),
             fleet: FleetHandle::vacant(),
             root: Address::vacant(),
             tasks: tasks.clone(),
@@ -187,6 +202,9 @@ impl Runtime {
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(heeding));
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(reporting));
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(duty.keep()));
+        let shares = Shares::new(Arc::clone(&runtime.directory), presence.clone(), deps.turns);
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(presence.keep()));
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(shares.keep()));
         Ok((runtime, ended))
     }
 
@@ -255,8 +273,9 @@ impl Runtime {
         self.stopping.cancel();
         self.root.stop();
         // A store that does not answer must not hold the stop up.
-        if tokio::time::timeout(limit, self.duty.give_back()).await.is_err() {
-            tracing::debug!("the lease of the model sync was not given back in time");
+        let farewell = async { tokio::join!(self.duty.give_back(), self.presence.leave()) };
+        if tokio::time::timeout(limit, farewell).await.is_err() {
+            tracing::debug!("the store was not told in time that this instance stops");
         }
         self.directory.vacate();
         self.tasks.close();

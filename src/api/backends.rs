@@ -9,6 +9,7 @@ use super::{Api, Reply, fields};
 use crate::{
     domain::{
         backend::{ApiKey, Backend, BackendSpec},
+        cluster::ReportedBackend,
         ids::{BackendId, InstanceId},
         model::{ModelDetails, ObservedModel},
         page::Page,
@@ -103,12 +104,23 @@ pub(super) struct BackendState {
     shared_calls: u64,
     /// The instance that has seen it so.
     instance: InstanceId,
+    /// What other instances see, as far as they can be heard.
+    seen_by: Vec<SeenBy>,
+}
+
+/// What another instance sees of a backend.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SeenBy {
+    instance: InstanceId,
+    #[serde(flatten)]
+    seen: ReportedBackend,
 }
 
 impl BackendState {
-    fn of(cell: &BackendCell, view: &BackendView, instance: &InstanceId) -> Self {
+    fn of(cell: &BackendCell, view: &BackendView, instance: &InstanceId, seen_by: Vec<SeenBy>) -> Self {
         Self {
             instance: instance.clone(),
+            seen_by,
             id: view.backend.id.clone(),
             name: view.backend.name.clone(),
             models: view.models.clone(),
@@ -253,12 +265,16 @@ pub async fn reset_breaker(api: &Api, id: &str) -> Result<Reply, Error> {
 /// # Errors
 /// None but faults of ours.
 pub fn state(api: &Api) -> Result<Reply, Error> {
+    let mut others: BTreeMap<BackendId, Vec<SeenBy>> = BTreeMap::new();
+    for (instance, seen) in api.runtime.peers.views() {
+        others.entry(seen.id.clone()).or_default().push(SeenBy { instance, seen });
+    }
     let backends = api.runtime.directory.backends();
     let mut entries: Vec<BackendState> = backends
         .values()
         .map(|cell| (cell, cell.view()))
         .filter(|(_, view)| view.in_pool)
-        .map(|(cell, view)| BackendState::of(cell, &view, &api.instance))
+        .map(|(cell, view)| BackendState::of(cell, &view, &api.instance, others.remove(&cell.id).unwrap_or_default()))
         .collect();
     entries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Reply::json(&entries)

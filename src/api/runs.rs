@@ -7,7 +7,13 @@ use utoipa::ToSchema;
 
 use super::{Api, Reply};
 use crate::{
-    domain::{failure::RefusalReason, ids::RunId, priority::Priority, time::Timestamp},
+    domain::{
+        cluster::ReportedRun,
+        failure::RefusalReason,
+        ids::{InstanceId, RunId},
+        priority::Priority,
+        time::Timestamp,
+    },
     error::{Error, ErrorCode},
     runtime::run::live::{CancelError, LiveRun},
 };
@@ -33,32 +39,37 @@ pub(super) struct ActiveRun {
     priority: Priority,
     #[serde(rename = "requestID")]
     request_id: String,
+    /// Who runs it.
+    instance: InstanceId,
 }
 
-impl From<&LiveRun> for ActiveRun {
-    fn from(run: &LiveRun) -> Self {
-        let progress = run.progress();
+impl ActiveRun {
+    fn of(run: ReportedRun, instance: InstanceId) -> Self {
+        let ReportedRun { id, chain, request, started_at, task, steps, calls, priority } = run;
         Self {
-            id: run.id.to_string(),
-            chain_id: run.chain.as_ref().map(ToString::to_string),
-            started_at: run.started_at,
-            current_task: progress.task.as_deref().map(str::to_owned),
-            steps_done: progress.steps,
-            model_calls: run.calls(),
-            priority: run.priority,
-            request_id: run.request_id.to_string(),
+            id: id.to_string(),
+            chain_id: chain.as_ref().map(ToString::to_string),
+            started_at,
+            current_task: task,
+            steps_done: steps,
+            model_calls: calls,
+            priority,
+            request_id: request.to_string(),
+            instance,
         }
     }
 }
 
-/// `GET /runs/active`: all of them, the oldest first.
+/// `GET /runs/active`: all of them, the oldest first; those of other instances as they were last heard of.
 ///
 /// # Errors
 /// 503 while their supervisor is restarted.
 pub async fn active(api: &Api) -> Result<Reply, Error> {
-    let mut live = live(api).await?;
-    live.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
-    let shown: Vec<ActiveRun> = live.iter().map(|run| ActiveRun::from(&**run)).collect();
+    let own = live(api).await?;
+    let own = own.iter().map(|run| ActiveRun::of(run.report(), api.instance.clone()));
+    let others = api.runtime.peers.runs().into_iter().map(|(instance, run)| ActiveRun::of(run, instance));
+    let mut shown: Vec<ActiveRun> = own.chain(others).collect();
+    shown.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     Reply::json(&shown)
 }
 

@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{
     alert::Alert,
     download::DownloadEvent,
-    ids::{BackendId, InstanceId, RunId},
+    ids::{BackendId, ChainId, InstanceId, RequestId, RunId},
+    priority::Priority,
     time::Timestamp,
 };
 
@@ -71,6 +73,25 @@ pub struct InstanceReport {
     pub queue: Vec<QueuedDownload>,
     /// Chains that run there.
     pub runs: Vec<ReportedRun>,
+    /// What it sees of the backends.
+    pub backends: Vec<ReportedBackend>,
+}
+
+/// What one instance sees of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedBackend {
+    /// Which.
+    pub id: BackendId,
+    /// What is wrong with it; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Calls that this instance may have there at once.
+    pub limit: u16,
+    /// Calls that it has there.
+    pub in_use: u16,
+    /// Requests that wait for it there.
+    pub waiters: u32,
 }
 
 /// A download that waits.
@@ -87,12 +108,23 @@ pub struct QueuedDownload {
 
 /// A chain that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ReportedRun {
     /// Which.
     pub id: RunId,
+    /// The chain's id, where it has one.
+    pub chain: Option<ChainId>,
+    /// The request that it runs for.
+    pub request: RequestId,
     /// When it began.
     pub started_at: Timestamp,
+    /// The task it is at.
+    pub task: Option<String>,
+    /// Attempts of tasks that are over.
+    pub steps: usize,
+    /// Calls of models that it is making, or waits to make.
+    pub calls: usize,
+    /// Before whom its calls are served.
+    pub priority: Priority,
 }
 
 /// What came, and from whom.

@@ -147,6 +147,14 @@ mod tests {
             self.store.release_lease(name, me).await
         }
 
+        async fn be_present(&self, me: &InstanceId, time: Duration) -> Result<Vec<InstanceId>, StoreError> {
+            self.store.be_present(me, time).await
+        }
+
+        async fn leave(&self, me: &InstanceId) -> Result<(), StoreError> {
+            self.store.leave(me).await
+        }
+
         fn is_shared(&self) -> bool {
             true
         }

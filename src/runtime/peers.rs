@@ -15,7 +15,7 @@ use tokio::{
 use super::{Runtime, run::live::CancelError};
 use crate::{
     domain::{
-        cluster::{ClusterEvent, InstanceReport, QueuedDownload, ReportedRun, RunEnd, Told},
+        cluster::{ClusterEvent, InstanceReport, QueuedDownload, ReportedBackend, ReportedRun, RunEnd, Told},
         ids::{InstanceId, RunId},
     },
     stores::bus::{Bus, Heard},
@@ -31,8 +31,10 @@ const SILENCE: Duration = Duration::from_secs(7);
 const STOP_TIME: Duration = Duration::from_secs(11);
 /// Longest wait for somebody to say so of a run that nobody has reported: it may have begun a moment ago.
 const FIRST_WORD: Duration = Duration::from_millis(500);
-/// Entries of a report; who has more has other worries.
-const MOST_REPORTED: usize = 500;
+/// Entries of each kind in a report; who has more has other worries.
+const MOST_REPORTED: usize = 200;
+/// Characters that are told of what is wrong with a backend.
+const MOST_WORDS: usize = 300;
 /// Ends of runs that may wait to be looked at.
 const ENDS: usize = 64;
 
@@ -77,6 +79,22 @@ impl Peers {
     /// What waits to be downloaded by others.
     pub fn queued(&self) -> Vec<QueuedDownload> {
         self.reports().into_iter().flat_map(|(_, report)| report.queue).collect()
+    }
+
+    /// The chains that others run, and who does.
+    pub fn runs(&self) -> Vec<(InstanceId, ReportedRun)> {
+        let of = |(instance, report): (InstanceId, InstanceReport)| {
+            report.runs.into_iter().map(move |run| (instance.clone(), run))
+        };
+        self.reports().into_iter().flat_map(of).collect()
+    }
+
+    /// What others see of the backends.
+    pub fn views(&self) -> Vec<(InstanceId, ReportedBackend)> {
+        let of = |(instance, report): (InstanceId, InstanceReport)| {
+            report.backends.into_iter().map(move |seen| (instance.clone(), seen))
+        };
+        self.reports().into_iter().flat_map(of).collect()
     }
 
     /// Ends a run that another instance may run.
@@ -200,9 +218,10 @@ impl Peers {
                 continue;
             }
             let report = report_of(&runtime).await;
-            if last.as_ref() != Some(&report) || told_at.elapsed() >= REPORT {
-                self.tell(ClusterEvent::Report(report.clone()));
-                (last, told_at) = (Some(report), Instant::now());
+            let essence = essence_of(&report);
+            if last.as_ref() != Some(&essence) || told_at.elapsed() >= REPORT {
+                self.tell(ClusterEvent::Report(report));
+                (last, told_at) = (Some(essence), Instant::now());
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -220,8 +239,28 @@ async fn report_of(runtime: &Runtime) -> InstanceReport {
         });
         queued.collect::<Vec<_>>()
     });
+    let seen = backends.values().map(|cell| {
+        let (view, slots) = (cell.view(), cell.slots());
+        let error = view.error().map(|words| words.chars().take(MOST_WORDS).collect());
+        ReportedBackend { id: cell.id.clone(), error, limit: slots.limit, in_use: slots.in_use, waiters: slots.waiters }
+    });
     // A supervisor that is just being restarted has none.
     let runs = runtime.runs.live().await.unwrap_or_default();
-    let runs = runs.iter().map(|run| ReportedRun { id: run.id.clone(), started_at: run.started_at });
-    InstanceReport { queue: queue.take(MOST_REPORTED).collect(), runs: runs.take(MOST_REPORTED).collect() }
+    InstanceReport {
+        queue: queue.take(MOST_REPORTED).collect(),
+        runs: runs.iter().take(MOST_REPORTED).map(|run| run.report()).collect(),
+        backends: seen.take(MOST_REPORTED).collect(),
+    }
+}
+
+/// What of a report is worth another one at once: not how busy somebody is at the moment.
+fn essence_of(report: &InstanceReport) -> InstanceReport {
+    let mut essence = report.clone();
+    for seen in &mut essence.backends {
+        (seen.in_use, seen.waiters) = (0, 0);
+    }
+    for run in &mut essence.runs {
+        run.calls = 0;
+    }
+    essence
 }

@@ -103,6 +103,7 @@ macro_rules! catalog_suite {
             leases {
                 a_lease_has_one_holder_until_it_is_given_back,
                 a_lease_that_has_ended_is_anybodys_and_its_former_holder_finds_out,
+                instances_know_of_each_other_for_as_long_as_they_say_so,
             }
             models {
                 an_undeclared_model_stays_undeclared,

@@ -18,6 +18,10 @@ pub trait LeaseStore: Send + Sync + 'static {
     async fn holds_lease(&self, name: &str, holder: &InstanceId, epoch: u64) -> Result<bool, StoreError>;
     /// Gives a lease back, if it is the holder's: others need not wait for its end.
     async fn release_lease(&self, name: &str, holder: &InstanceId) -> Result<(), StoreError>;
+    /// Says that an instance is there for so long, and which others are.
+    async fn be_present(&self, me: &InstanceId, time: Duration) -> Result<Vec<InstanceId>, StoreError>;
+    /// Says that it is not there any more.
+    async fn leave(&self, me: &InstanceId) -> Result<(), StoreError>;
     /// Whether there can be other instances.
     fn is_shared(&self) -> bool;
 }

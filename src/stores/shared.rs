@@ -35,8 +35,8 @@ pub enum SlotTurn {
 #[async_trait]
 pub trait SlotLeases: Send + Sync {
     /// Asks for one of the `slots` of a backend, or to keep the one it has, for so long. Whoever asks again and again gets one
-    /// in the order of asking.
-    async fn claim(&self, backend: &BackendId, slots: u16, time: Duration) -> Option<SlotTurn>;
+    /// in the order of asking; whoever needs none keeps what it has until others ask.
+    async fn claim(&self, backend: &BackendId, slots: u16, time: Duration, is_needed: bool) -> Option<SlotTurn>;
     /// Gives it back, or waits no longer.
     async fn release(&self, backend: &BackendId);
 }

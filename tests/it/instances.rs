@@ -1,6 +1,8 @@
 //! Several instances on one database, and what becomes of them when it goes: real processes, a real PostgreSQL
 //! (`docs/operations.md`, several instances).
 
+mod slots;
+
 use std::time::{Duration, Instant};
 
 use loadtest::{

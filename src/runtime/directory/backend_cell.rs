@@ -162,6 +162,8 @@ pub struct BackendCell {
     /// Where leases settle.
     pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
+    /// How many of its slots are this instance's, where it has so many set; all of them when it is alone.
+    granted: AtomicU16,
     /// Lives of the actor so far.
     generations: AtomicU64,
     /// Forms of reply that models refused to be held to; asked without from then on.
@@ -190,6 +192,7 @@ impl BackendCell {
             shared_calls: AtomicU64::new(0),
             tasks,
             handle: BackendHandle::vacant(),
+            granted: AtomicU16::new(u16::MAX),
             generations: AtomicU64::new(0),
             unconstrained: ArcSwap::default(),
             cancelled: ArcSwap::default(),
@@ -298,7 +301,21 @@ impl BackendCell {
             pool.changed();
         }
         if let Some(limit) = fixed {
-            self.set_limit(limit);
+            self.set_limit(limit.min(self.granted.load(Ordering::Acquire)));
+        }
+    }
+
+    /// Its slots, where so many are set.
+    pub(in crate::runtime) fn fixed_limit(&self) -> Option<u16> {
+        fixed_limit(&self.view.load().backend)
+    }
+
+    /// Says how many of its slots are this instance's, where so many are set. Running calls above a lower number finish.
+    pub(in crate::runtime) fn grant(self: &Arc<Self>, slots: u16) {
+        if self.granted.swap(slots, Ordering::AcqRel) != slots
+            && let Some(limit) = self.fixed_limit()
+        {
+            self.set_limit(limit.min(slots));
         }
     }
 

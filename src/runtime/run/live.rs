@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{RunMsg, RunSpec};
 use crate::{
     domain::{
+        cluster::ReportedRun,
         ids::{ChainId, RequestId, RunId},
         priority::Priority,
         time::Timestamp,
@@ -100,6 +101,21 @@ impl LiveRun {
     /// Calls of models that it is making, or waits to make.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Acquire)
+    }
+
+    /// What is told of it.
+    pub fn report(&self) -> ReportedRun {
+        let progress = self.progress();
+        ReportedRun {
+            id: self.id.clone(),
+            chain: self.chain.clone(),
+            request: self.request_id.clone(),
+            started_at: self.started_at,
+            task: progress.task.as_deref().map(str::to_owned),
+            steps: progress.steps,
+            calls: self.calls(),
+            priority: self.priority,
+        }
     }
 
     pub(super) fn show(&self, progress: Progress) {

@@ -38,3 +38,15 @@ pub(crate) async fn a_lease_that_has_ended_is_anybodys_and_its_former_holder_fin
     assert_eq!(store.hold_lease("l", &one, LONG).await.unwrap(), None);
     assert!(!store.holds_lease("l", &other, 1).await.unwrap() && store.holds_lease("l", &other, 2).await.unwrap());
 }
+
+pub(crate) async fn instances_know_of_each_other_for_as_long_as_they_say_so(home: &impl Home) {
+    let store = home.open().await;
+    let (one, other, gone) = (instance("one"), instance("other"), instance("gone"));
+    assert_eq!(store.be_present(&one, LONG).await.unwrap(), []);
+    assert_eq!(store.be_present(&gone, Duration::ZERO).await.unwrap(), [one.clone()]);
+    assert_eq!(store.be_present(&other, LONG).await.unwrap(), [one.clone()]);
+    assert_eq!(store.be_present(&one, LONG).await.unwrap(), [other.clone()]);
+    store.leave(&one).await.unwrap();
+    assert_eq!(store.be_present(&other, LONG).await.unwrap(), []);
+    assert_eq!(store.hold_lease("l", &one, LONG).await.unwrap(), Some(1), "leases are another matter");
+}

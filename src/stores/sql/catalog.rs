@@ -322,6 +322,16 @@ impl LeaseStore for SqlStore {
         self.record(move |session| leases::release(session, &name, &holder)).await
     }
 
+    async fn be_present(&self, me: &InstanceId, time: Duration) -> Result<Vec<InstanceId>, StoreError> {
+        let me = me.clone();
+        self.record(move |session| leases::be_present(session, &me, time)).await
+    }
+
+    async fn leave(&self, me: &InstanceId) -> Result<(), StoreError> {
+        let me = me.clone();
+        self.record(move |session| leases::leave(session, &me)).await
+    }
+
     fn is_shared(&self) -> bool {
         self.has_others()
     }

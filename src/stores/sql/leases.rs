@@ -53,3 +53,20 @@ pub(super) fn release(session: &Session, name: &str, holder: &InstanceId) -> Res
     session.execute(sql, (name, holder.as_str()))?;
     Ok(())
 }
+
+/// Before the id of an instance: the lease by which it is known to be there.
+const PRESENT: &str = "instance/";
+
+pub(super) fn be_present(session: &Session, me: &InstanceId, time: Duration) -> Result<Vec<InstanceId>, StoreError> {
+    let clock = session.conn().clock();
+    // Each process has an id of its own, so the rows of those that have gone would grow without end.
+    session.execute(&format!("DELETE FROM leases WHERE name LIKE 'instance/%' AND ends_at <= {clock}"), ())?;
+    hold(session, &format!("{PRESENT}{me}"), me, time)?;
+    let others = "SELECT holder FROM leases WHERE name LIKE 'instance/%' AND holder <> ?1 ORDER BY holder";
+    Ok(session.list(others, (me.as_str(),), |row| row.only::<String>().map(InstanceId::new))?)
+}
+
+pub(super) fn leave(session: &Session, me: &InstanceId) -> Result<(), StoreError> {
+    session.execute("DELETE FROM leases WHERE name = ?1", (format!("{PRESENT}{me}"),))?;
+    Ok(())
+}

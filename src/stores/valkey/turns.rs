@@ -18,7 +18,8 @@ use crate::{
 const TURN: Duration = Duration::from_millis(500);
 
 /// KEYS: holders (until when), since when they hold it, those who wait (since when), when they were heard of. ARGV: who asks,
-/// slots, milliseconds of the lease, milliseconds of a turn.
+/// slots, milliseconds of the lease, milliseconds of a turn, 1 if a slot is needed. Who has nothing to do keeps what he has, until
+/// others wait.
 static CLAIM: LazyLock<Script> = LazyLock::new(|| {
     Script::from_lua(
         "
@@ -36,10 +37,11 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', heard, '-inf', now - time)) do
 end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, 60000) end
 if redis.call('ZSCORE', holders, me) then
-  if redis.call('ZCARD', waiting) > 0 and now - tonumber(redis.call('HGET', since, me) or now) >= turn then return 1 end
   redis.call('ZADD', holders, now + time, me)
+  if redis.call('ZCARD', waiting) > 0 and now - tonumber(redis.call('HGET', since, me) or now) >= turn then return 1 end
   return 0
 end
+if tonumber(ARGV[5]) == 0 then return 2 end
 redis.call('ZADD', waiting, 'NX', now, me)
 redis.call('ZADD', heard, now, me)
 local free = slots - redis.call('ZCARD', holders)
@@ -88,8 +90,9 @@ impl ValkeyTurns {
 
 #[async_trait]
 impl SlotLeases for ValkeyTurns {
-    async fn claim(&self, backend: &BackendId, slots: u16, time: Duration) -> Option<SlotTurn> {
-        let numbers = [u128::from(slots), time.as_millis(), TURN.as_millis()];
+    async fn claim(&self, backend: &BackendId, slots: u16, time: Duration, is_needed: bool) -> Option<SlotTurn> {
+        let turn = if is_needed { TURN } else { Duration::ZERO };
+        let numbers = [u128::from(slots), time.as_millis(), turn.as_millis(), u128::from(is_needed)];
         let mut arguments = vec![self.me.as_str().to_owned()];
         arguments.extend(numbers.iter().map(u128::to_string));
         let said: u64 = self.client.run(&CLAIM, self.keys(backend), arguments).await?;
@@ -116,7 +119,7 @@ mod tests {
     async fn until(turns: &ValkeyTurns, backend: &BackendId, slots: u16, time: Duration, wanted: SlotTurn) {
         let began = tokio::time::Instant::now();
         loop {
-            let turn = turns.claim(backend, slots, time).await;
+            let turn = turns.claim(backend, slots, time, true).await;
             if turn == Some(wanted) {
                 return;
             }
@@ -132,17 +135,20 @@ mod tests {
             (ValkeyTurns::new(one, InstanceId::new("one")), ValkeyTurns::new(other, InstanceId::new("other")));
         let backend = BackendId::new("b");
         for _ in 0..3 {
-            assert_eq!(one.claim(&backend, 1, TIME).await, Some(SlotTurn::Held));
+            assert_eq!(one.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Held));
         }
-        assert_eq!(other.claim(&backend, 1, TIME).await, Some(SlotTurn::Waiting));
-        assert_eq!(other.claim(&BackendId::new("c"), 1, TIME).await, Some(SlotTurn::Held), "of another backend");
+        assert_eq!(other.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Waiting));
+        assert_eq!(other.claim(&BackendId::new("c"), 1, TIME, true).await, Some(SlotTurn::Held), "of another backend");
         until(&one, &backend, 1, TIME, SlotTurn::HandOver).await;
-        assert_eq!(other.claim(&backend, 1, TIME).await, Some(SlotTurn::Waiting), "not before it is given back");
+        assert_eq!(other.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Waiting), "not before it is given back");
         one.release(&backend).await;
-        assert_eq!(one.claim(&backend, 1, TIME).await, Some(SlotTurn::Waiting), "others were there before");
-        assert_eq!(other.claim(&backend, 1, TIME).await, Some(SlotTurn::Held));
+        assert_eq!(one.claim(&backend, 1, TIME, false).await, Some(SlotTurn::Waiting), "who needs none gets none");
+        assert_eq!(one.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Waiting), "others were there before");
+        assert_eq!(other.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Held));
+        assert_eq!(other.claim(&backend, 1, TIME, false).await, Some(SlotTurn::HandOver), "who has nothing to do");
         other.release(&backend).await;
-        assert_eq!(one.claim(&backend, 1, TIME).await, Some(SlotTurn::Held));
+        assert_eq!(one.claim(&backend, 1, TIME, true).await, Some(SlotTurn::Held));
+        assert_eq!(one.claim(&backend, 1, TIME, false).await, Some(SlotTurn::Held), "nobody else wants it");
     }
 
     #[tokio::test]
@@ -155,7 +161,7 @@ mod tests {
         let time = Duration::from_millis(300);
         let mut held = 0;
         for turn in &turns {
-            held += usize::from(turn.claim(&backend, 2, time).await == Some(SlotTurn::Held));
+            held += usize::from(turn.claim(&backend, 2, time, true).await == Some(SlotTurn::Held));
         }
         assert_eq!(held, 2);
         // Those who hold them are not heard of again, nor is the first who waits.
