@@ -250,9 +250,18 @@ impl Runtime {
             if backends.as_ref().is_some_and(|wanted| !wanted.contains(id)) {
                 continue;
             }
-            if let Err(error) = cell.handle.cancel_download(model.map(str::to_owned), waiting).await {
-                tracing::warn!(backend = %id, %error, "a download is cancelled behind its actor's back");
-                cell.remember_cancelled(model.map(str::to_owned).or_else(|| cell.view().downloading.clone()));
+            let models = match cell.handle.cancel_download(model.map(str::to_owned), waiting).await {
+                Ok(models) => models,
+                Err(error) => {
+                    tracing::warn!(backend = %id, %error, "a download is cancelled behind its actor's back");
+                    let model = model.map(str::to_owned).or_else(|| cell.view().downloading.clone());
+                    cell.remember_cancelled(model.clone());
+                    model.into_iter().collect()
+                }
+            };
+            if !models.is_empty() {
+                // Whoever takes over the downloads must know of it.
+                self.peers.tell(ClusterEvent::DownloadsCancelled { backend: id.clone(), models });
             }
         }
     }

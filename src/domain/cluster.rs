@@ -31,6 +31,13 @@ pub enum ClusterEvent {
         /// Waiting ones, too.
         waiting: bool,
     },
+    /// It has stopped: nobody begins these again until they are declared anew.
+    DownloadsCancelled {
+        /// On this backend.
+        backend: BackendId,
+        /// As they are declared.
+        models: Vec<String>,
+    },
     /// A chain has raised an alert.
     Alert(Alert),
     /// Whoever runs it shall end it, and say so.

@@ -139,8 +139,8 @@ impl BackendHandle {
         self.address.try_send(Lane::Control, BackendMsg::CallsKeptOut)
     }
 
-    /// Drops the waiting downloads of a model (all models when `None`) if `waiting`, and stops its running one.
-    pub(super) async fn cancel_download(&self, model: Option<String>, waiting: bool) -> Result<(), AskError> {
+    /// Drops the waiting downloads of a model (all models when `None`) if `waiting`, and stops its running one; which these were.
+    pub(super) async fn cancel_download(&self, model: Option<String>, waiting: bool) -> Result<Vec<String>, AskError> {
         ask(&self.address, CONTROL_DEADLINE, |reply| BackendMsg::CancelDownload { model, waiting, reply }).await
     }
 }
@@ -169,7 +169,7 @@ pub(super) enum BackendMsg {
     /// From the download task of this life of the actor; one of a former life is ignored.
     DownloadFinished { generation: u64, model: String, result: Result<(), String> },
     /// From the API. MUST be answered once the queue is changed and the running download told to stop.
-    CancelDownload { model: Option<String>, waiting: bool, reply: Reply<()> },
+    CancelDownload { model: Option<String>, waiting: bool, reply: Reply<Vec<String>> },
 }
 
 /// Which probe, or timer, of which life of the actor: an address outlives its actor, so tasks of a former life can be heard.

@@ -172,6 +172,11 @@ impl Peers {
                     runtime.cancel_downloads_here(backends, model.as_deref(), waiting).await;
                 });
             }
+            ClusterEvent::DownloadsCancelled { backend, models } => {
+                if let Some(cell) = runtime.directory.backend(backend) {
+                    models.iter().for_each(|model| cell.remember_cancelled(Some(model.clone())));
+                }
+            }
             ClusterEvent::Alert(alert) => runtime.alerts.keep(alert.clone()),
             ClusterEvent::CancelRun { run, at } => {
                 let (runtime, peers, run) = (runtime.clone(), self.clone(), run.clone());

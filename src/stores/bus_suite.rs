@@ -9,7 +9,7 @@ use crate::{
     domain::{
         cluster::{ClusterEvent, InstanceReport, RunEnd},
         download::DownloadEvent,
-        ids::{InstanceId, RunId},
+        ids::{BackendId, InstanceId, RunId},
     },
     stores::bus::{Bus, Heard, Listening},
 };
@@ -156,6 +156,7 @@ pub(crate) async fn every_event_arrives_as_it_was_told<W: Wire>(wire: &W, _: fn(
         ClusterEvent::Changed,
         ClusterEvent::Download(step),
         ClusterEvent::CancelDownloads { backends: None, model: Some("m".to_owned()), waiting: true },
+        ClusterEvent::DownloadsCancelled { backend: BackendId::new("b"), models: vec!["m".to_owned()] },
         ClusterEvent::RunCancelled { run: RunId::new("r"), end: RunEnd::Slow },
         ClusterEvent::Report(InstanceReport::default()),
         ClusterEvent::Left,

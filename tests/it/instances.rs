@@ -11,7 +11,7 @@ use loadtest::{
         postgres::{Durability, Postgres},
         valkey::{self, Valkey},
     },
-    sim::{Route, SimBackend},
+    sim::{Outcome, Route, SimBackend},
 };
 use serde_json::{Value, json};
 
@@ -114,6 +114,55 @@ async fn one_instance_at_a_time_downloads_and_another_one_when_it_has_died() {
     declare(&other.client, "m3:1b").await;
     eventually("m3:1b", || asks(&other.client, "m3:1b")).await;
     assert_eq!(pulled(&sim), catalog);
+}
+
+#[tokio::test]
+async fn what_was_cancelled_anywhere_is_not_begun_again_by_who_takes_over() {
+    let (Some(server), Some(valkey)) = (Postgres::shared(), Valkey::shared()) else { return };
+    let (url, host) = (server.database_url().unwrap(), format!("127.0.0.1:{}", valkey.port()));
+    let settings = [("KV_HOST", host.as_str()), ("KV_PASSWORD", valkey::PASSWORD)];
+    let sim = SimBackend::ollama().model("chat:1b").catalog(["m1:1b", "m2:1b"]).start().await.unwrap();
+    let (one, other) = (Instance::with(&url, &settings).await, Instance::with(&url, &settings).await);
+    one.client.add_ollama(&sim).await;
+    eventually("the backend on the other one", || asks(&other.client, "chat:1b")).await;
+    let gate = sim.hold_pulls_at(10);
+    let declare = async |model: &str| {
+        one.client.post("/models", json!({"model": model})).await.expect(201);
+        let path = format!("/model-associations/{TASKS}/models/{model}");
+        one.client.post(&path, Value::Null).await.expect(200);
+    };
+    declare("m1:1b").await;
+    eventually("the download", || async {
+        if gate.waiting() == 1 { Ok(()) } else { Err("it has not begun".to_owned()) }
+    })
+    .await;
+    // Through the one that does not do it.
+    other.client.delete("/queue/m1:1b").await.expect(200);
+    eventually("its end", || async {
+        let is_over = sim.record().of(Route::Pull).iter().all(|call| call.outcome == Outcome::Aborted);
+        if is_over { Ok(()) } else { Err("it goes on".to_owned()) }
+    })
+    .await;
+    gate.release_all();
+    // Told behind it on the same way: whoever knows this knows that.
+    declare("m2:1b").await;
+    eventually("m2:1b", || asks(&other.client, "m2:1b")).await;
+    one.process.signal("KILL").await;
+    eventually("the other one takes it over", || async {
+        let text = other.process.stdout();
+        if text.contains("this instance keeps the models") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    // What it would begin it begins before this.
+    other.client.post("/models", json!({"model": "m3:1b"})).await.expect(201);
+    other.client.post(&format!("/model-associations/{TASKS}/models/m3:1b"), Value::Null).await.expect(200);
+    eventually("the next download", || async {
+        let pulled = pulled(&sim);
+        if pulled.contains(&"m3:1b".to_owned()) { Ok(()) } else { Err(format!("{pulled:?}")) }
+    })
+    .await;
+    let begun = pulled(&sim);
+    assert_eq!(begun.iter().filter(|model| *model == "m1:1b").count(), 1, "{begun:?}");
 }
 
 /// What holds while the database is away: prompts are answered, the store's routes say that they cannot.

@@ -93,8 +93,8 @@ impl Downloads {
     }
 
     /// Cancels on a user's word: `model` or all; waiting jobs only if `waiting`. What was cancelled stays so until it is
-    /// declared anew.
-    pub(super) fn cancel(&mut self, model: Option<&str>, waiting: bool, declared: &[DeclaredModel]) {
+    /// declared anew. Says what that was.
+    pub(super) fn cancel(&mut self, model: Option<&str>, waiting: bool, declared: &[DeclaredModel]) -> Vec<String> {
         let is_meant = |name: &str| model.is_none_or(|model| same_model(model, name));
         let since = |name: &str| declared.iter().find(|declared| same_model(&declared.name, name)).map(|d| d.since);
         let mut dropped: Vec<String> = Vec::new();
@@ -109,8 +109,9 @@ impl Downloads {
         let mut cancelled = HashMap::clone(&self.cell.cancelled.load());
         // What is declared no more needs no memory: declared again, it is declared anew.
         cancelled.retain(|name, _| since(name).is_some());
-        cancelled.extend(dropped.into_iter().filter_map(|name| since(&name).map(|since| (name, since))));
+        cancelled.extend(dropped.iter().filter_map(|name| since(name).map(|since| (name.clone(), since))));
         self.cell.cancelled.store(Arc::new(cancelled));
+        dropped
     }
 
     /// What waits is somebody else's business.

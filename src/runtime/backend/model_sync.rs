@@ -63,9 +63,9 @@ impl BackendState {
         self.probe_soon();
     }
 
-    pub(super) fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<()>) {
-        self.downloads.cancel(model, waiting, &self.goal.declared);
+    pub(super) fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<Vec<String>>) {
+        let dropped = self.downloads.cancel(model, waiting, &self.goal.declared);
         self.publish();
-        answer(reply, ());
+        answer(reply, dropped);
     }
 }
