@@ -110,10 +110,25 @@ pub(super) struct BackendState {
 
 /// What another instance sees of a backend.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct SeenBy {
     instance: InstanceId,
-    #[serde(flatten)]
-    seen: ReportedBackend,
+    /// What is wrong with it there; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Calls that it may have there at once.
+    limit: u16,
+    /// Calls that it has there.
+    in_use: u16,
+    /// Requests that wait for it there.
+    waiters: u32,
+}
+
+impl SeenBy {
+    fn of(instance: InstanceId, seen: ReportedBackend) -> Self {
+        let ReportedBackend { id: _, error, limit, in_use, waiters } = seen;
+        Self { instance, error, limit, in_use, waiters }
+    }
 }
 
 impl BackendState {
@@ -267,7 +282,7 @@ pub async fn reset_breaker(api: &Api, id: &str) -> Result<Reply, Error> {
 pub fn state(api: &Api) -> Result<Reply, Error> {
     let mut others: BTreeMap<BackendId, Vec<SeenBy>> = BTreeMap::new();
     for (instance, seen) in api.runtime.peers.views() {
-        others.entry(seen.id.clone()).or_default().push(SeenBy { instance, seen });
+        others.entry(seen.id.clone()).or_default().push(SeenBy::of(instance, seen));
     }
     let backends = api.runtime.directory.backends();
     let mut entries: Vec<BackendState> = backends
