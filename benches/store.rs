@@ -1,6 +1,7 @@
-//! How long does a change of the configuration take until it is on the disk, how many bytes are written for it, and what does it
-//! cost to read? SQLite as the server opens it, in a folder of the system's for temporary files: what a sync of that disk takes
-//! is most of it.
+//! How long does a change of the configuration take until it is on the disk, how many bytes does this process write for it, and
+//! what does it cost to read? SQLite as the server opens it, and PostgreSQL on this machine where it is installed, with its usual
+//! durability; both in a folder of the system's for temporary files: what a sync of that disk takes is most of it. Changes that
+//! are made at the same time are synced together.
 
 use std::{
     cell::Cell,
@@ -12,6 +13,7 @@ use std::{
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
 use futures_util::future::join_all;
+use loadtest::services::postgres::{Durability, Postgres};
 use penstock::{
     dialect::loose,
     domain::{
@@ -21,6 +23,8 @@ use penstock::{
     stores::{
         catalog::CatalogStore,
         embedded::{self, EmbeddedSettings},
+        postgres::{self, PostgresSettings},
+        sql::{SecretKey, SqlStore},
     },
 };
 use serde_json::json;
@@ -83,11 +87,26 @@ fn changes<F: Future<Output = ()>>(
 }
 
 fn store(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = EmbeddedSettings { data_dir: folder.path().to_owned(), secret_key: None, previous_key: None };
-    let store = embedded::open(&settings).unwrap();
+    measure(criterion, "store/sqlite", &runtime, embedded::open(&settings).unwrap());
+    if Postgres::is_installed() {
+        let server = Postgres::start(Durability::Full).unwrap();
+        let settings = PostgresSettings {
+            address: server.database_url().unwrap().parse().unwrap(),
+            secret_key: Some(SecretKey::new("of this measurement")),
+            previous_key: None,
+            key_file: folder.path().join("unused"),
+            wait: Duration::from_secs(20),
+        };
+        let store = runtime.block_on(postgres::open(settings)).unwrap();
+        measure(criterion, "store/postgresql", &runtime, store);
+    }
+}
+
+fn measure(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: Arc<SqlStore>) {
     let catalog: Arc<dyn CatalogStore> = Arc::clone(&store) as _;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let names: Vec<String> = (0..AT_ONCE).map(|at| format!("alias-{at}")).collect();
     runtime.block_on(async {
         for name in &names {
@@ -95,17 +114,17 @@ fn store(criterion: &mut Criterion) {
         }
         catalog.put_chain(chain(), false).await.unwrap();
     });
-    let mut group = criterion.benchmark_group("store");
-    changes(&mut group, &runtime, "write/alias", 1, |turn| {
+    let mut group = criterion.benchmark_group(name);
+    changes(&mut group, runtime, "write/alias", 1, |turn| {
         let (catalog, name) = (&catalog, &names[0]);
         async move { drop(catalog.update_alias(name, alias(name, turn)).await.unwrap()) }
     });
-    changes(&mut group, &runtime, "write/64_aliases_at_once", AT_ONCE, |turn| {
+    changes(&mut group, runtime, "write/64_aliases_at_once", AT_ONCE, |turn| {
         let update = |name| catalog.update_alias(name, alias(name, turn));
         let updates = join_all(names.iter().map(|name| update(name)));
         async move { updates.await.into_iter().for_each(|updated| drop(updated.unwrap())) }
     });
-    changes(&mut group, &runtime, "write/version_of_a_chain", 1, |_| {
+    changes(&mut group, runtime, "write/version_of_a_chain", 1, |_| {
         let catalog = &catalog;
         async move { drop(catalog.put_chain(chain(), false).await.unwrap()) }
     });

@@ -174,7 +174,7 @@ impl Peers {
             }
             ClusterEvent::DownloadsCancelled { backend, models } => {
                 if let Some(cell) = runtime.directory.backend(backend) {
-                    models.iter().for_each(|model| cell.remember_cancelled(Some(model.clone())));
+                    models.iter().for_each(|model| cell.note_cancelled(model));
                 }
             }
             ClusterEvent::Alert(alert) => runtime.alerts.keep(alert.clone()),

@@ -60,7 +60,7 @@ async fn active_runs_show_where_they_are_and_for_whom() {
     let gate = sim.hold();
     let first = tasks_later(&server, chain(), &[("x-request-id", "mine"), ("x-penstock-priority", "batch")]);
     let run = asking(&server).await;
-    assert_keys(&run, "id chainID startedAt currentTask stepsDone modelCalls priority requestID");
+    assert_keys(&run, "id chainID startedAt currentTask stepsDone modelCalls priority requestID instance");
     assert_eq!((&run["chainID"], &run["currentTask"], &run["stepsDone"]), (&json!("two"), &json!("second"), &json!(1)));
     assert_eq!((&run["priority"], &run["requestID"]), (&json!("batch"), &json!("mine")));
     let mut nameless = chain();

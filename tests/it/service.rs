@@ -52,7 +52,7 @@ async fn the_state_lists_backends_in_a_pool_by_name_and_holds_no_key() {
     assert!(!answer.text.contains("0123456789"));
     let state = answer.json();
     assert_eq!(column(&state, "name"), ["a", "b"]);
-    assert_keys(&state[0], "id name models pulledModels backend generation slots breaker sharedCalls instance");
+    assert_keys(&state[0], "id name models pulledModels backend generation slots breaker sharedCalls instance seenBy");
     assert_eq!((&state[0]["id"], &state[0]["models"]), (&json!(a), &json!(["chat:1b"])));
     assert_eq!(column(&state[0]["pulledModels"], "name"), ["chat:1b"]);
     let mut backend = server.get(&format!("/backends/{a}")).await.json();

@@ -37,7 +37,8 @@ pub(super) fn state() -> Json {
     json!({"id": backend["id"], "name": backend["name"], "models": ["qwen3:4b"], "pulledModels": [observed()],
         "backend": backend, "generation": 1, "slots": {"limit": 4, "inUse": 1, "settling": 0, "waiters": 0},
         "breaker": {"state": "open", "opened": 1, "retryAt": "2025-08-08T12:00:01.000000Z"},
-        "restsUntil": "2025-08-08T12:00:07.000000Z", "latencyMs": 412.5, "sharedCalls": 0, "instance": "9f2c41d0"})
+        "restsUntil": "2025-08-08T12:00:07.000000Z", "latencyMs": 412.5, "sharedCalls": 0, "instance": "9f2c41d0",
+        "seenBy": [{"instance": "51b7a3ee", "limit": 4, "inUse": 1, "waiters": 0}]})
 }
 
 fn sent() -> Json {

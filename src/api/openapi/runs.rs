@@ -13,7 +13,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "All of this process, the oldest first",
             json!([{"id": "6f1c1d0e-8f2b-4d3a-9b2e-0a7c1c1f5a11", "chainID": "triage",
                 "startedAt": "2025-08-08T12:00:00.123456Z", "currentTask": "classify", "stepsDone": 2, "modelCalls": 1,
-                "priority": "standard", "requestID": "9d0f2a52"}]),
+                "priority": "standard", "requestID": "9d0f2a52", "instance": "9f2c41d0"}]),
         ),
         post("/runs/{id}/cancel", "cancelRun", "End a run")
             .says("Answers when nothing of the run runs any more. The request that it runs for is answered with 409.")

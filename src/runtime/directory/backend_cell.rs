@@ -324,10 +324,16 @@ impl BackendCell {
         // What is no model of it cannot be downloaded either.
         let view = self.view();
         let known = |model: &String| view.models.iter().chain(&view.downloading).any(|known| same_model(known, model));
-        let Some(model) = model.filter(known) else { return };
+        if let Some(model) = model.filter(known) {
+            self.note_cancelled(&model);
+        }
+    }
+
+    /// The same for what another instance has cancelled, whose declaration may not have come here yet.
+    pub(in crate::runtime) fn note_cancelled(&self, model: &str) {
         self.cancelled.rcu(|known| {
             let mut known = HashMap::clone(known);
-            known.insert(model.clone(), Timestamp::now());
+            known.insert(model.to_owned(), Timestamp::now());
             known
         });
     }
