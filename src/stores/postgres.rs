@@ -14,6 +14,7 @@ mod tls;
 mod tests;
 
 use std::{
+    error::Error,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -180,6 +181,9 @@ async fn wait_for(lender: &Lender, store: &str, patience: Duration) -> Result<()
         if is_final(&error) {
             return Err(OpenError::Refused { store: store.to_owned(), reason });
         }
+        if is_of_trust(&error) {
+            return Err(OpenError::Untrusted { store: store.to_owned(), reason });
+        }
         if waited + RETRY >= patience {
             return Err(OpenError::Unreachable { store: store.to_owned(), seconds: patience.as_secs(), reason });
         }
@@ -190,12 +194,20 @@ async fn wait_for(lender: &Lender, store: &str, patience: Duration) -> Result<()
 
 /// Whether the server has understood and said no: a wrong password, no such user, no such database.
 fn is_final(error: &SqlError) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(said) = cause.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code()) {
-            return said.code().starts_with("28") || *said == SqlState::INVALID_CATALOG_NAME;
-        }
-        source = cause.source();
-    }
-    false
+    let code = causes(error).find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.code());
+    code.is_some_and(|said| said.code().starts_with("28") || *said == SqlState::INVALID_CATALOG_NAME)
+}
+
+/// Whether the server has shown a certificate that will not do: it will show the same one again.
+fn is_of_trust(error: &SqlError) -> bool {
+    let tls = |cause: &(dyn Error + 'static)| {
+        let within = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        matches!(within.and_then(|error| error.downcast_ref()), Some(rustls::Error::InvalidCertificate(_)))
+    };
+    causes(error).any(tls)
+}
+
+/// The error, and what is behind it.
+fn causes(error: &SqlError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn Error + 'static)), |cause| Error::source(*cause))
 }

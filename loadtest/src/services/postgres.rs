@@ -62,7 +62,8 @@ impl Postgres {
         Self::start_with(durability, &[])
     }
 
-    /// The same with lines of its configuration file, and files beside it that they name.
+    /// The same with lines of its configuration files, and files beside them that they name. In `pg_hba.conf` they come first,
+    /// for there the first line that fits counts.
     ///
     /// # Errors
     /// When it is not installed or does not start.
@@ -90,7 +91,9 @@ impl Postgres {
         }
         append(&data.join("postgresql.auto.conf"), "max_connections = 400\n")?;
         for (name, text) in files {
-            append(&data.join(name), text)?;
+            let there = std::fs::read_to_string(data.join(name)).unwrap_or_default();
+            let whole = if *name == "pg_hba.conf" { format!("{text}{there}") } else { format!("{there}{text}") };
+            std::fs::write(data.join(name), whole)?;
             // What is new is the caller's, and a key is no key if others may read it.
             let owner = std::fs::metadata(&data)?;
             std::os::unix::fs::chown(data.join(name), Some(owner.uid()), Some(owner.gid()))?;

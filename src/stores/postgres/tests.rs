@@ -1,5 +1,7 @@
 //! PostgreSQL under the catalog's suite, and what only a server that others use too has to show.
 
+mod tls;
+
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;

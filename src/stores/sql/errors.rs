@@ -69,6 +69,14 @@ pub enum OpenError {
         /// What it said.
         reason: String,
     },
+    /// Whoever answers has not shown that it is the database that is meant.
+    #[error("{store} is not trusted: {reason}; check the host, sslmode and sslrootcert in DATABASE_URL")]
+    Untrusted {
+        /// The database.
+        store: String,
+        /// What is wrong with what it has shown.
+        reason: String,
+    },
     /// The database does not answer.
     #[error("{store} was not reached within {seconds} s: {reason}; check DATABASE_URL, and that it runs")]
     Unreachable {
