@@ -6,6 +6,7 @@
 mod guarded;
 pub mod nats;
 pub mod postgres;
+pub mod small_disk;
 pub mod valkey;
 
 use std::{io, path::PathBuf};

@@ -6,7 +6,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use loadtest::sim::SimBackend;
+use loadtest::{services::small_disk::SmallDisk, sim::SimBackend};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -25,9 +25,13 @@ pub struct Process {
 impl Process {
     /// Starts `penstock` with these arguments and nothing but these settings in its environment.
     pub fn spawn(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_penstock")), arguments, settings)
+    }
+
+    fn spawn_by(mut command: Command, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let log = tempfile::tempdir().unwrap();
         let file = |name: &str| Stdio::from(File::create(log.path().join(name)).unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_penstock"))
+        let child = command
             .args(arguments)
             .env_clear()
             .envs(settings.iter().copied())
@@ -44,6 +48,18 @@ impl Process {
 
     /// Starts a server on a free port and this folder, and waits until it is ready.
     pub async fn serve(folder: &Path, settings: &[(&str, &str)]) -> (Self, Client) {
+        Self::serve_by(Command::new(env!("CARGO_BIN_EXE_penstock")), folder, settings).await
+    }
+
+    /// The same on a disk that may be full.
+    pub async fn serve_on(disk: &SmallDisk, settings: &[(&str, &str)]) -> (Self, Client) {
+        let entrance = disk.entrance().unwrap();
+        let mut command = Command::new(&entrance[0]);
+        command.args(&entrance[1..]).arg(env!("CARGO_BIN_EXE_penstock"));
+        Self::serve_by(command, disk.folder(), settings).await
+    }
+
+    async fn serve_by(command: Command, folder: &Path, settings: &[(&str, &str)]) -> (Self, Client) {
         let folder = folder.to_str().unwrap();
         let standard = [
             ("PORT", "0"),
@@ -52,7 +68,7 @@ impl Process {
             ("TASK_MODEL", "chat:1b"),
             ("EMBED_MODEL", "embed:1b"),
         ];
-        let mut process = Self::spawn(&["serve"], &[&standard, settings].concat());
+        let mut process = Self::spawn_by(command, &["serve"], &[&standard, settings].concat());
         let address = process.address().await;
         (process, Client::new(format!("http://{address}")))
     }
