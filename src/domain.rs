@@ -26,6 +26,7 @@ pub mod priority;
 pub mod provider;
 pub mod route;
 pub mod shared_rates;
+pub mod slip;
 pub mod spelling;
 pub mod stored_chain;
 pub mod time;

@@ -13,6 +13,7 @@ use crate::{
         ids::MAX_ID_BYTES,
         page::Page,
         provider::ProviderKind,
+        slip::Slip,
     },
     error::Error,
 };
@@ -72,7 +73,10 @@ impl TargetInput {
         for name in self.provider.into_iter().chain(self.providers.unwrap_or_default()) {
             let kind = ProviderKind::parse(&name).ok_or_else(|| {
                 let field = field("providers");
-                Error::unprocessable(format!("field '{field}' must name ollama, vllm, openai or gemini, not '{name}'"))
+                Error::unprocessable(format!(
+                    "field '{field}' must name ollama, vllm, openai or gemini, not {}",
+                    Slip(&name)
+                ))
             })?;
             if !providers.contains(&kind) {
                 providers.push(kind);

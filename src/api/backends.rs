@@ -14,6 +14,7 @@ use crate::{
         model::{ModelDetails, ObservedModel},
         page::Page,
         provider::ProviderKind,
+        slip::Slip,
         time::Timestamp,
     },
     error::Error,
@@ -47,7 +48,7 @@ impl BackendInput {
     fn check(self) -> Result<BackendSpec, Error> {
         let kind = fields::required("type", &self.kind)?;
         let kind = ProviderKind::parse(&kind).ok_or_else(|| {
-            Error::unprocessable(format!("field 'type' must be ollama, vllm, openai or gemini, not '{kind}'"))
+            Error::unprocessable(format!("field 'type' must be ollama, vllm, openai or gemini, not {}", Slip(&kind)))
         })?;
         let number = |field, value: Option<i64>, least, most| {
             value.map(|value| fields::number(field, value, least, most)).transpose()

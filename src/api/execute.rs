@@ -12,6 +12,7 @@ use crate::{
         chat::{ChatCall, ChatTurn, Finish, Sampling},
         model::Capability,
         provider::ProviderKind,
+        slip::Slip,
     },
     engine,
     error::Error,
@@ -66,7 +67,7 @@ pub async fn execute(api: &Api, input: ExecuteInput, mut scope: Scope) -> Result
 /// The kind that the body names. The headers may name it, too, but not only others.
 fn provider(name: &str, scope: &Scope) -> Result<ProviderKind, Error> {
     let kind = ProviderKind::parse(name).ok_or_else(|| {
-        Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not '{name}'"))
+        Error::invalid(format!("field 'model_provider' must be ollama, vllm, openai or gemini, not {}", Slip(name)))
     })?;
     if !scope.providers.is_empty() && !scope.providers.contains(&kind) {
         let message = format!("field 'model_provider' is {kind}, which header X-Penstock-Provider does not name");

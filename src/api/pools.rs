@@ -14,6 +14,7 @@ use crate::{
             AnswerKeeping, Batching, CallSettings, Hedging, MAX_QUEUE_CAPACITY, Policy, Pool, PoolPatch, QueueLimits,
             RetryBudget,
         },
+        slip::Slip,
     },
     error::{Error, ErrorCode},
 };
@@ -147,7 +148,7 @@ impl PoolInput {
         let policy = self.policy.map(|name| {
             Policy::parse(&name).ok_or_else(|| {
                 let known: Vec<&str> = Policy::ALL.into_iter().map(Policy::as_str).collect();
-                Error::unprocessable(format!("field 'policy' must be {}, not '{name}'", known.join(", ")))
+                Error::unprocessable(format!("field 'policy' must be {}, not {}", known.join(", "), Slip(&name)))
             })
         });
         let queue = self.queue.map(|queue| {

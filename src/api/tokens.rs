@@ -10,6 +10,7 @@ use crate::{
     domain::{
         ids::TokenId,
         page::Page,
+        slip::Slip,
         time::Timestamp,
         token::{Scope, Token, TokenLimits, TokenSpec, TokenText},
     },
@@ -55,7 +56,7 @@ impl TokenInput {
         let mut scopes = Vec::new();
         for name in &self.scopes {
             let scope = Scope::parse(name).ok_or_else(|| {
-                Error::unprocessable(format!("field 'scopes' must name run, read or admin, not '{name}'"))
+                Error::unprocessable(format!("field 'scopes' must name run, read or admin, not {}", Slip(name)))
             })?;
             if !scopes.contains(&scope) {
                 scopes.push(scope);

@@ -71,8 +71,15 @@ pub fn from_value_noting<'de, T: Deserialize<'de>>(value: Value) -> Result<(T, b
 struct Loose<'c>(Value, &'c Cell<bool>);
 
 impl Loose<'_> {
+    /// What is wrong, without the text that was found: it may be a key in the wrong place.
     fn strict(error: &serde_json::Error) -> LooseError {
-        de::Error::custom(error)
+        let mut message = error.to_string();
+        if let (Some(from), Some(to)) = (message.find(" \""), message.rfind("\", expected "))
+            && from < to
+        {
+            message.replace_range(from..=to, "");
+        }
+        de::Error::custom(message)
     }
 }
 

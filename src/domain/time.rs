@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::domain::slip::Slip;
+
 /// Microseconds since 1970 in UTC. `Timestamp::ZERO` means "never" and prints as the year 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
 #[schema(value_type = String, format = DateTime)]
@@ -12,7 +14,7 @@ pub struct Timestamp(i64);
 
 /// Text that is no RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an RFC 3339 time such as 2025-08-08T12:00:00.123456Z")]
+#[error("{} is not an RFC 3339 time such as 2025-08-08T12:00:00.123456Z", Slip(.0))]
 pub struct TimestampError(pub String);
 
 const ZERO_TEXT: &str = "0001-01-01T00:00:00Z";

@@ -27,6 +27,7 @@ use crate::{
         priority::Priority,
         provider::ProviderKind,
         route::Keeping,
+        slip::Slip,
         time::Timestamp,
     },
     error::{Error, ErrorCode},
@@ -167,7 +168,7 @@ where
             // Beyond 64 bits it is still a number, of a version that does not exist.
             Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(Some(u64::MAX)),
             _ => {
-                let message = format!("query parameter 'version' must be a whole number from 1 on, not '{text}'");
+                let message = format!("query parameter 'version' must be a whole number from 1 on, not {}", Slip(text));
                 Err(Error::unprocessable(message))
             }
         }
@@ -192,7 +193,8 @@ where
         for name in self.wishes("x-penstock-provider")? {
             let kind = ProviderKind::parse(&name).ok_or_else(|| {
                 Error::invalid(format!(
-                    "header X-Penstock-Provider must name ollama, vllm, openai or gemini, not '{name}'"
+                    "header X-Penstock-Provider must name ollama, vllm, openai or gemini, not {}",
+                    Slip(&name)
                 ))
             })?;
             scope.providers.push(kind);
@@ -202,7 +204,7 @@ where
             let (name, value) = (name.trim(), value.trim());
             // A wish that says nothing is a slip, and what it should have forbidden must not be allowed.
             if name.is_empty() || value.is_empty() {
-                let message = format!("header X-Penstock-Require must be name=value, not '{label}'");
+                let message = format!("header X-Penstock-Require must be name=value, not {}", Slip(&label));
                 return Err(Error::invalid(message));
             }
             if let Some(other) = scope.require.insert(name.to_owned(), value.to_owned())
@@ -232,7 +234,7 @@ where
         let Some(name) = self.wish("x-penstock-policy")? else { return Ok(None) };
         let policy = Policy::parse(&name).ok_or_else(|| {
             let known = Policy::ALL.map(Policy::as_str).join(", ");
-            Error::invalid(format!("header X-Penstock-Policy must be one of {known}, not '{name}'"))
+            Error::invalid(format!("header X-Penstock-Policy must be one of {known}, not {}", Slip(&name)))
         })?;
         Ok(Some(policy))
     }
@@ -241,7 +243,10 @@ where
         let Some(name) = self.wish("x-penstock-priority")? else { return Ok(None) };
         let class = Priority::parse(&name);
         let class = class.ok_or_else(|| {
-            Error::invalid(format!("header X-Penstock-Priority must be interactive, standard or batch, not '{name}'"))
+            Error::invalid(format!(
+                "header X-Penstock-Priority must be interactive, standard or batch, not {}",
+                Slip(&name)
+            ))
         })?;
         Ok(Some(class))
     }
@@ -254,7 +259,8 @@ where
         let time = text.parse::<u64>().ok().filter(|ms| (1..=MAX_DEADLINE_MS).contains(ms));
         let time = time.ok_or_else(|| {
             Error::invalid(format!(
-                "header X-Penstock-Deadline-Ms must be whole milliseconds from 1 to {MAX_DEADLINE_MS}, not '{text}'"
+                "header X-Penstock-Deadline-Ms must be whole milliseconds from 1 to {MAX_DEADLINE_MS}, not {}",
+                Slip(&text)
             ))
         })?;
         Ok(Some(self.arrived + Duration::from_millis(time)))
@@ -304,7 +310,7 @@ where
                 // Beyond 64 bits it is still a number, and above the maximum.
                 Err(error) if *error.kind() == IntErrorKind::PosOverflow => i64::MAX,
                 parsed => parsed.map_err(|_| {
-                    Error::unprocessable(format!("query parameter 'limit' must be a whole number, not '{text}'"))
+                    Error::unprocessable(format!("query parameter 'limit' must be a whole number, not {}", Slip(text)))
                 })?,
             };
             page.limit = match usize::try_from(limit) {
