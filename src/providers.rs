@@ -5,6 +5,7 @@
 
 mod catalog;
 mod dimensions;
+mod discreet;
 mod error;
 mod gemini;
 mod model_cache;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Provider, ProviderError, ProviderErrorKind,
+    discreet::discreet,
     gemini::GeminiProvider,
     ollama::OllamaProvider,
     openai::OpenaiProvider,
@@ -22,16 +23,18 @@ pub fn connect(
     target: Target,
     transport: &Transport,
 ) -> Result<Arc<dyn Provider>, ProviderError> {
+    let key = target.api_key.clone();
+    let key = key.as_ref();
     match kind {
-        ProviderKind::Ollama => Ok(Arc::new(OllamaProvider::new(target, transport.clone())?)),
-        ProviderKind::Vllm => Ok(Arc::new(VllmProvider::new(target, transport.clone())?)),
+        ProviderKind::Ollama => Ok(discreet(OllamaProvider::new(target, transport.clone())?, key)),
+        ProviderKind::Vllm => Ok(discreet(VllmProvider::new(target, transport.clone())?, key)),
         ProviderKind::Openai | ProviderKind::Gemini if is_hosted && target.api_key.is_none() => {
             Err(ProviderError::new(ProviderErrorKind::Auth, "API key not configured"))
         }
         ProviderKind::Openai => {
             let server = if is_hosted { Server::Hosted } else { Server::Local };
-            Ok(Arc::new(OpenaiProvider::new(target, transport.clone(), server)?))
+            Ok(discreet(OpenaiProvider::new(target, transport.clone(), server)?, key))
         }
-        ProviderKind::Gemini => Ok(Arc::new(GeminiProvider::new(target, transport.clone(), is_hosted)?)),
+        ProviderKind::Gemini => Ok(discreet(GeminiProvider::new(target, transport.clone(), is_hosted)?, key)),
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     ProviderError,
+    discreet::Discretion,
     relay::{UNCOMMITTED_BYTES, speechless},
     transport::Pieces,
 };
@@ -21,6 +22,8 @@ pub struct ReplyStream {
     ready: VecDeque<ReplyEvent>,
     /// A failure behind the events that are ready.
     failure: Option<ProviderError>,
+    /// What no failure may show.
+    discretion: Option<Discretion>,
 }
 
 struct Source {
@@ -49,13 +52,19 @@ impl Source {
 
 impl ReplyStream {
     pub(super) fn new(pieces: Pieces, decoder: Box<dyn ReplyDecoder>) -> Self {
-        Self { source: Some(Source { pieces, piece: Bytes::new(), decoder }), ready: VecDeque::new(), failure: None }
+        let source = Some(Source { pieces, piece: Bytes::new(), decoder });
+        Self { source, ready: VecDeque::new(), failure: None, discretion: None }
     }
 
     /// A whole reply as its events.
     pub(super) fn of(reply: ChatReply) -> Self {
         let ready = reply.into_events().collect();
-        Self { source: None, ready, failure: None }
+        Self { source: None, ready, failure: None, discretion: None }
+    }
+
+    /// From here on no failure shows this.
+    pub(super) fn be_discreet(&mut self, discretion: Discretion) {
+        self.discretion = Some(discretion);
     }
 
     /// Waits for the first event: until then a failure is one of the call, and another backend may be tried. No longer than
@@ -119,7 +128,7 @@ impl ReplyStream {
             self.ready.extend(events);
             if !matches!(outcome, Ok(true)) {
                 self.source = None;
-                self.failure = outcome.err();
+                self.failure = outcome.err().map(|error| Discretion::keep(self.discretion.as_ref(), error));
             }
         }
         has_broken || read == 0

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use crate::{
     dialect::{Dialect, stream_watch::StreamWatch},
     domain::chat::Usage,
-    providers::{ProviderError, ProviderErrorKind, transport::Pieces},
+    providers::{ProviderError, ProviderErrorKind, discreet::Discretion, transport::Pieces},
 };
 
 /// Bytes of a line that are held back while its end has not come: a stream that breaks off within a line must not leave the
@@ -40,6 +40,8 @@ pub struct RelayStream {
     watch: StreamWatch,
     /// The connection broke, where an end would have been an end.
     has_broken: bool,
+    /// What no failure may show.
+    discretion: Option<Discretion>,
 }
 
 type Next = Option<Result<Bytes, ProviderError>>;
@@ -62,6 +64,7 @@ impl RelayStream {
             held: BytesMut::new(),
             watch: StreamWatch::new(dialect, wanted),
             has_broken: false,
+            discretion: None,
         };
         let mut read = 0;
         while !stream.watch.has_spoken() && read < UNCOMMITTED_BYTES {
@@ -87,8 +90,16 @@ impl RelayStream {
     pub async fn next(&mut self) -> Next {
         match self.ready.pop_front() {
             Some(lines) => Some(Ok(lines)),
-            None => self.read().await,
+            None => {
+                let next = self.read().await?;
+                Some(next.map_err(|error| Discretion::keep(self.discretion.as_ref(), error)))
+            }
         }
+    }
+
+    /// From here on no failure shows this.
+    pub(in crate::providers) fn be_discreet(&mut self, discretion: Discretion) {
+        self.discretion = Some(discretion);
     }
 
     /// Tokens, as far as the backend has told them.
