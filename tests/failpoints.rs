@@ -17,6 +17,8 @@ mod it {
     #[expect(dead_code, unused_imports, reason = "shared with the other tests, which use all of it")]
     pub mod support;
 }
+#[path = "failpoints/secrets.rs"]
+mod secrets;
 #[path = "failpoints/turn.rs"]
 mod turn;
 #[path = "failpoints/world.rs"]

@@ -76,6 +76,7 @@ mod relay;
 mod resilience;
 mod restart;
 mod routing;
+mod secrets;
 mod service;
 mod shared_rates;
 mod shutdown;
