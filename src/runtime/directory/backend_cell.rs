@@ -312,10 +312,11 @@ impl BackendCell {
 
     /// Says how many of its slots are this instance's, where so many are set. Running calls above a lower number finish.
     pub(in crate::runtime) fn grant(self: &Arc<Self>, slots: u16) {
-        if self.granted.swap(slots, Ordering::AcqRel) != slots
-            && let Some(limit) = self.fixed_limit()
-        {
-            self.set_limit(limit.min(slots));
+        self.granted.store(slots, Ordering::Release);
+        let Some(limit) = self.fixed_limit().map(|limit| limit.min(slots)) else { return };
+        // A view that is published meanwhile may have looked a moment too early: it is set right with the next grant.
+        if self.slots.counts().limit != limit {
+            self.set_limit(limit);
         }
     }
 
