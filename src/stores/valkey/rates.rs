@@ -144,7 +144,7 @@ mod tests {
     use loadtest::services::valkey::Valkey;
 
     use super::*;
-    use crate::stores::valkey::tests::{answering, client};
+    use crate::stores::valkey::tests::{answering, client, soon};
 
     fn bucket(per_minute: u32, burst: u32) -> SharedBucket {
         let unit = Duration::from_secs(60) / per_minute;
@@ -182,23 +182,20 @@ mod tests {
         let buckets = asks(Some(bucket(60, 60)), Some(tokens));
         assert_eq!(other.take(buckets).await.unwrap().tokens_lacking, Duration::ZERO);
         one.charge("anna", tokens, 900);
-        let wait = loop {
-            match other.take(buckets).await.unwrap().outcome {
-                SharedOutcome::NoTokens(wait) => break wait,
-                _ => tokio::task::yield_now().await,
-            }
-        };
+        let wait = soon(async || match other.take(buckets).await.unwrap().outcome {
+            SharedOutcome::NoTokens(wait) => Some(wait),
+            _ => None,
+        });
+        let wait = wait.await;
         assert!(wait > Duration::from_secs(20) && wait <= Duration::from_secs_f64(30.1), "{wait:?}");
         one.charge("anna", tokens, u64::MAX);
         let most = Duration::from_secs(3600 + 60);
-        loop {
+        soon(async || {
             let lacking = other.take(buckets).await.unwrap().tokens_lacking;
             assert!(lacking <= most + Duration::from_millis(1), "nonsense is owed for an hour: {lacking:?}");
-            if lacking > Duration::from_secs(3600) {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+            (lacking > Duration::from_secs(3600)).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test]
@@ -209,14 +206,8 @@ mod tests {
         let mut server = Valkey::start().unwrap();
         let rates = ValkeyRates::new(client(server.port(), "c"));
         let buckets = asks(Some(bucket(6000, 6000)), None);
-        let there = async || {
-            let began = tokio::time::Instant::now();
-            while rates.take(buckets).await.is_none() {
-                assert!(began.elapsed() < Duration::from_secs(20), "it is not used again");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        there().await;
+        let is_there = async || rates.take(buckets).await;
+        soon(is_there).await;
         let frozen = server.server().unwrap();
         frozen.freeze();
         assert_eq!(rates.take(buckets).await, None);
@@ -226,10 +217,10 @@ mod tests {
         }
         assert!(began.elapsed() < Duration::from_millis(500), "nobody else waits: {:?}", began.elapsed());
         frozen.thaw();
-        there().await;
+        soon(is_there).await;
         server.stop();
         assert_eq!(rates.take(buckets).await, None);
         server.resume().unwrap();
-        there().await;
+        soon(is_there).await;
     }
 }

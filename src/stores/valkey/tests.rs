@@ -1,5 +1,8 @@
 //! What the tests of this folder share.
 
+use std::time::Duration;
+
+use fred::interfaces::ClientLike;
 use loadtest::services::valkey::{PASSWORD, Valkey};
 
 use super::{ValkeyClient, ValkeySettings};
@@ -20,7 +23,6 @@ pub(super) fn client(port: u16, cluster: &str) -> ValkeyClient {
 
 /// Two connected clients of one cluster that has nothing yet, on the server that all tests share.
 pub(super) async fn answering() -> Option<(ValkeyClient, ValkeyClient)> {
-    use fred::interfaces::ClientLike;
     let port = Valkey::shared()?.port();
     let cluster = uuid::Uuid::new_v4().simple().to_string();
     let pair = (client(port, &cluster), client(port, &cluster));
@@ -28,4 +30,16 @@ pub(super) async fn answering() -> Option<(ValkeyClient, ValkeyClient)> {
         client.client().wait_for_connect().await.unwrap();
     }
     Some(pair)
+}
+
+/// Looks until it is there.
+pub(super) async fn soon<T>(look: impl AsyncFn() -> Option<T>) -> T {
+    let began = tokio::time::Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it never comes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -112,20 +112,12 @@ impl SlotLeases for ValkeyTurns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stores::valkey::tests::answering;
+    use crate::stores::valkey::tests::{answering, soon};
 
     const TIME: Duration = Duration::from_secs(5);
 
     async fn until(turns: &ValkeyTurns, backend: &BackendId, slots: u16, time: Duration, wanted: SlotTurn) {
-        let began = tokio::time::Instant::now();
-        loop {
-            let turn = turns.claim(backend, slots, time, true).await;
-            if turn == Some(wanted) {
-                return;
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "{turn:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        soon(async || turns.claim(backend, slots, time, true).await.filter(|turn| *turn == wanted)).await;
     }
 
     #[tokio::test]
