@@ -163,3 +163,34 @@ impl Bus for Ends {
         self.lost.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn heard(listening: &mut Listening) -> Heard {
+        tokio::time::timeout(std::time::Duration::from_secs(20), listening.next()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_misses_an_event_of_another_is_told_so_and_hears_nothing_of_his_own() {
+        let (ends, _outbox) = Ends::new(InstanceId::new("me"));
+        let mut listening = ends.listen();
+        let told = |from: &str, number| Told { from: InstanceId::new(from), number, event: ClusterEvent::Changed };
+        let come = |told: &Told| ends.hear(&on_the_way(told).unwrap());
+        // The first one that is heard of an instance may be any.
+        for (from, number) in [("one", 7), ("me", 1), ("other", 1), ("one", 8), ("other", 4)] {
+            come(&told(from, number));
+        }
+        for expected in [Some(("one", 7)), Some(("other", 1)), Some(("one", 8)), None, Some(("other", 4))] {
+            let expected = expected.map(|(from, number)| told(from, number));
+            match heard(&mut listening).await {
+                Heard::Told(told) => assert_eq!(Some(&*told), expected.as_ref()),
+                Heard::Gap => assert_eq!(expected, None),
+            }
+        }
+        let before = ends.lost();
+        ends.hear(b"of another version");
+        assert_eq!(ends.lost(), before + 1);
+    }
+}
