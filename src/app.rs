@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -61,7 +61,7 @@ pub enum StartError {
     #[error(transparent)]
     Runtime(#[from] RootEnded),
     /// The listening socket.
-    #[error("cannot listen on {address}: {source}; set PORT or ADDR, or stop what uses it")]
+    #[error("cannot listen on {address}: {source}; set PORT, ADDR or METRICS_ADDR, or stop what uses it")]
     Listen {
         /// The wanted address and port.
         address: ListenConfig,
@@ -87,6 +87,8 @@ pub enum Ended {
 pub struct App {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where it serves metrics, if apart from everything else.
+    pub metrics_addr: Option<SocketAddr>,
     /// The live side, for tests and for those who embed the server.
     pub runtime: Runtime,
     store: Arc<SqlStore>,
@@ -103,8 +105,11 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let database = address_of(&config.store)?;
         // The socket is opened early, so that a taken port is told before anything is written, and served last.
-        let listener = listener::bind(&config.listen)
-            .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
+        let bind = |address: &ListenConfig| {
+            listener::bind(address).map_err(|source| StartError::Listen { address: address.clone(), source })
+        };
+        let listener = bind(&config.listen)?;
+        let metrics_listener = config.metrics.as_ref().map(bind).transpose()?;
         let store = open_store(config.store, database).await?;
         let (pools, models) = seeds(&config.defaults);
         store.seed(pools, models).await.map_err(StartError::Seed)?;
@@ -165,24 +170,33 @@ impl App {
             instance,
         };
         let (stopping, drain) = (CancellationToken::new(), Drain::default());
-        let http =
-            HttpConfig { auth: config.auth, limits: config.limits, rates: config.rates, deadlines: config.deadlines };
+        let http = HttpConfig {
+            auth: config.auth,
+            limits: config.limits,
+            rates: config.rates,
+            deadlines: config.deadlines,
+            access_log: config.access_log,
+        };
         let service = Service::new(api, http, drain.clone(), shared.map(|shared| shared.rates));
         let address = config.listen;
-        let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let at = |listener: &TcpListener| {
+            listener.local_addr().map_err(|source| StartError::Listen { address: address.clone(), source })
+        };
+        let addr = at(&listener)?;
+        let metrics_addr = metrics_listener.as_ref().map(at).transpose()?;
         let tasks = TaskTracker::new();
         let DrainConfig { settle, timeout: deadline } = config.drain;
         let (stop, times) = (stopping.clone(), DrainTimes { settle, deadline, notice: NOTICE_TIME });
         let server = tasks.spawn(async move {
             tokio::select! {
-                () = listener::serve(listener, service, &drain) => drain.ended(),
+                () = serve(listener, metrics_listener, service, &drain) => drain.ended(),
                 never = drain.conduct(stop, times) => never,
             }
         });
         let root = tasks.spawn(root);
         let heeding = heed_others(store.changes(), runtime.clone());
         tasks.spawn(stopping.clone().run_until_cancelled_owned(heeding));
-        Ok(Self { addr, runtime, store, stopping, server, root })
+        Ok(Self { addr, metrics_addr, runtime, store, stopping, server, root })
     }
 
     /// Cancelling it stops the server: no new work, running requests finish.
@@ -218,6 +232,17 @@ impl App {
             None => Ended::Failed,
             Some(0) => Ended::Drained,
             Some(unfinished) => Ended::Cut(unfinished),
+        }
+    }
+}
+
+/// Serves everything at one door, or metrics at another.
+async fn serve(listener: TcpListener, metrics: Option<TcpListener>, service: Service, drain: &Drain) {
+    match metrics {
+        None => listener::serve(listener, service, drain).await,
+        Some(metrics) => {
+            let (service, of_metrics) = service.with_metrics_apart();
+            tokio::join!(listener::serve(listener, service, drain), listener::serve(metrics, of_metrics, drain));
         }
     }
 }

@@ -4,9 +4,11 @@
 
 mod duration;
 mod env;
+mod log_filter;
 
 use std::{net::IpAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 
+pub use self::log_filter::LogFilter;
 use crate::domain::provider::ProviderKind;
 pub use env::{ConfigError, client_token, from_env, from_process, passphrase};
 
@@ -33,6 +35,10 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// What the process writes about itself.
     pub log: LogConfig,
+    /// Which requests are written to the log.
+    pub access_log: AccessLogConfig,
+    /// Where metrics are served apart from everything else, if anywhere.
+    pub metrics: Option<ListenConfig>,
     /// The way out.
     pub drain: DrainConfig,
 }
@@ -119,6 +125,22 @@ pub struct DeadlineConfig {
     pub embeddings: Option<Duration>,
     /// Ends of task chains.
     pub tasks: Option<Duration>,
+}
+
+/// Which requests are written to the log (`docs/operations.md`, logs).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLogConfig {
+    /// The part of all requests that gets a line, from 0 to 1.
+    pub sample: f64,
+    /// Those that take so long get one in any case; `None`: they do not.
+    pub slow: Option<Duration>,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        // Long answers of slow models take so long, and who waits longer will ask why.
+        Self { sample: 0.0, slow: Some(Duration::from_secs(60)) }
+    }
 }
 
 /// What happens after a stop signal (`docs/operations.md`, draining).
@@ -300,6 +322,6 @@ pub enum LogFormat {
 pub struct LogConfig {
     /// `None`: text on a terminal, else JSON.
     pub format: Option<LogFormat>,
-    /// A level or a filter in the syntax of `tracing`.
-    pub filter: String,
+    /// What is written at the start.
+    pub filter: LogFilter,
 }

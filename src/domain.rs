@@ -30,5 +30,6 @@ pub mod slip;
 pub mod spelling;
 pub mod stored_chain;
 pub mod time;
+pub mod timing;
 pub mod token;
 pub mod value;

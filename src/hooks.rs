@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use metrics::{Counter, Histogram};
 use reqwest::{Method, Response, header};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     dialect::json,
@@ -16,6 +18,10 @@ use crate::{
     },
     providers::{Transport, retry_after, root_cause},
     stores::catalog::{CatalogStore, StoreError},
+    telemetry::{
+        Memo,
+        families::{HOOK_CALLS, HOOK_DURATION},
+    },
 };
 
 /// Longest reply of a hook.
@@ -28,12 +34,37 @@ const SHOWN_WORDS: usize = 200;
 pub struct HookClient {
     store: Arc<dyn CatalogStore>,
     transport: Transport,
+    meters: Arc<Memo<String, HookMeters>>,
+}
+
+/// Hooks that are told apart in metrics; more are not counted.
+const MOST_HOOKS: usize = 512;
+
+/// What is counted of one hook.
+struct HookMeters {
+    name: String,
+    ends: Memo<String, Counter>,
+    duration: Histogram,
+}
+
+impl HookMeters {
+    fn of(name: &str) -> Self {
+        let ends = Memo::of_at_most(FailureClass::ALL.len() + 1);
+        Self { name: name.to_owned(), ends, duration: HOOK_DURATION.spread(&[name]) }
+    }
+
+    fn ended(&self, outcome: &'static str, took: Duration) {
+        if let Some(ends) = self.ends.get(outcome, || HOOK_CALLS.count(&[&self.name, outcome])) {
+            ends.increment(1);
+        }
+        self.duration.record(took);
+    }
 }
 
 impl HookClient {
     /// Looks hooks up in `store` and calls them through the client all upstream calls share.
     pub fn new(store: Arc<dyn CatalogStore>, transport: Transport) -> Self {
-        Self { store, transport }
+        Self { store, transport, meters: Arc::new(Memo::of_at_most(MOST_HOOKS)) }
     }
 
     /// Sends `body` to the hook registered as `name` and returns the decoded reply of a 2xx answer.
@@ -51,7 +82,14 @@ impl HookClient {
             Failure::new(FailureClass::Timeout, message)
         };
         let body = serde_json::to_vec(body).map_err(|error| failure(format!("the hook's input: {error}")))?;
-        tokio::time::timeout(limit, self.exchange(&hook, body, request_id)).await.unwrap_or_else(|_| Err(late()))
+        let began = Instant::now();
+        let exchange = tokio::time::timeout(limit, self.exchange(&hook, body, request_id)).await;
+        let outcome = exchange.unwrap_or_else(|_| Err(late()));
+        // Only those that are registered: what a chain writes is no name.
+        if let Some(meters) = self.meters.get(name, || HookMeters::of(name)) {
+            meters.ended(outcome.as_ref().err().map_or("ok", |failure| failure.class.as_str()), began.elapsed());
+        }
+        outcome
     }
 
     async fn exchange(&self, hook: &Hook, body: Vec<u8>, request_id: &RequestId) -> Result<Value, Failure> {

@@ -1,7 +1,7 @@
 //! hyper, and nothing but hyper: connections in, [`api`](crate::api) called, answers out.
 //!
 //! `listener` accepts and serves connections (`connection`), `service` is the road of one request, `router` knows all routes,
-//! `auth` checks tokens, `admission` says who may ask a model now, `request` reads, `respond` writes, `gathered` puts bodies
+//! `templates` names them, `meters` counts, `auth` checks tokens, `admission` says who may ask a model now, `request` reads, `respond` writes, `gathered` puts bodies
 //! together, `events` streams, `unwritten` bounds what waits for a slow reader, `placed` holds what a request has until its
 //! answer is out.
 
@@ -13,6 +13,7 @@ mod events;
 mod gathered;
 pub mod listener;
 mod live;
+mod meters;
 mod parked;
 mod placed;
 mod repoll;
@@ -22,6 +23,7 @@ mod router;
 mod scopes;
 mod service;
 mod streamed;
+mod templates;
 mod unwritten;
 
 pub use self::service::{HttpConfig, Service};

@@ -1,7 +1,7 @@
 //! Penstock runs prompts, chats, embeddings and declarative task chains on pools of LLM backends.
 //!
 //! # Layout, from the bottom up
-//! - [`error`], [`domain`]: pure values every layer speaks; [`faults`]: what tests can break
+//! - [`error`], [`domain`]: pure values every layer speaks; [`faults`]: what tests can break; [`telemetry`]: what is counted
 //! - [`config`]: what the environment says, checked before any socket opens; [`shutdown`]: how far a stop has come
 //! - [`engine`]: the chain language as a machine of events and effects, without I/O
 //! - [`dialect`]: wire formats as pure functions
@@ -24,6 +24,8 @@
 pub mod error;
 
 pub mod faults;
+
+pub mod telemetry;
 
 pub mod domain;
 

@@ -6,6 +6,13 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The commit it is built from: what the build says, else what the repository does.
+const COMMIT: &str = match option_env!("PENSTOCK_COMMIT") {
+    Some(commit) => commit,
+    None => git_version::git_version!(args = ["--always", "--abbrev=12", "--exclude=*"], fallback = "unknown"),
+};
+
 fn main() -> ExitCode {
+    penstock::telemetry::build::set_commit(COMMIT);
     penstock::cli::run()
 }

@@ -2,6 +2,7 @@
 //!
 //! The only place that names ractor. Callers get a [`Runtime`] and the handles in it.
 
+mod actors;
 pub mod alerts;
 pub mod ask;
 mod backend;
@@ -10,10 +11,12 @@ pub mod directory;
 pub mod dispatch;
 mod duty;
 pub mod events;
+pub mod feed;
 mod fleet;
 mod lease;
 mod mailbox;
-pub mod metrics;
+mod meters;
+mod metrics;
 pub mod peers;
 mod pool;
 mod presence;
@@ -42,6 +45,11 @@ use std::{sync::Arc, time::Duration};
 use ractor::Actor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{
+    actors::ActorSnapshot,
+    mailbox::{MailboxSnapshot, SendError},
+    root::SystemActor,
+};
 use self::{
     alerts::AlertLog,
     backend::BackendDeps,
@@ -50,17 +58,18 @@ use self::{
     dispatch::{Dispatcher, RouteDefaults},
     duty::SyncDuty,
     events::EventsHandle,
+    feed::Feed,
     fleet::FleetHandle,
     mailbox::{Address, Envelope},
     peers::Peers,
     presence::Presence,
     reconcile::ReconcileHandle,
+    restart::Restarts,
     root::{RootActor, RootArgs, RootMsg},
-    run::{RunDeps, live::CancelError},
+    run::{RunDeps, RunMeters, live::CancelError},
     runs::RunsHandle,
     shares::Shares,
 };
-pub use self::{mailbox::SendError, root::SystemActor};
 use crate::{
     config::ModelSync,
     domain::{
@@ -76,6 +85,7 @@ use crate::{
         leases::LeaseStore,
         shared::{AnswerCache, SlotLeases},
     },
+    telemetry::process,
 };
 
 /// What the runtime is made of.
@@ -117,6 +127,8 @@ pub struct Runtime {
     pub reconcile: ReconcileHandle,
     /// Live events of downloads.
     pub events: EventsHandle,
+    /// What happens here, live.
+    pub feed: Feed,
     /// Starts chain runs.
     pub runs: RunsHandle,
     /// The latest alerts.
@@ -129,6 +141,7 @@ pub struct Runtime {
     stopping: CancellationToken,
     duty: SyncDuty,
     presence: Presence,
+    max_runs: usize,
 }
 
 /// The actors could not be started, or have ended by themselves.
@@ -149,20 +162,23 @@ impl Runtime {
         let duty = SyncDuty::new(Arc::clone(&deps.leases), deps.instance.clone());
         // Before the first look at a backend: whoever is alone needs not wait for the second.
         duty.renew().await;
+        let feed = Feed::new(deps.instance.clone());
         let peers = Peers::new(deps.instance.clone(), deps.bus);
         let presence = Presence::new(deps.leases, deps.instance, peers.clone());
         presence.say().await;
-        let (events, alerts) = (EventsHandle::vacant(peers.clone()), AlertLog::new(peers.clone()));
+        let (events, alerts) = (EventsHandle::vacant(peers.clone()), AlertLog::new(peers.clone(), feed.clone()));
         let runtime = Self {
             directory: Arc::clone(&directory),
             dispatcher: dispatcher.clone(),
             reconcile: ReconcileHandle::vacant(),
             events: events.clone(),
+            feed: feed.clone(),
             runs: RunsHandle::vacant(),
             alerts: alerts.clone(),
             peers,
             duty: duty.clone(),
             presence: presence.clone(),
+            max_runs: deps.max_runs,
             fleet: FleetHandle::vacant(),
             root: Address::vacant(),
             tasks: tasks.clone(),
@@ -179,6 +195,7 @@ impl Runtime {
             backend_deps: BackendDeps {
                 transport: deps.transport.clone(),
                 events,
+                feed: feed.clone(),
                 model_sync: deps.model_sync,
                 duty: duty.clone(),
                 tasks: tasks.clone(),
@@ -188,10 +205,13 @@ impl Runtime {
                 dispatcher,
                 hooks: HookClient::new(deps.store, deps.transport),
                 alerts,
+                feed,
+                meters: RunMeters::default(),
                 settings: Arc::new(deps.engine),
                 tasks: tasks.clone(),
             },
             max_runs: deps.max_runs,
+            restarts: Restarts::new(),
             tasks,
         };
         let (_root, ended) = Actor::spawn(None, RootActor, args).await.map_err(|error| RootEnded(error.to_string()))?;
@@ -205,6 +225,7 @@ impl Runtime {
         let shares = Shares::new(Arc::clone(&runtime.directory), presence.clone(), deps.turns);
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(presence.keep()));
         runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(shares.keep()));
+        runtime.tasks.spawn(runtime.stopping.clone().run_until_cancelled_owned(process::canary()));
         Ok((runtime, ended))
     }
 

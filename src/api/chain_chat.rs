@@ -50,7 +50,7 @@ pub async fn complete(
     let unread = (!ignored.is_empty()).then(|| format!("not used: {}", ignored.join(", ")));
     let choices = (wants_choices > 1).then(|| format!("n is {wants_choices}, a chain gives the choices it gives"));
     let input = Value::OpenaiChat(std::sync::Arc::new(chat));
-    let (chain, info) = (Runnable { program, chain: Some(id) }, run::info(request_id, now));
+    let (chain, info) = (Runnable { program, chain: Some(id), is_stored: true }, run::info(request_id, now));
     let outcome = if wants_stream {
         match begin(api, chain, input, info, &scope, StreamWish::Response).await? {
             Begun::Over(outcome) => outcome,

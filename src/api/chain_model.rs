@@ -111,9 +111,13 @@ pub(super) fn refuse_embedding(chain: &ChainId) -> Error {
 
 async fn program(api: &Api, asked: &ChainCall<'_>) -> Result<Runnable, Error> {
     let found = api.programs.get(&*api.store, asked.chain, asked.version, chain_chat::invalid).await;
-    found.map(|program| Runnable { program, chain: Some(asked.chain.clone()) }).map_err(|error| match error.code() {
-        ErrorCode::NotFound => Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{}' not found", asked.chain)),
-        _ => error,
+    found.map(|program| Runnable { program, chain: Some(asked.chain.clone()), is_stored: true }).map_err(|error| {
+        match error.code() {
+            ErrorCode::NotFound => {
+                Error::new(ErrorCode::ModelNotFound, format!("model 'chain/{}' not found", asked.chain))
+            }
+            _ => error,
+        }
     })
 }
 

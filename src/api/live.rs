@@ -18,7 +18,7 @@ pub enum LiveEvent {
     /// An attempt began or is over.
     Step(StepEvent),
     /// The run is over; always the last. What the answer would have been, had nobody watched.
-    End(Result<Reply, Error>),
+    End(Box<Result<Reply, Error>>),
 }
 
 /// The events of a run, in order.
@@ -39,7 +39,7 @@ impl LiveRun {
                 return Some((LiveEvent::Step(step), Some((run, steps))));
             }
             let end = run.outcome().await.ok_or_else(failure::crashed).and_then(answer);
-            Some((LiveEvent::End(end), None))
+            Some((LiveEvent::End(Box::new(end)), None))
         })))
     }
 

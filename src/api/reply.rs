@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::{docs_page::WebFile, live::LiveRun, stream::ByteStream};
+use super::{docs_page::WebFile, events::Happenings, live::LiveRun, stream::ByteStream};
 use crate::{
     domain::{download::DownloadEvent, ids::RunId, message::Served},
     error::{Error, ErrorCode},
@@ -41,6 +41,8 @@ pub enum ReplyBody {
     File(WebFile),
     /// Live events until the client leaves.
     Events(mpsc::Receiver<DownloadEvent>),
+    /// What happens in the server.
+    Happenings(Happenings),
     /// The steps of a run, and its end.
     Run(LiveRun),
     /// A reply that is still being made.
@@ -93,6 +95,11 @@ impl Reply {
     /// 200 with a stream of events.
     pub fn events(events: mpsc::Receiver<DownloadEvent>) -> Self {
         Self { body: ReplyBody::Events(events), ..Self::empty() }
+    }
+
+    /// 200 with what happens in the server.
+    pub fn happenings(happenings: Happenings) -> Self {
+        Self { body: ReplyBody::Happenings(happenings), ..Self::empty() }
     }
 
     /// 200 with the steps of a run; how it ends is told in the stream.

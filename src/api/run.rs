@@ -34,6 +34,8 @@ pub(super) fn info(request_id: &RequestId, now: Timestamp) -> RunInfo {
 pub(super) struct Runnable {
     pub(super) program: Arc<Program>,
     pub(super) chain: Option<ChainId>,
+    /// Whether it is stored under that id, and not sent with it.
+    pub(super) is_stored: bool,
 }
 
 /// Runs it; no step goes where `scope` does not allow it. Dropping the future stops the run.
@@ -53,8 +55,8 @@ pub(super) async fn to_its_end(
 }
 
 fn spec(chain: Runnable, input: Value, info: RunInfo, scope: Scope) -> RunSpec {
-    let Runnable { program, chain } = chain;
-    RunSpec { program, chain, input, info, scope, teller: None }
+    let Runnable { program, chain, is_stored } = chain;
+    RunSpec { program, chain, is_stored, input, info, scope, teller: None }
 }
 
 /// Starts it and tells its steps. Dropping what is told stops the run. `answer`: as a caller who does not watch gets it.

@@ -114,7 +114,7 @@ async fn compiled(api: &Api, document: Result<Document, DocumentError>) -> Resul
     };
     let id = Some(chain.id.trim()).filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES).map(ChainId::new);
     let (_, program, source) = diagnostics::compile(chain, source, Written::Request, Error::invalid).await?;
-    let chain = Runnable { program, chain: id };
+    let chain = Runnable { program, chain: id, is_stored: false };
     let mut ignored = Vec::new();
     if has_unknown {
         ignored = diagnostics::ignored_fields(source, Written::Request).await;
@@ -162,7 +162,7 @@ mod tests {
         let chain: Chain = serde_json::from_str(CHAIN).unwrap();
         let program = Arc::new(engine::compile(&chain).unwrap());
         let programs = ChainPrograms::default();
-        programs.keep_sent(CHAIN.as_bytes(), &Runnable { program, chain: None });
+        programs.keep_sent(CHAIN.as_bytes(), &Runnable { program, chain: None, is_stored: false });
         programs
     }
 

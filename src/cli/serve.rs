@@ -1,14 +1,13 @@
 //! `penstock serve`: from the environment to a running server and its end.
 
-use std::{io::IsTerminal, net::IpAddr, process::ExitCode};
-
-use tracing_subscriber::EnvFilter;
+use std::{net::IpAddr, process::ExitCode};
 
 use super::output::complain;
 use crate::{
     app::{App, Ended, StartError},
-    config::{self, Config, LogConfig, LogFormat},
+    config::{self, Config},
     shutdown::StopSignals,
+    telemetry,
 };
 
 /// The usual statuses of `sysexits.h`: bad configuration, a service that is not available, a fault of ours.
@@ -21,7 +20,10 @@ pub(super) fn serve() -> ExitCode {
         Ok(read) => read,
         Err(error) => return complain(EXIT_CONFIG, &error.to_string()),
     };
-    start_log(&config.log);
+    let _log = telemetry::log::start(&config.log);
+    if let Err(error) = telemetry::install() {
+        return complain(EXIT_SOFTWARE, &error.to_string());
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -55,6 +57,9 @@ async fn run(config: Config) -> ExitCode {
         Err(error @ StartError::Address(_)) => return complain(EXIT_CONFIG, &error.to_string()),
         Err(error) => return complain(EXIT_UNAVAILABLE, &error.to_string()),
     };
+    if let Some(address) = app.metrics_addr {
+        tracing::info!(%address, "metrics are served here alone");
+    }
     tracing::info!(address = %app.addr, version = env!("CARGO_PKG_VERSION"), "penstock is ready");
     let stop = app.stopper();
     let ended = app.ended();
@@ -104,18 +109,5 @@ fn log_settings(config: &Config) {
     );
     if is_open && !is_loopback {
         tracing::warn!("TOKEN is not set: everybody who reaches this address may use it");
-    }
-}
-
-fn start_log(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = std::io::stdout().is_terminal();
-    // The actor library puts a span of its own around every message, which tells users nothing.
-    let filter = "ractor=warn".parse().map(|quiet| filter.clone().add_directive(quiet)).unwrap_or(filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    match config.format {
-        Some(LogFormat::Json) => builder.json().flatten_event(true).with_span_list(false).init(),
-        None if !is_terminal => builder.json().flatten_event(true).with_span_list(false).init(),
-        Some(LogFormat::Text) | None => builder.with_ansi(is_terminal).init(),
     }
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, net::ToSocketAddrs, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use super::{
-    AuthConfig, Config, DatabaseConfig, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig, ListenConfig,
-    LogConfig, LogFormat, ModelSync, NatsConfig, RateConfig, SharedConfig, StoreConfig, UpstreamConfig, ValkeyConfig,
-    duration,
+    AccessLogConfig, AuthConfig, Config, DatabaseConfig, DeadlineConfig, DefaultsConfig, DrainConfig, LimitConfig,
+    ListenConfig, LogConfig, LogFilter, LogFormat, ModelSync, NatsConfig, RateConfig, SharedConfig, StoreConfig,
+    UpstreamConfig, ValkeyConfig, duration,
 };
 use crate::domain::{backend::trim_url, provider::ProviderKind};
 
@@ -64,16 +64,15 @@ const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
 const GEMINI_BASE_URL: &str = "GEMINI_BASE_URL";
 const TOKENIZER_SERVICE_URL: &str = "TOKENIZER_SERVICE_URL";
 const LOG_FORMAT: &str = "LOG_FORMAT";
+const METRICS_ADDR: &str = "METRICS_ADDR";
 const LOG_LEVEL: &str = "LOG_LEVEL";
+const ACCESS_LOG: &str = "ACCESS_LOG";
+const SLOW_REQUEST: &str = "SLOW_REQUEST";
 
 /// Longer than a database takes to come up beside us, shorter than anybody's patience.
 const DATABASE_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// Largest rate a minute: above it the shares of a nanosecond would count.
 const MAX_RATE: i64 = 1_000_000_000;
-
-/// Settings of the documented interface that this version cannot honour: ignoring one would be a lie.
-const NOT_YET: [(&str, &str); 1] =
-    [("METRICS_ADDR", "this version serves metrics on its own port only, at /metrics; unset it")];
 
 /// Reads the configuration from the process's environment. Variables that are not Unicode are ignored unless they are
 /// ours, and then what cannot be read is refused with the rest.
@@ -107,11 +106,6 @@ pub fn passphrase() -> Option<String> {
 pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result<(Config, Vec<String>), ConfigError> {
     let variables: Variables =
         Variables(variables.into_iter().map(|(name, value)| (name.to_ascii_uppercase(), value)).collect());
-    for (name, problem) in NOT_YET {
-        if variables.text(name).is_some() {
-            return Err(ConfigError { name, problem: problem.to_owned() });
-        }
-    }
     let is_unknown =
         |name: &&String| name.starts_with("PENSTOCK_") && ![CLIENT_TOKEN, PASSPHRASE].contains(&name.as_str());
     let warnings = variables.0.keys().filter(is_unknown);
@@ -137,6 +131,8 @@ pub fn from_env(variables: impl IntoIterator<Item = (String, String)>) -> Result
         defaults: defaults(&variables)?,
         upstream: upstream(&variables)?,
         log: log(&variables)?,
+        access_log: access_log(&variables)?,
+        metrics: metrics(&variables)?,
         drain: drain(&variables)?,
     };
     Ok((config, warnings))
@@ -323,46 +319,33 @@ fn log(variables: &Variables) -> Result<LogConfig, ConfigError> {
             return Err(ConfigError { name: LOG_FORMAT, problem: format!("'{other}' is not text or json") });
         }
     };
-    let directives: Vec<&str> = directives(variables.text(LOG_LEVEL).unwrap_or("info")).collect();
-    let filter = directives.join(",");
-    let wrong = directives.iter().find(|directive| !is_directive(directive)).map(|&directive| directive.to_owned());
-    let wrong = wrong.or_else(|| tracing_subscriber::EnvFilter::try_new(&filter).err().map(|error| error.to_string()));
-    match wrong {
-        None => Ok(LogConfig { format, filter }),
-        Some(wrong) => Err(ConfigError {
-            name: LOG_LEVEL,
-            problem: format!(
-                "'{wrong}' is neither trace, debug, info, warn, error or off nor a directive such as penstock::http=debug"
-            ),
-        }),
-    }
+    let filter = LogFilter::parse(variables.text(LOG_LEVEL).unwrap_or("info"));
+    Ok(LogConfig { format, filter: filter.map_err(|problem| ConfigError { name: LOG_LEVEL, problem })? })
 }
 
-/// The parts of a filter between commas; those in the brackets of a span belong to it.
-fn directives(filter: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_usize;
-    filter
-        .split(move |c| {
-            match c {
-                '[' | '{' => depth += 1,
-                ']' | '}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            c == ',' && depth == 0
-        })
-        .map(str::trim)
-        .filter(|directive| !directive.is_empty())
+/// `host:port`, or a port of all interfaces.
+fn metrics(variables: &Variables) -> Result<Option<ListenConfig>, ConfigError> {
+    let Some(text) = variables.text(METRICS_ADDR).map(str::trim) else { return Ok(None) };
+    let problem = || format!("'{text}' is neither host:port of this machine nor a port such as 9464");
+    let wrong = || ConfigError { name: METRICS_ADDR, problem: problem() };
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse().map_err(|_| wrong())?;
+    let address = if host.is_empty() { None } else { Some(resolve(host).ok_or_else(wrong)?) };
+    Ok(Some(ListenConfig { address, port }))
 }
 
-/// A level, or a target with a level. A bare word that is no level would be taken for a target, and a slip of the pen
-/// would silence the log.
-fn is_directive(directive: &str) -> bool {
-    let is_level = |text: &str| !text.is_empty() && text.parse::<tracing::level_filters::LevelFilter>().is_ok();
-    match directive.rsplit_once('=') {
-        Some((target, level)) if !directive.ends_with(']') => !target.is_empty() && is_level(level),
-        Some(_) => true,
-        None => is_level(directive) || directive.ends_with(']'),
+fn access_log(variables: &Variables) -> Result<AccessLogConfig, ConfigError> {
+    const COMPLAINT: &str = "is not a part of all requests from 0 (none) to 1 (all)";
+    let sample = variables.parsed(ACCESS_LOG, COMPLAINT)?.unwrap_or(0.0);
+    if !(0.0..=1.0).contains(&sample) {
+        return Err(ConfigError { name: ACCESS_LOG, problem: format!("'{sample}' {COMPLAINT}") });
     }
+    let slow = match variables.text(SLOW_REQUEST).map(str::trim) {
+        Some(text) if text.eq_ignore_ascii_case("off") => None,
+        Some(_) => variables.duration(SLOW_REQUEST)?,
+        None => AccessLogConfig::default().slow,
+    };
+    Ok(AccessLogConfig { sample, slow })
 }
 
 /// The environment with upper-case names.
@@ -507,9 +490,9 @@ mod tests {
     #[test]
     fn levels_and_directives_are_filters() {
         for filter in ["info", "WARN", "off", "info,penstock::http=debug", "a[span{x=1}]=trace,b[span]"] {
-            assert_eq!(read(&[(LOG_LEVEL, filter)]).unwrap().0.log.filter, filter);
+            assert_eq!(read(&[(LOG_LEVEL, filter)]).unwrap().0.log.filter.as_str(), filter);
         }
-        assert_eq!(read(&[(LOG_LEVEL, " debug , hyper=off, ")]).unwrap().0.log.filter, "debug,hyper=off");
+        assert_eq!(read(&[(LOG_LEVEL, " debug , hyper=off, ")]).unwrap().0.log.filter.as_str(), "debug,hyper=off");
     }
 
     #[test]
@@ -520,9 +503,31 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_honoured_stop_the_start() {
-        for (name, _) in NOT_YET {
-            assert_eq!(read(&[(name, "anything")]).err().map(|error| error.name), Some(name));
+    fn metrics_are_served_where_it_is_said() {
+        let at = |text| read(&[(METRICS_ADDR, text)]).map(|(config, _)| config.metrics.unwrap().to_string());
+        assert_eq!(at("127.0.0.1:9464").unwrap(), "127.0.0.1:9464");
+        assert_eq!(at("[::1]:9464").unwrap(), "[::1]:9464");
+        assert_eq!(
+            (at(":9464").unwrap(), at("9464").unwrap()),
+            (at(":9464").unwrap(), "port 9464 of all interfaces".to_owned())
+        );
+        for wrong in ["127.0.0.1", "nowhere at all:1", "host:99999", ":"] {
+            assert_eq!(at(wrong).unwrap_err().name, METRICS_ADDR, "{wrong}");
+        }
+        assert!(read(&[]).unwrap().0.metrics.is_none());
+    }
+
+    #[test]
+    fn a_part_of_requests_and_those_that_are_slow_are_logged() {
+        let log = |settings| read(settings).map(|(config, _)| config.access_log);
+        assert_eq!(log(&[]).unwrap(), AccessLogConfig::default());
+        let all = AccessLogConfig { sample: 1.0, slow: None };
+        assert_eq!(log(&[(ACCESS_LOG, "1"), (SLOW_REQUEST, "off")]).unwrap(), all);
+        let some = AccessLogConfig { sample: 0.01, slow: Some(Duration::from_millis(1_500)) };
+        assert_eq!(log(&[(ACCESS_LOG, "0.01"), (SLOW_REQUEST, "1.5s")]).unwrap(), some);
+        for (name, wrong) in [(ACCESS_LOG, "1.1"), (ACCESS_LOG, "-1"), (ACCESS_LOG, "NaN"), (SLOW_REQUEST, "never")] {
+            let refused = read(&[(name, wrong)]).err().map(|error| error.name);
+            assert_eq!(refused, Some(name), "{wrong}");
         }
     }
 

@@ -227,6 +227,13 @@ pub struct Usage {
     pub worked: Option<Duration>,
 }
 
+impl Usage {
+    /// Of texts of which vectors were made.
+    pub fn of_texts(input_tokens: Option<u64>) -> Self {
+        Self { input_tokens, ..Self::default() }
+    }
+}
+
 /// One piece of a reply as it arrives. `choice` counts from 0 where several replies were asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReplyEvent {

@@ -114,6 +114,27 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::NoBackend,
+        Self::StoreUnavailable,
+        Self::Restarting,
+        Self::RunsFull,
+        Self::Draining,
+        Self::Overloaded,
+        Self::RequestRate,
+        Self::TokenRate,
+        Self::Deadline,
+        Self::CoolingDown,
+    ];
+
+    /// Its place in [`RefusalReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The header's value.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use crate::domain::{
     chat::{Finish, Usage},
     ids::BackendId,
     time::Timestamp,
+    timing::CallTiming,
 };
 
 /// One message of a conversation (`docs/api.md`, ChatHistory).
@@ -122,10 +123,17 @@ pub struct Served {
     pub model: String,
     /// Upstream attempts, 1 without failover.
     pub attempts: u32,
-    /// Milliseconds spent waiting for a slot.
-    pub queue_ms: u64,
+    /// Where the time went.
+    pub timing: CallTiming,
     /// Whether the call was made for another request, and this one got its answer.
     pub is_shared: bool,
     /// Whether the answer was kept from an earlier call; `None` where none is kept.
     pub was_kept: Option<bool>,
+}
+
+impl Served {
+    /// Milliseconds spent waiting for a slot.
+    pub fn queue_ms(&self) -> u64 {
+        u64::try_from(self.timing.queued.as_millis()).unwrap_or(u64::MAX)
+    }
 }

@@ -48,6 +48,11 @@ impl Policy {
         Self::LowLatency,
     ];
 
+    /// Its place in [`Policy::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Its name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{ids::BackendId, value::DataType};
+use crate::domain::{failure::FailureClass, ids::BackendId, value::DataType};
 
 /// One attempt of one task.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -57,6 +57,10 @@ pub struct StateUnit {
 pub struct StateError {
     /// Its text, empty on success.
     pub error: String,
+    /// Its class, for those who count; no part of the record.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub class: Option<FailureClass>,
 }
 
 /// The tasks a run came to, in order: one for each visit, whatever its attempts.

@@ -137,6 +137,11 @@ impl Admission {
         self
     }
 
+    /// Requests that ask a model now, as far as they are counted: only where they are bounded.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.as_ref().map_or(0, |in_flight| in_flight.now.load(Ordering::Relaxed))
+    }
+
     /// As [`Admission::admit`], by what all instances have let in.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::body::{Body, Frame};
+use serde::Serialize;
 use serde_json::json;
 use tokio::{
     sync::mpsc,
@@ -20,7 +21,13 @@ use super::{
     respond::{self, ErrorShape},
     service::stopping,
 };
-use crate::{domain::download::DownloadEvent, error::Error, shutdown::Drain};
+use crate::{
+    api::events::Happenings,
+    domain::{download::DownloadEvent, time::Timestamp},
+    error::Error,
+    runtime::feed::{Happening, Seen},
+    shutdown::Drain,
+};
 
 /// Silence after which a comment shows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -49,6 +56,27 @@ impl EventBody {
         let encoded = |event| encode(None, &serde_json::to_string(&event).unwrap_or_default());
         Self::new(events.map(encoded), Some(drain))
     }
+
+    /// What happens in the server. Each has an id, behind which a client goes on that was cut off.
+    pub(super) fn happenings(happenings: Happenings, drain: &Drain) -> Self {
+        let encoded = |seen| match seen {
+            Seen::Event(id, event) => {
+                let told = Told { at: event.at, what: &event.what };
+                let data = serde_json::to_string(&told).unwrap_or_default();
+                Bytes::from(format!("id: {id}\nevent: {}\ndata: {data}\n\n", event.what.name()))
+            }
+            Seen::Missed => encode(Some("missed"), "{}"),
+        };
+        Self::new(happenings.into_stream().map(encoded), Some(drain))
+    }
+}
+
+/// An event as it is written.
+#[derive(Serialize)]
+struct Told<'a> {
+    at: Timestamp,
+    #[serde(flatten)]
+    what: &'a Happening,
 }
 
 impl Body for EventBody {

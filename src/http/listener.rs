@@ -130,11 +130,12 @@ impl Connections {
 
     fn serve(&self, stream: TcpStream, place: Option<OwnedSemaphorePermit>) {
         let (served, drain) = (self.connection(stream), self.drain.clone());
+        let counted = self.service.connected();
         // One that is not kept gets its answer, however soon all ends: being told to end, it would not even read what it is asked.
         let is_kept = self.keep_alive;
         self.tasks.spawn(async move {
             let ended = Repolled::new(pin!(woken(&drain, is_kept, served))).await;
-            drop(place);
+            drop((place, counted));
             match ended {
                 Some(Ok(())) => {}
                 Some(Err(error)) => tracing::debug!(%error, "connection ended early"),

@@ -24,7 +24,7 @@ pub(super) fn events(run: LiveRun, drain: Drain) -> impl Stream<Item = Bytes> + 
         let (mut run, drain) = told?;
         match drain.piece(run.next()).await {
             Some(event) => Some((event?, Some((run, drain)))),
-            None => Some((LiveEvent::End(Err(stopping())), None)),
+            None => Some((LiveEvent::End(Box::new(Err(stopping()))), None)),
         }
     });
     told.flat_map(|event| match event {
@@ -33,8 +33,10 @@ pub(super) fn events(run: LiveRun, drain: Drain) -> impl Stream<Item = Bytes> + 
         LiveEvent::Step(StepEvent::Ended(step)) => {
             stream::iter(vec![of(if step.has_failed() { "task.failed" } else { "task.completed" }, &step)])
         }
-        LiveEvent::End(Ok(reply)) => stream::iter(success(&reply)),
-        LiveEvent::End(Err(error)) => stream::iter(vec![failure(&error)]),
+        LiveEvent::End(end) => stream::iter(match *end {
+            Ok(reply) => success(&reply),
+            Err(error) => vec![failure(&error)],
+        }),
     })
 }
 

@@ -1,5 +1,5 @@
-//! The body of an answer, and the place that its request has among those in flight: held until the last byte is handed to
-//! the connection or the client has gone, as the slot of a backend is.
+//! The body of an answer, the place that its request has among those in flight, and the count that follows it: held until the
+//! last byte is handed to the connection or the client has gone, as the slot of a backend is.
 
 use std::{
     pin::Pin,
@@ -9,17 +9,18 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{admission::Place, respond::Outgoing};
+use super::{admission::Place, meters::Followed, respond::Outgoing};
 
 /// See the module.
 pub(super) struct Placed {
     body: Outgoing,
     _place: Option<Place>,
+    _followed: Followed,
 }
 
 impl Placed {
-    pub(super) const fn new(body: Outgoing, place: Option<Place>) -> Self {
-        Self { body, _place: place }
+    pub(super) const fn new(body: Outgoing, place: Option<Place>, followed: Followed) -> Self {
+        Self { body, _place: place, _followed: followed }
     }
 }
 

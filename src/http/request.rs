@@ -65,6 +65,8 @@ pub(super) struct Request<B> {
     pub(super) spending: Spending,
     /// How long its answer is wanted, where it does not say it.
     pub(super) patience: Option<Duration>,
+    /// How long its body took to come.
+    pub(super) received: Duration,
     held: HeldBody,
 }
 
@@ -88,6 +90,7 @@ where
             warnings: Vec::new(),
             spending: Spending::UNCOUNTED,
             patience: None,
+            received: Duration::ZERO,
             held,
         }
     }
@@ -172,6 +175,16 @@ where
                 Err(Error::unprocessable(message))
             }
         }
+    }
+
+    /// The last event that the client has seen, where it goes on with a stream.
+    pub(super) fn last_event_id(&self) -> Option<&str> {
+        self.head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty())
+    }
+
+    /// Whether the client wants to know where the time went.
+    pub(super) fn wants_timing(&self) -> bool {
+        self.head.headers.get("x-penstock-timing").is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
     }
 
     /// Whether the client asks for live events instead of one answer.
@@ -409,6 +422,13 @@ where
     }
 
     async fn collect(&mut self) -> Result<Bytes, Error> {
+        let began = tokio::time::Instant::now();
+        let body = self.collect_body().await;
+        self.received = began.elapsed();
+        body
+    }
+
+    async fn collect_body(&mut self) -> Result<Bytes, Error> {
         self.refuse_encoded()?;
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
         let limit = self.limits.bytes;

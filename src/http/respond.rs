@@ -52,6 +52,9 @@ pub(super) fn reply(reply: Reply, warnings: &[String], id: &RequestId, drain: &D
         ReplyBody::Events(events) => {
             (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::downloads(events, drain))))
         }
+        ReplyBody::Happenings(happenings) => {
+            (Some(EVENT_STREAM), Either::Right(Either::Left(EventBody::happenings(happenings, drain))))
+        }
         // It ends with its run, for which a stop waits.
         ReplyBody::Run(run) => {
             let events = live::events(run, drain.clone());

@@ -11,6 +11,7 @@ use crate::{
     api::{self, Api, Reply, ollama::OllamaRoute, openai::OpenaiRoute, tasks::SentTask},
     config::DeadlineConfig,
     error::Error,
+    telemetry::Now,
 };
 
 /// One method of one path.
@@ -22,6 +23,10 @@ pub(super) enum Route {
     DefaultModel,
     State,
     Metrics,
+    Actors,
+    LogLevelGet,
+    LogLevelPut,
+    Events,
     Supported,
     Alerts,
     Openapi,
@@ -133,7 +138,10 @@ impl Route {
     /// Whether it is answered while the server stops: who watches that must see it, and may hasten it.
     pub(super) const fn is_open_to_the_end(self) -> bool {
         use Route::*;
-        matches!(self, Health | Version | State | Metrics | Alerts | RunList | RunCancel)
+        matches!(
+            self,
+            Health | Version | State | Metrics | Actors | LogLevelGet | LogLevelPut | Alerts | RunList | RunCancel
+        )
     }
 }
 
@@ -153,6 +161,9 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
         ["defaultmodel"] => const { &[(Method::GET, DefaultModel)] },
         ["state"] => const { &[(Method::GET, State)] },
         ["metrics"] => const { &[(Method::GET, Metrics)] },
+        ["log-level"] => const { &[(Method::GET, LogLevelGet), (Method::PUT, LogLevelPut)] },
+        ["events"] => const { &[(Method::GET, Events)] },
+        ["debug", "actors"] => const { &[(Method::GET, Actors)] },
         ["supported"] => const { &[(Method::GET, Supported)] },
         ["alerts"] => const { &[(Method::GET, Alerts)] },
         ["openapi.json"] => const { &[(Method::GET, Openapi)] },
@@ -264,14 +275,21 @@ pub(super) fn methods(path: &[&str]) -> Option<&'static [(Method, Route)]> {
 }
 
 /// Calls what a route leads to.
-pub(super) async fn dispatch<B>(route: Route, api: &Api, request: &mut Request<B>) -> Result<Reply, Error>
+/// `tell` says what is known here for a scrape.
+pub(super) async fn dispatch<B>(
+    route: Route,
+    api: &Api,
+    request: &mut Request<B>,
+    tell: impl Fn() -> Now,
+) -> Result<Reply, Error>
 where
     B: Body<Data = Bytes> + Unpin + Send,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     use Route::*;
     match route {
-        Health | Ready => Ok(Reply::empty()),
+        Health => Ok(Reply::empty()),
+        Ready => api::service::ready(api).await,
         Version => api::service::version(api),
         DefaultModel => api::service::default_model(api),
         Alerts => api::service::alerts(api),
@@ -279,7 +297,11 @@ where
         DocsPage => Ok(api::docs_page::page()),
         DocsFile => api::docs_page::file(request.segment(1)),
         State => api::backends::state(api),
-        Metrics => Ok(api::service::metrics(api)),
+        Metrics => Ok(api::service::metrics(api, tell())),
+        Events => Ok(api::events::follow(api, request.last_event_id())),
+        LogLevelGet => api::log_level::get(),
+        LogLevelPut => api::log_level::put(&request.read().await?),
+        Actors => api::service::actors(api).await,
         Supported => api::hooks::supported(api).await,
 
         BackendCreate => api::backends::create(api, request.read().await?).await,

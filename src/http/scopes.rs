@@ -37,19 +37,17 @@ impl Route {
             | OllamaTags | OllamaShow | OllamaRunning | OllamaVersion => Needs::Token,
             Execute | Embed | Tasks | ChainChat | ChainValidate | OpenaiAsk(_) | OpenaiResponses | OllamaAsk(_)
             | RunCancel => Needs::Scope(Scope::Run),
-            State | Metrics | Supported | Alerts | BackendList | BackendGet | ModelList | ModelListInternal
-            | PoolList | PoolGet | PoolByName | PoolByPurpose | BackendsOfPool | PoolsOfBackend | ModelsOfPool
-            | PoolsOfModel | ProviderStatus | ProviderConfig | ProviderList | QueueList | QueueEvents | HookList
-            | HookGet | ChainList | ChainGet | ChainVersions | ChainGraph | AliasList | AliasGet | RunList => {
-                Needs::Scope(Scope::Read)
-            }
-            BackendCreate | BackendUpdate | BackendDelete | BreakerReset | ModelCreate | ModelUpdate | ModelDelete
-            | PoolCreate | PoolUpdate | PoolDelete | BackendAssign | BackendUnassign | ModelAssign | ModelUnassign
-            | ProviderConfigure | ProviderDelete | KeyRotate | TokenCreate | TokenList | TokenGet | TokenUpdate
-            | TokenDelete | QueueRemove | QueueCancel | HookCreate | HookUpdate | HookDelete | ChainCreate
-            | ChainUpdate | ChainDelete | AliasCreate | AliasUpdate | AliasDelete | OllamaPull | OllamaManage(_) => {
-                Needs::Scope(Scope::Admin)
-            }
+            State | Metrics | LogLevelGet | Events | Supported | Alerts | BackendList | BackendGet | ModelList
+            | ModelListInternal | PoolList | PoolGet | PoolByName | PoolByPurpose | BackendsOfPool | PoolsOfBackend
+            | ModelsOfPool | PoolsOfModel | ProviderStatus | ProviderConfig | ProviderList | QueueList
+            | QueueEvents | HookList | HookGet | ChainList | ChainGet | ChainVersions | ChainGraph | AliasList
+            | AliasGet | RunList => Needs::Scope(Scope::Read),
+            Actors | LogLevelPut | BackendCreate | BackendUpdate | BackendDelete | BreakerReset | ModelCreate
+            | ModelUpdate | ModelDelete | PoolCreate | PoolUpdate | PoolDelete | BackendAssign | BackendUnassign
+            | ModelAssign | ModelUnassign | ProviderConfigure | ProviderDelete | KeyRotate | TokenCreate
+            | TokenList | TokenGet | TokenUpdate | TokenDelete | QueueRemove | QueueCancel | HookCreate
+            | HookUpdate | HookDelete | ChainCreate | ChainUpdate | ChainDelete | AliasCreate | AliasUpdate
+            | AliasDelete | OllamaPull | OllamaManage(_) => Needs::Scope(Scope::Admin),
         }
     }
 }

@@ -46,6 +46,47 @@ pub enum ProviderErrorKind {
     Reply,
 }
 
+impl ProviderErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Caller,
+        Self::RateLimited,
+        Self::Quota,
+        Self::ContextLength,
+        Self::Auth,
+        Self::Transient,
+        Self::Server,
+        Self::Connect,
+        Self::Cut,
+        Self::Timeout,
+        Self::Stalled,
+        Self::Reply,
+    ];
+
+    /// Its place in [`ProviderErrorKind::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::RateLimited => "rate_limited",
+            Self::Quota => "quota",
+            Self::ContextLength => "context_length",
+            Self::Auth => "auth",
+            Self::Transient => "transient",
+            Self::Server => "server",
+            Self::Connect => "connect",
+            Self::Cut => "cut",
+            Self::Timeout => "timeout",
+            Self::Stalled => "stalled",
+            Self::Reply => "reply",
+        }
+    }
+}
+
 /// One failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -14,7 +14,7 @@ use reqwest::{Body, Client, Method, Url, header};
 pub(super) use self::{answer::Answer, pieces::Pieces};
 use self::{answer::NoAnswer, direct::DirectClient, pieces::Deadline, spliced::Spliced};
 use super::{ProviderError, ProviderErrorKind};
-use crate::domain::backend::ApiKey;
+use crate::{domain::backend::ApiKey, telemetry::stages};
 
 /// Longest reply that is collected in memory.
 const MAX_REPLY_BYTES: usize = 64 << 20;
@@ -195,6 +195,7 @@ impl Transport {
             tokio::time::timeout(self.config.first_byte, self.begin(method, url, headers, body)).await.map_err(
                 |_| timeout(format!("the backend did not begin to answer within {:?}", self.config.first_byte)),
             )??;
+        stages::answered();
         if answer.status.is_success() {
             return Ok(answer);
         }

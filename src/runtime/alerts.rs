@@ -3,9 +3,16 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use arc_swap::ArcSwap;
+use metrics::Counter;
 
-use super::peers::Peers;
-use crate::domain::{alert::Alert, cluster::ClusterEvent};
+use super::{
+    feed::{Feed, Happening},
+    peers::Peers,
+};
+use crate::{
+    domain::{alert::Alert, cluster::ClusterEvent},
+    telemetry::families::ALERTS,
+};
 
 /// Alerts that are kept.
 pub const KEPT: usize = 100;
@@ -15,17 +22,20 @@ pub const KEPT: usize = 100;
 pub struct AlertLog {
     latest: Arc<ArcSwap<VecDeque<Arc<Alert>>>>,
     peers: Peers,
+    feed: Feed,
+    raised: Counter,
 }
 
 impl AlertLog {
-    pub(super) fn new(peers: Peers) -> Self {
-        Self { latest: Arc::default(), peers }
+    pub(super) fn new(peers: Peers, feed: Feed) -> Self {
+        Self { latest: Arc::default(), peers, feed, raised: ALERTS.count(&[]) }
     }
 
     /// Logs an alert, keeps it and tells the other instances.
     pub(super) fn raise(&self, alert: Alert) {
         let Alert { id, message, request_id, metadata, .. } = &alert;
         tracing::warn!(alert = %id, %request_id, ?metadata, "{message}");
+        self.raised.increment(1);
         self.peers.tell(ClusterEvent::Alert(alert.clone()));
         self.keep(alert);
     }
@@ -33,6 +43,7 @@ impl AlertLog {
     /// Keeps an alert, whoever has raised it.
     pub(super) fn keep(&self, alert: Alert) {
         let alert = Arc::new(alert);
+        self.feed.tell(Happening::Alert(Arc::clone(&alert)));
         self.latest.rcu(|list| {
             let mut list = VecDeque::clone(list);
             list.push_front(Arc::clone(&alert));
@@ -54,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_latest_hundred_are_kept_newest_first() {
-        let log = AlertLog::new(Peers::alone());
+        let log = AlertLog::new(Peers::alone(), Feed::new(crate::domain::ids::InstanceId::new("me")));
         for number in 0..150 {
             log.raise(Alert {
                 id: number.to_string(),

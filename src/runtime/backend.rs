@@ -39,12 +39,14 @@ use super::{
     directory::{BackendCell, BackendView, Health},
     duty::SyncDuty,
     events::EventsHandle,
-    mailbox::{Address, Bounds, Envelope, Lane, SendError},
+    feed::{Feed, Happening},
+    mailbox::{Address, Bounds, Envelope, Lane, MailboxSnapshot, SendError},
 };
 use crate::{
     config::ModelSync,
     domain::{
         backend::{ApiKey, Backend},
+        ids::BackendId,
         provider::ProviderKind,
         time::Timestamp,
     },
@@ -77,6 +79,7 @@ pub(super) struct BackendGoal {
 pub(super) struct BackendDeps {
     pub(super) transport: Transport,
     pub(super) events: EventsHandle,
+    pub(super) feed: Feed,
     pub(super) model_sync: ModelSync,
     pub(super) duty: SyncDuty,
     pub(super) tasks: TaskTracker,
@@ -99,6 +102,11 @@ impl BackendHandle {
 
     pub(super) fn detach(&self) {
         self.address.detach();
+    }
+
+    /// How full the actor's mailbox is.
+    pub(super) fn mailbox(&self) -> Option<MailboxSnapshot> {
+        self.address.snapshot()
     }
 
     pub(super) fn kill(&self) {
@@ -161,7 +169,7 @@ pub(super) enum BackendMsg {
     CallEnded(CallSample),
     /// From a call that was refused, with so many in flight. May be lost.
     CallRefused { in_flight: u16 },
-    /// From a call after which the breaker is open or the backend rests; one at a time is on its way. Who waits looks again
+    /// From a call after which the breaker is open, or closed again, or the backend rests; one at a time is on its way. Who waits looks again
     /// now and when that ends; what is lost is made up for by the next slot that comes free.
     CallsKeptOut,
     /// From the timer behind such a time. Only the latest counts.
@@ -210,6 +218,8 @@ pub(super) struct BackendState {
     look_number: u64,
     /// How often the breaker had opened when that was last written down.
     openings_told: u32,
+    /// What watchers were told of the breaker.
+    breaker_told: BreakerPosition,
     /// Ends every task of this actor, whichever way the actor ends.
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -242,9 +252,15 @@ impl BackendState {
             limiter,
             look_number: 0,
             openings_told,
+            breaker_told: BreakerPosition::Closed,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         }
+    }
+
+    /// Tells those who watch.
+    fn tell(&self, of: impl FnOnce(BackendId) -> Happening) {
+        self.deps.feed.tell(of(self.goal.backend.id.clone()));
     }
 
     fn handle(&self) -> &BackendHandle {
@@ -273,6 +289,7 @@ impl BackendState {
             self.health = Health::Unknown;
             self.downloads.clear();
             self.cell.unconstrained.store(Arc::default());
+            self.cell.meters.forget_models();
             self.forget_limit();
         }
         self.downloads.forget_failures(&self.goal.declared);

@@ -42,10 +42,7 @@ use self::{
     single_flight::{Flights, Question, Sharing},
     tab::Tab,
 };
-use super::{
-    directory::Directory,
-    pool::{Candidate, Grant},
-};
+use super::{directory::Directory, meters::paid, pool::Grant};
 use crate::{
     domain::{
         chat::{ChatCall, Usage},
@@ -57,6 +54,7 @@ use crate::{
         pool::{CallSettings, EMBED_POOL, TASKS_POOL},
         provider::ProviderKind,
         route::{ModelRoute, RouteScope},
+        timing::CallTiming,
     },
     providers::Provider,
     stores::shared::AnswerCache,
@@ -200,7 +198,7 @@ impl Dispatcher {
             return outcome;
         }
         let (held, served) = self.run_from(plan, route, Embed(call), spent).await?;
-        let embedded = held.release(|_| Usage::default());
+        let embedded = held.release(|embedded| Usage::of_texts(embedded.input_tokens));
         if let Some(tab) = Tab::of_texts(&route.spending, call) {
             tab.embedded(&embedded);
         }
@@ -283,8 +281,10 @@ impl Dispatcher {
             }
             // Nobody else can take over: why the last one did not says more.
             let Ok(next) = self.plan(route, target + 1) else { return Err(failed) };
-            if onward == Onward::Paid && !pool.budget.spend(pool.calls().retry_budget) {
-                return Err(failed);
+            match onward {
+                Onward::Paid if !paid(&pool, |meters| &meters.fallbacks) => return Err(failed),
+                Onward::Paid => {}
+                Onward::Free | Onward::No => pool.meters.fallbacks.increment(1),
             }
             (plan, told) = (next, Some(failed));
         }
@@ -300,7 +300,7 @@ impl Dispatcher {
         spent: &mut Spent,
     ) -> Result<(Held<C::Answer>, Served), (DispatchError, Onward)> {
         let choice = Choice::of(&plan.pool, route.strategy, route.session.as_deref(), || call.prefix());
-        let CallSettings { retry_budget, hedging, .. } = plan.pool.calls();
+        let CallSettings { hedging, .. } = plan.pool.calls();
         let mut last: Option<(DispatchError, Onward)> = None;
         loop {
             let began = Instant::now();
@@ -315,15 +315,15 @@ impl Dispatcher {
                 }
             };
             spent.waited += admitted.waited;
-            let (attempt, urgency) = (plan.attempt(admitted.grant, spent), plan.urgency);
+            let (attempt, urgency) = (plan.attempt(admitted.grant, route, spent), plan.urgency);
             let (attempt, outcome) = if hedging.after_ms == 0 {
                 attempt.make(call, urgency).await
             } else {
                 let after = Duration::from_millis(hedging.after_ms);
-                let second = || plan.second_attempt(call, choice, spent);
+                let second = || plan.second_attempt(call, choice, route, spent);
                 Box::pin(hedge::hedged(call, attempt, urgency, after, second)).await
             };
-            let served = served(attempt.candidate(), &plan.pool.id, spent);
+            let served = served(&attempt, &plan.pool.id, spent);
             let error = match outcome {
                 Some(Ok(answer)) => return Ok((Held { answer, call: HeldCall(attempt) }, served)),
                 Some(Err(error)) => error,
@@ -331,6 +331,7 @@ impl Dispatcher {
                     return Err((DispatchError { failure: given_up(), served: Some(Box::new(served)) }, Onward::No));
                 }
             };
+            spent.called += served.timing.upstream();
             // Frees the slot: whatever follows waits for one like everybody else.
             drop(attempt);
             let onward = repeat::onward(&error, route, spent);
@@ -338,7 +339,7 @@ impl Dispatcher {
                 && spent.leaves_another(plan.query.tried.len())
                 && !plan.urgency.is_over()
                 && plan.has_another(spent.waited)
-                && plan.pool.budget.spend(retry_budget);
+                && paid(&plan.pool, |meters| &meters.failovers);
             let failed = DispatchError { failure: error.into(), served: Some(Box::new(served)) };
             if !may_try_another {
                 return Err((failed, onward));
@@ -350,30 +351,37 @@ impl Dispatcher {
 
 impl Plan {
     /// A call with this slot.
-    fn attempt(&mut self, grant: Grant, spent: &mut Spent) -> Attempt {
+    fn attempt(&mut self, grant: Grant, route: &ModelRoute, spent: &mut Spent) -> Attempt {
         self.query.tried.push(grant.candidate.backend.id.clone());
         spent.begin();
-        Attempt::begin(grant)
+        Attempt::begin(grant, route.capability.into())
     }
 
     /// A second attempt of a call that is late, if it may have one, a slot is free and the budget pays.
-    fn second_attempt<C: Call>(&mut self, call: &C, choice: Choice, spent: &mut Spent) -> Option<Attempt> {
-        let CallSettings { retry_budget, hedging, .. } = self.pool.calls();
+    fn second_attempt<C: Call>(
+        &mut self,
+        call: &C,
+        choice: Choice,
+        route: &ModelRoute,
+        spent: &mut Spent,
+    ) -> Option<Attempt> {
+        let CallSettings { hedging, .. } = self.pool.calls();
         if !spent.leaves_another(self.query.tried.len()) || !call.is_short(hedging.max_tokens) {
             return None;
         }
         let grant = self.spare(choice)?;
-        self.pool.budget.spend(retry_budget).then(|| self.attempt(grant, spent))
+        paid(&self.pool, |meters| &meters.hedges).then(|| self.attempt(grant, route, spent))
     }
 }
 
-fn served(candidate: &Candidate, pool: &PoolId, spent: &Spent) -> Served {
+fn served(attempt: &Attempt, pool: &PoolId, spent: &Spent) -> Served {
+    let candidate = attempt.candidate();
     Served {
         backend: candidate.backend.id.clone(),
         pool: pool.clone(),
         model: candidate.model.clone(),
         attempts: spent.attempts,
-        queue_ms: u64::try_from(spent.waited.as_millis()).unwrap_or(u64::MAX),
+        timing: CallTiming { queued: spent.waited, before: spent.called, ..attempt.timing() },
         is_shared: false,
         was_kept: None,
     }

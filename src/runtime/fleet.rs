@@ -24,7 +24,7 @@ use super::{
     directory::{BackendCell, Directory, PoolCell, RouteTable},
     mailbox::{Address, Bounds, Envelope, Lane, SendError},
     pool::{PoolActor, PoolArgs},
-    restart::{CrashHistory, RestartPolicy, Verdict},
+    restart::{CrashHistory, RestartPolicy, Restarts, Verdict},
 };
 use crate::domain::{
     ids::{BackendId, PoolId},
@@ -71,6 +71,7 @@ pub(super) struct FleetArgs {
     pub(super) handle: FleetHandle,
     pub(super) directory: Arc<Directory>,
     pub(super) deps: BackendDeps,
+    pub(super) restarts: Restarts,
     pub(super) tasks: TaskTracker,
 }
 
@@ -322,6 +323,11 @@ impl FleetState {
             Verdict::RestartAfter(delay) => delay,
             Verdict::Escalate => RestartPolicy::STANDARD.window,
         };
+        let restarts = match &key {
+            ChildKey::Backend(_) => &self.args.restarts.backends,
+            ChildKey::Pool(_) => &self.args.restarts.pools,
+        };
+        restarts.increment(1);
         tracing::error!(actor = %name, error = why, ?delay, "actor crashed and will be restarted");
         self.crashes += 1;
         let crash = self.crashes;

@@ -4,17 +4,88 @@
 //! messages (facts from own tasks, commands of supervisors) draw from a lane of their own, so data can never lock them
 //! out. An [`Address`] outlives its actor: after a restart it points at the successor.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, Message, MessagingErr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use serde::Serialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use utoipa::ToSchema;
 
 /// A message and the permit that bounds how many there can be.
 pub(super) struct Envelope<M> {
     /// What is said.
     pub(super) message: M,
     _permit: OwnedSemaphorePermit,
+    _watched: Option<WatchedMessage>,
+}
+
+/// How full one mailbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MailboxSnapshot {
+    /// Messages of callers' work that wait or are being handled.
+    pub data: usize,
+    /// How many of them there may be.
+    pub data_capacity: usize,
+    /// Messages of the system itself that wait or are being handled.
+    pub control: usize,
+    /// How many of them there may be.
+    pub control_capacity: usize,
+    /// For how long a message has waited or been handled, in milliseconds: that of an actor that hangs grows. One message at a
+    /// time is watched, so an older one may be there.
+    pub age_ms: u64,
+}
+
+/// One message at a time, from when it was sent until it has been handled.
+struct Watch {
+    origin: Instant,
+    /// Milliseconds from the origin, and one; 0 while none is watched.
+    since: AtomicU64,
+}
+
+impl Watch {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { origin: Instant::now(), since: AtomicU64::new(0) })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Watches a message that is about to be sent, unless another is watched.
+    fn begin(watch: &Arc<Self>) -> Option<WatchedMessage> {
+        if watch.since.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let mine = watch.since.compare_exchange(0, watch.now(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        mine.then(|| WatchedMessage(Arc::clone(watch)))
+    }
+
+    fn age(&self) -> Duration {
+        match self.since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now().saturating_sub(since)),
+        }
+    }
+}
+
+/// The message that is watched; dropped with it.
+struct WatchedMessage(Arc<Watch>);
+
+impl Drop for WatchedMessage {
+    fn drop(&mut self) {
+        self.0.since.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Which budget a message draws from.
@@ -59,9 +130,26 @@ struct Mailbox<M> {
     actor: ActorRef<Envelope<M>>,
     data: Arc<Semaphore>,
     control: Arc<Semaphore>,
+    bounds: Bounds,
+    watch: Arc<Watch>,
 }
 
 impl<M> Mailbox<M> {
+    fn wrap(&self, message: M, permit: OwnedSemaphorePermit) -> Envelope<M> {
+        Envelope { message, _permit: permit, _watched: Watch::begin(&self.watch) }
+    }
+
+    fn snapshot(&self) -> MailboxSnapshot {
+        let Bounds { data, control } = self.bounds;
+        MailboxSnapshot {
+            data: data - self.data.available_permits().min(data),
+            data_capacity: data,
+            control: control - self.control.available_permits().min(control),
+            control_capacity: control,
+            age_ms: u64::try_from(self.watch.age().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
     fn budget(&self, lane: Lane) -> &Arc<Semaphore> {
         match lane {
             Lane::Data => &self.data,
@@ -85,6 +173,8 @@ where
             actor,
             data: Arc::new(Semaphore::new(bounds.data)),
             control: Arc::new(Semaphore::new(bounds.control)),
+            bounds,
+            watch: Watch::new(),
         })));
     }
 
@@ -98,7 +188,12 @@ where
         let guard = self.mailbox.load();
         let mailbox = guard.as_ref().ok_or(SendError::Gone)?;
         let permit = Arc::clone(mailbox.budget(lane)).try_acquire_owned().map_err(|_| SendError::Full)?;
-        mailbox.actor.cast(Envelope { message, _permit: permit }).map_err(|_| SendError::Gone)
+        mailbox.actor.cast(mailbox.wrap(message, permit)).map_err(|_| SendError::Gone)
+    }
+
+    /// How full its mailbox is; `None` where nobody lives.
+    pub(super) fn snapshot(&self) -> Option<MailboxSnapshot> {
+        self.mailbox.load().as_ref().map(|mailbox| mailbox.snapshot())
     }
 
     /// The same for what must not be lost on the way: gives back what was not delivered. What is lost with an actor that
@@ -107,7 +202,7 @@ where
         let guard = self.mailbox.load();
         let Some(mailbox) = guard.as_ref() else { return Err(message) };
         let Ok(permit) = Arc::clone(mailbox.budget(lane)).try_acquire_owned() else { return Err(message) };
-        match mailbox.actor.cast(Envelope { message, _permit: permit }) {
+        match mailbox.actor.cast(mailbox.wrap(message, permit)) {
             Err(MessagingErr::SendErr(envelope)) => Err(envelope.message),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -117,7 +212,7 @@ where
     pub(super) async fn send(&self, lane: Lane, message: M) -> Result<(), SendError> {
         let mailbox = self.mailbox.load_full().ok_or(SendError::Gone)?;
         let permit = Arc::clone(mailbox.budget(lane)).acquire_owned().await.map_err(|_| SendError::Gone)?;
-        mailbox.actor.cast(Envelope { message, _permit: permit }).map_err(|_| SendError::Gone)
+        mailbox.actor.cast(mailbox.wrap(message, permit)).map_err(|_| SendError::Gone)
     }
 
     /// Ends the actor after the message it is handling, and its children with it.
@@ -187,6 +282,32 @@ mod tests {
         gate.notify_one();
         assert_eq!(sees.recv().await, Some(1));
         address.send(Lane::Data, 5).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mailbox_says_how_full_it_is_and_for_how_long_a_message_has_been_in_it() {
+        let (address, gate, mut sees) = gated(Bounds { data: 3, control: 1 }).await;
+        assert_eq!(
+            address.snapshot(),
+            Some(MailboxSnapshot { data_capacity: 3, control_capacity: 1, ..Default::default() })
+        );
+        address.try_send(Lane::Data, 1).unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        address.try_send(Lane::Data, 2).unwrap();
+        address.try_send(Lane::Control, 3).unwrap();
+        let full = address.snapshot().unwrap();
+        assert_eq!((full.data, full.control, full.age_ms), (2, 1, 2_000));
+        for message in 1..=3 {
+            gate.notify_one();
+            assert_eq!(sees.recv().await, Some(message));
+        }
+        // Its permit and its watch fall with the envelope, a moment after its handler has told us.
+        while address.snapshot().unwrap().control > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(address.snapshot().unwrap().age_ms, 0);
+        address.detach();
+        assert_eq!(address.snapshot(), None);
     }
 
     #[tokio::test]

@@ -1,70 +1,111 @@
-//! What Prometheus is told: the slots of backends and the queues of pools, read from what is published when it asks
-//! (`docs/operations.md`, metrics). Nothing is counted for it in between.
+//! What Prometheus is told of the runtime: what is true now is read from what is published when it asks, what only ever rises was
+//! counted when it happened (`docs/operations.md`, metrics).
 
-use metrics::{gauge, with_local_recorder};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use std::collections::BTreeMap;
 
-use super::directory::Directory;
+use super::{
+    Runtime,
+    directory::{BackendCell, BreakerPosition, Health, PoolCell},
+};
+use crate::{
+    domain::time::Timestamp,
+    telemetry::{Now, families as f},
+};
 
-/// One family of gauges: its name, and what it says.
-pub type Family = (&'static str, &'static str);
-
-const SLOTS_LIMIT: Family =
-    ("penstock_backend_slots_limit", "Calls that may run on the backend at once: set, or found by watching it");
-const SLOTS_IN_USE: Family = ("penstock_backend_slots_in_use", "Slots of the backend that are taken");
-const SLOTS_SETTLING: Family =
-    ("penstock_backend_slots_settling", "Those of them whose call was given up a moment ago");
-const BACKEND_WAITING: Family = ("penstock_backend_waiting_requests", "Requests that wait for a slot of the backend");
-const POOL_WAITING: Family = ("penstock_pool_waiting_requests", "Requests that wait in the pool's queue");
-const POOL_OLDEST: Family =
-    ("penstock_pool_oldest_wait_seconds", "How long the oldest of them has waited, 0 where none waits");
-const POOL_SHARING: Family = ("penstock_pool_sharing_requests", "Requests that share a call which is made for another");
-const POOL_CAPACITY: Family = ("penstock_pool_queue_capacity", "Requests that may wait in the pool's queue");
-
-/// All of them.
-pub const FAMILIES: [Family; 8] = [
-    SLOTS_LIMIT,
-    SLOTS_IN_USE,
-    SLOTS_SETTLING,
-    BACKEND_WAITING,
-    POOL_WAITING,
-    POOL_OLDEST,
-    POOL_SHARING,
-    POOL_CAPACITY,
-];
-
-/// Everything in Prometheus' text format. Labels are ids and classes, never what a request says.
-pub fn render(directory: &Directory) -> String {
-    // New each time, so that what has gone since the last time is not told any more.
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let told = recorder.handle();
-    with_local_recorder(&recorder, || {
-        for (name, says) in FAMILIES {
-            metrics::describe_gauge!(name, says);
+impl Runtime {
+    /// Everything about backends, pools, runs and actors.
+    pub fn tell(&self, now: &mut Now) {
+        for (id, cell) in self.directory.backends().iter() {
+            backend(now, id.as_str(), cell);
         }
-        for (id, backend) in directory.backends().iter() {
-            let labels = [("backend", id.as_str().to_owned())];
-            let slots = backend.slots();
-            gauge!(SLOTS_LIMIT.0, &labels).set(slots.limit);
-            gauge!(SLOTS_IN_USE.0, &labels).set(slots.in_use);
-            gauge!(SLOTS_SETTLING.0, &labels).set(slots.settling);
-            gauge!(BACKEND_WAITING.0, &labels).set(slots.waiters);
+        for cell in self.directory.pools().iter() {
+            pool(now, cell);
         }
-        for pool in directory.pools().iter() {
-            let snapshot = pool.snapshot();
-            let id = pool.id.as_str();
-            let waiting = snapshot.waiting;
-            for (class, count) in
-                [("interactive", waiting.interactive), ("standard", waiting.standard), ("batch", waiting.batch)]
-            {
-                let labels = [("pool", id.to_owned()), ("class", class.to_owned())];
-                gauge!(POOL_WAITING.0, &labels).set(count as f64);
+        let ours = if self.duty.is_ours() { 1.0 } else { 0.0 };
+        now.is(&f::SYNC_DUTY, &[], ours);
+        now.is(&f::RUNS_ACTIVE, &[], self.runs.active() as f64);
+        now.is(&f::RUNS_LIMIT, &[], self.max_runs as f64);
+        let bus = self.peers.bus_standing();
+        now.is(&f::BUS_UP, &[bus.kind], truth(bus.is_connected));
+        now.is(&f::INSTANCES, &[], (self.presence.others().len() + 1) as f64);
+        self.tell_actors(now);
+    }
+
+    fn tell_actors(&self, now: &mut Now) {
+        #[derive(Default)]
+        struct OfKind {
+            live: usize,
+            messages: usize,
+            capacity: usize,
+            age_ms: u64,
+        }
+        let mut kinds: BTreeMap<&'static str, OfKind> = BTreeMap::new();
+        for actor in self.actors() {
+            let kind = kinds.entry(actor.actor).or_default();
+            let Some(mailbox) = actor.mailbox else { continue };
+            kind.live += 1;
+            kind.messages = kind.messages.max(mailbox.data + mailbox.control);
+            kind.capacity = mailbox.data_capacity + mailbox.control_capacity;
+            kind.age_ms = kind.age_ms.max(mailbox.age_ms);
+        }
+        kinds.entry("run").or_default().live = self.runs.active();
+        for (actor, OfKind { live, messages, capacity, age_ms }) in kinds {
+            now.is(&f::ACTORS, &[actor], live as f64);
+            if capacity > 0 {
+                now.is(&f::ACTOR_DEPTH, &[actor], messages as f64);
+                now.is(&f::ACTOR_CAPACITY, &[actor], capacity as f64);
+                now.is(&f::ACTOR_AGE, &[actor], age_ms as f64 / 1e3);
             }
-            let labels = [("pool", id.to_owned())];
-            gauge!(POOL_OLDEST.0, &labels).set(snapshot.oldest_wait_ms as f64 / 1000.0);
-            gauge!(POOL_SHARING.0, &labels).set(snapshot.sharing as f64);
-            gauge!(POOL_CAPACITY.0, &labels).set(snapshot.capacity);
         }
-    });
-    told.render()
+    }
+}
+
+fn backend(now: &mut Now, id: &str, cell: &BackendCell) {
+    let view = cell.view();
+    now.is(&f::BACKEND_INFO, &[id, &view.backend.name, view.backend.kind.as_str()], 1.0);
+    match view.health {
+        Health::Healthy => now.is(&f::BACKEND_UP, &[id], 1.0),
+        Health::Failing(_) => now.is(&f::BACKEND_UP, &[id], 0.0),
+        Health::Unknown => {}
+    }
+    let breaker = cell.breaker();
+    for state in [BreakerPosition::Closed, BreakerPosition::Open, BreakerPosition::HalfOpen] {
+        now.is(&f::BACKEND_BREAKER, &[id, state.as_str()], truth(breaker.state == state));
+    }
+    now.is(&f::BACKEND_BREAKER_OPENED, &[id], f64::from(breaker.opened));
+    let rests = cell.rests_until().map_or(0.0, |until| until.since(Timestamp::now()).as_secs_f64());
+    now.is(&f::BACKEND_RESTS, &[id], rests);
+    let slots = cell.slots();
+    now.is(&f::SLOTS_LIMIT, &[id], f64::from(slots.limit));
+    now.is(&f::SLOTS_IN_USE, &[id], f64::from(slots.in_use));
+    now.is(&f::SLOTS_SETTLING, &[id], f64::from(slots.settling));
+    now.is(&f::BACKEND_WAITING, &[id], f64::from(slots.waiters));
+    if let Some(millis) = cell.latency_ms() {
+        now.is(&f::BACKEND_LATENCY, &[id], f64::from(millis) / 1e3);
+    }
+    now.is(&f::BACKEND_SHARED, &[id], cell.shared_calls() as f64);
+    let missing = view.models.iter().filter(|model| !view.has(model)).count();
+    for (state, models) in [("observed", view.observed.len()), ("declared", view.models.len()), ("missing", missing)] {
+        now.is(&f::BACKEND_MODELS, &[id, state], models as f64);
+    }
+    now.is(&f::BACKEND_DOWNLOADS_WAITING, &[id], view.queue.len() as f64);
+    now.is(&f::BACKEND_DOWNLOADS_RUNNING, &[id], truth(view.downloading.is_some()));
+}
+
+fn pool(now: &mut Now, cell: &PoolCell) {
+    let (id, table, snapshot) = (cell.id.as_str(), cell.table(), cell.snapshot());
+    now.is(&f::POOL_INFO, &[id, &table.pool.name, table.pool.policy.as_str()], 1.0);
+    let waiting = snapshot.waiting;
+    for (class, count) in
+        [("interactive", waiting.interactive), ("standard", waiting.standard), ("batch", waiting.batch)]
+    {
+        now.is(&f::POOL_WAITING, &[id, class], count as f64);
+    }
+    now.is(&f::POOL_OLDEST, &[id], snapshot.oldest_wait_ms as f64 / 1e3);
+    now.is(&f::POOL_SHARING, &[id], snapshot.sharing as f64);
+    now.is(&f::POOL_CAPACITY, &[id], f64::from(snapshot.capacity));
+}
+
+const fn truth(is_true: bool) -> f64 {
+    if is_true { 1.0 } else { 0.0 }
 }

@@ -18,7 +18,7 @@ use crate::{
         cluster::{ClusterEvent, InstanceReport, QueuedDownload, ReportedBackend, ReportedRun, RunEnd, Told},
         ids::{InstanceId, RunId},
     },
-    stores::bus::{Bus, Heard},
+    stores::bus::{Bus, BusStanding, Heard},
 };
 
 /// Between two reports, when nothing has changed.
@@ -64,6 +64,11 @@ impl Peers {
     pub(super) fn alone() -> Self {
         let me = InstanceId::new("alone");
         Self::new(me.clone(), Arc::new(crate::stores::bus::in_process::Hub::default().join(me)))
+    }
+
+    /// How the way to them stands.
+    pub(super) fn bus_standing(&self) -> BusStanding {
+        self.bus.standing()
     }
 
     /// Tells all of them, if they can be told now.

@@ -2,7 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use metrics::Counter;
 use tokio::time::Instant;
+
+use super::root::{SYSTEM, SystemActor};
+use crate::telemetry::families::ACTOR_RESTARTS;
 
 /// How patient a supervisor is with one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,26 @@ impl CrashHistory {
         let doublings = u32::try_from(self.crashes.len() - 1).unwrap_or(u32::MAX).min(16);
         let delay = policy.first_delay.saturating_mul(1 << doublings).min(policy.max_delay);
         Verdict::RestartAfter(delay.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+    }
+}
+
+/// Counts restarts, for Prometheus; outlives every actor.
+#[derive(Clone)]
+pub(super) struct Restarts {
+    pub(super) backends: Counter,
+    pub(super) pools: Counter,
+    system: [Counter; SYSTEM.len()],
+}
+
+impl Restarts {
+    pub(super) fn new() -> Self {
+        let of = |actor| ACTOR_RESTARTS.count(&[actor]);
+        Self { backends: of("backend"), pools: of("pool"), system: SYSTEM.map(|which| of(which.as_str())) }
+    }
+
+    /// Those of an actor that exists once.
+    pub(super) fn of_system(&self, which: SystemActor) -> &Counter {
+        &self.system[which as usize]
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     fleet::{FleetActor, FleetArgs, FleetHandle},
     mailbox::{Address, Bounds, Envelope, Lane},
     reconcile::{ReconcileActor, ReconcileArgs, ReconcileHandle},
-    restart::{CrashHistory, RestartPolicy, Verdict},
+    restart::{CrashHistory, RestartPolicy, Restarts, Verdict},
     run::RunDeps,
     runs::{RunSupervisor, RunsArgs, RunsHandle},
 };
@@ -40,8 +40,21 @@ pub enum SystemActor {
     Runs,
 }
 
+impl SystemActor {
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Fleet => "fleet",
+            Self::Reconcile => "reconcile",
+            Self::Runs => "runs",
+        }
+    }
+}
+
 /// In the order in which they start.
-const SYSTEM: [SystemActor; 4] = [SystemActor::Events, SystemActor::Fleet, SystemActor::Reconcile, SystemActor::Runs];
+pub(super) const SYSTEM: [SystemActor; 4] =
+    [SystemActor::Events, SystemActor::Fleet, SystemActor::Reconcile, SystemActor::Runs];
 
 /// What the system actors are made of, again after every crash.
 #[derive(Clone)]
@@ -56,6 +69,7 @@ pub(super) struct RootArgs {
     pub(super) backend_deps: BackendDeps,
     pub(super) run_deps: RunDeps,
     pub(super) max_runs: usize,
+    pub(super) restarts: Restarts,
     pub(super) tasks: TaskTracker,
 }
 
@@ -97,8 +111,8 @@ impl RootState {
                 actor.get_id()
             }
             SystemActor::Fleet => {
-                let RootArgs { fleet: handle, directory, backend_deps: deps, tasks, .. } = args;
-                let args = FleetArgs { handle, directory, deps, tasks };
+                let RootArgs { fleet: handle, directory, backend_deps: deps, restarts, tasks, .. } = args;
+                let args = FleetArgs { handle, directory, deps, restarts, tasks };
                 Actor::spawn_linked(None, FleetActor, args, root).await?.0.get_id()
             }
             SystemActor::Reconcile => {
@@ -141,6 +155,7 @@ impl RootState {
         match child.crashes.on_crash(RestartPolicy::STANDARD, Instant::now(), fastrand::f64()) {
             Verdict::Escalate => Err(format!("{which:?} crashes again and again: {why}").into()),
             Verdict::RestartAfter(delay) => {
+                self.args.restarts.of_system(which).increment(1);
                 tracing::error!(actor = ?which, error = why, ?delay, "actor crashed and will be restarted");
                 self.vacate(which);
                 let (address, stop) = (self.args.address.clone(), self.stop.clone());

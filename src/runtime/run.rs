@@ -9,6 +9,7 @@
 mod effects;
 pub mod live;
 pub mod steps;
+mod tally;
 pub mod told;
 
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+pub(super) use self::tally::RunMeters;
 use self::{
     live::{Alive, LiveRun},
     steps::Watch,
+    tally::{RunTally, ToldRun},
     told::Teller,
 };
 use super::{
@@ -31,6 +34,7 @@ use super::{
     ask::{AskError, CONTROL_DEADLINE, Reply, answer, ask},
     counter::TokenCounter,
     dispatch::Dispatcher,
+    feed::Feed,
     mailbox::{Address, Bounds, Envelope, Lane},
 };
 use crate::{
@@ -55,6 +59,8 @@ pub(super) struct RunDeps {
     pub(super) counter: TokenCounter,
     pub(super) hooks: HookClient,
     pub(super) alerts: AlertLog,
+    pub(super) feed: Feed,
+    pub(super) meters: RunMeters,
     pub(super) settings: Arc<EngineSettings>,
     pub(super) tasks: TaskTracker,
 }
@@ -65,6 +71,8 @@ pub struct RunSpec {
     pub program: Arc<Program>,
     /// Its id, where it has one.
     pub chain: Option<ChainId>,
+    /// Whether it is stored under that id.
+    pub is_stored: bool,
     /// Its input.
     pub input: Value,
     /// The request it belongs to.
@@ -190,6 +198,7 @@ pub(super) struct RunState {
     teller: Option<Teller>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
+    tally: RunTally,
 }
 
 impl Actor for RunActor {
@@ -201,7 +210,11 @@ impl Actor for RunActor {
         args.address.attach(myself, BOUNDS);
         fault!("run.start");
         args.address.try_send(Lane::Control, RunMsg::Begin)?;
-        let RunSpec { program, input, info, scope, teller, chain: _ } = args.spec;
+        let RunSpec { program, input, info, scope, teller, chain, is_stored } = args.spec;
+        let tally = args.deps.meters.begin(chain.as_ref().filter(|_| is_stored));
+        let told =
+            ToldRun { feed: args.deps.feed.clone(), run: args.id.clone(), request: info.request_id.clone(), chain };
+        let tally = tally.telling(told);
         let wish = teller.as_ref().map(Teller::wish).unwrap_or_default();
         let stop = CancellationToken::new();
         Ok(RunState {
@@ -219,6 +232,7 @@ impl Actor for RunActor {
             watch: args.watch,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
+            tally,
         })
     }
 
@@ -271,7 +285,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{chain::Chain, ids::RequestId},
+        domain::{
+            chain::Chain,
+            ids::{InstanceId, RequestId},
+        },
         engine,
         providers::{Transport, TransportConfig},
         runtime::{directory::Directory, dispatch::RouteDefaults},
@@ -301,7 +318,9 @@ mod tests {
             counter: TokenCounter::new(dispatcher.clone(), None),
             dispatcher,
             hooks: HookClient::new(store.unwrap(), transport),
-            alerts: AlertLog::new(crate::runtime::peers::Peers::alone()),
+            alerts: AlertLog::new(crate::runtime::peers::Peers::alone(), Feed::new(InstanceId::new("me"))),
+            feed: Feed::new(InstanceId::new("me")),
+            meters: RunMeters::default(),
             settings: Arc::new(EngineSettings {
                 default_system_instruction: String::new(),
                 max_output_tokens: 1,
@@ -324,6 +343,7 @@ mod tests {
             scope: RouteScope::default(),
             teller: None,
             chain: None,
+            is_stored: false,
         }
     }
 

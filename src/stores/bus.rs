@@ -10,16 +10,20 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
+use metrics::Counter;
 use tokio::sync::{broadcast, mpsc};
 
-use crate::domain::{
-    cluster::{ClusterEvent, Told},
-    ids::InstanceId,
+use crate::{
+    domain::{
+        cluster::{ClusterEvent, Told},
+        ids::InstanceId,
+    },
+    telemetry::families::BUS_EVENTS,
 };
 
 /// Events that may wait to be sent: some seconds of the progress of downloads.
@@ -39,10 +43,21 @@ pub trait Bus: Send + Sync + 'static {
     fn listen(&self) -> Listening;
     /// Events that were not sent, or not understood.
     fn lost(&self) -> u64;
+    /// What kind of bus it is, and whether it is connected now.
+    fn standing(&self) -> BusStanding;
     /// Whether there can be others at all.
     fn has_others(&self) -> bool {
         true
     }
+}
+
+/// How a bus stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusStanding {
+    /// `in_process`, `valkey` or `nats`.
+    pub kind: &'static str,
+    /// Whether others can be told something now.
+    pub is_connected: bool,
 }
 
 /// What a listener hears.
@@ -68,6 +83,20 @@ impl Listening {
     }
 }
 
+/// What is counted of a bus.
+struct BusMeters {
+    sent: Counter,
+    received: Counter,
+    lost: Counter,
+}
+
+impl Default for BusMeters {
+    fn default() -> Self {
+        let events = |direction| BUS_EVENTS.count(&[direction]);
+        Self { sent: events("sent"), received: events("received"), lost: events("lost") }
+    }
+}
+
 /// The ends of a bus on a wire: what a task that owns the connection sends and hears.
 #[derive(Clone)]
 pub(in crate::stores) struct Ends {
@@ -75,6 +104,8 @@ pub(in crate::stores) struct Ends {
     outbox: mpsc::Sender<Bytes>,
     heard: broadcast::Sender<Heard>,
     lost: Arc<AtomicU64>,
+    is_connected: Arc<AtomicBool>,
+    meters: Arc<BusMeters>,
     /// The last event of our own.
     told: Arc<Mutex<u64>>,
     /// The last one heard of each other instance.
@@ -86,7 +117,17 @@ impl Ends {
     pub(in crate::stores) fn new(me: InstanceId) -> (Self, mpsc::Receiver<Bytes>) {
         let (outbox, waiting) = mpsc::channel(OUTBOX);
         let (heard, _) = broadcast::channel(BEHIND);
-        (Self { me, outbox, heard, lost: Arc::default(), told: Arc::default(), followed: Arc::default() }, waiting)
+        let ends = Self {
+            me,
+            outbox,
+            heard,
+            lost: Arc::default(),
+            is_connected: Arc::default(),
+            meters: Arc::default(),
+            told: Arc::default(),
+            followed: Arc::default(),
+        };
+        (ends, waiting)
     }
 
     /// Something has come over the wire.
@@ -94,6 +135,7 @@ impl Ends {
         match serde_json::from_slice::<Told>(bytes) {
             Ok(told) if told.from == self.me => {}
             Ok(told) => {
+                self.meters.received.increment(1);
                 if self.has_missed(&told) {
                     self.gap();
                 }
@@ -126,6 +168,17 @@ impl Ends {
     /// Something was not sent.
     pub(in crate::stores) fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.meters.lost.increment(1);
+    }
+
+    /// The wire stands, or does not.
+    pub(in crate::stores) fn connected(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Ordering::Relaxed);
+    }
+
+    /// How a bus of this kind stands.
+    pub(in crate::stores) fn standing_of(&self, kind: &'static str) -> BusStanding {
+        BusStanding { kind, is_connected: self.is_connected.load(Ordering::Relaxed) }
     }
 
     fn shout(&self, heard: Heard) {
@@ -143,23 +196,25 @@ fn on_the_way(told: &Told) -> Option<Bytes> {
     serde_json::to_vec(told).ok().filter(|bytes| bytes.len() <= MOST_BYTES).map(Bytes::from)
 }
 
-impl Bus for Ends {
-    fn tell(&self, event: ClusterEvent) {
+impl Ends {
+    pub(in crate::stores) fn tell(&self, event: ClusterEvent) {
         // Held until it is in line: the numbers are in the order of the line.
         let mut number = lock(&self.told);
         *number += 1;
         let told = Told { from: self.me.clone(), number: *number, event };
         let sent = on_the_way(&told).is_some_and(|bytes| self.outbox.try_send(bytes).is_ok());
-        if !sent {
+        if sent {
+            self.meters.sent.increment(1);
+        } else {
             self.lose();
         }
     }
 
-    fn listen(&self) -> Listening {
+    pub(in crate::stores) fn listen(&self) -> Listening {
         Listening(self.heard.subscribe())
     }
 
-    fn lost(&self) -> u64 {
+    pub(in crate::stores) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }

@@ -51,6 +51,15 @@ pub enum StoreError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// How a store stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreStanding {
+    /// `sqlite` or `postgresql`.
+    pub kind: &'static str,
+    /// Whether it answered the last time that it was asked.
+    pub is_up: bool,
+}
+
 /// A model that is declared at start and assigned to a seeded pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedModel {
@@ -87,6 +96,12 @@ pub trait CatalogStore: Send + Sync + 'static {
     /// Everything the runtime acts on, with keys decrypted. A provider's key goes to the provider's own backend only,
     /// never to another server of the same kind; a key that cannot be decrypted is absent.
     async fn intent(&self) -> Result<Intent, StoreError>;
+
+    /// What kind of store it is, and whether it answered the last time that it was asked.
+    fn standing(&self) -> StoreStanding;
+
+    /// Asks it for nothing, to see whether it answers.
+    async fn ping(&self) -> Result<(), StoreError>;
 
     /// Encrypts all stored keys with a new secret: `SECRET_KEY`, where the one in force is `SECRET_KEY_PREVIOUS`, or a new
     /// one in the key file. Says how many they were. `Invalid` when there is no new one, or a key cannot be decrypted;

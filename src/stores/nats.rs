@@ -16,7 +16,7 @@ use tokio_util::{
 
 use crate::{
     domain::{cluster::ClusterEvent, ids::InstanceId},
-    stores::bus::{Bus, Ends, Listening},
+    stores::bus::{Bus, BusStanding, Ends, Listening},
 };
 
 /// Longest wait for a connection.
@@ -69,6 +69,10 @@ impl Bus for NatsBus {
 
     fn lost(&self) -> u64 {
         self.ends.lost()
+    }
+
+    fn standing(&self) -> BusStanding {
+        self.ends.standing_of("nats")
     }
 }
 
@@ -123,9 +127,13 @@ async fn connect(settings: &NatsSettings, ends: &Ends) -> Result<Client, async_n
                 match event {
                     Event::Connected => {
                         tracing::info!("the event bus is there");
+                        ends.connected(true);
                         ends.gap();
                     }
-                    Event::Disconnected => tracing::warn!("the event bus is away; other instances are not heard"),
+                    Event::Disconnected => {
+                        ends.connected(false);
+                        tracing::warn!("the event bus is away; other instances are not heard");
+                    }
                     Event::SlowConsumer(_) => ends.gap(),
                     other => tracing::debug!(event = %other, "event bus"),
                 }

@@ -19,6 +19,7 @@ pub(super) mod identity;
 mod intent;
 mod lanes;
 mod leases;
+mod meters;
 pub(super) mod migrations;
 mod models;
 mod pools;
@@ -44,6 +45,7 @@ use tokio::sync::watch;
 
 use crate::stores::catalog::StoreError;
 use errors::Cause;
+use meters::StoreMeters;
 use readers::Readers;
 use session::Session;
 use writer::{Lane, Writer};
@@ -59,6 +61,7 @@ pub struct SqlStore {
     changes: Option<watch::Receiver<u64>>,
     patience: Option<Duration>,
     cluster: String,
+    meters: StoreMeters,
 }
 
 /// News of changes made by other processes that use the store. Nothing is said of what they were.
@@ -138,12 +141,17 @@ impl SqlStore {
         let no_thread = |reason| OpenError::System { reason };
         let readers = Readers::start(readers).map_err(no_thread)?;
         let writer = Writer::start(writer, keeps).map_err(no_thread)?;
-        Ok(Self { readers, writer, changes, patience, cluster })
+        Ok(Self { readers, writer, changes, patience, cluster, meters: StoreMeters::default() })
     }
 
     /// What all processes that use this store have in common, and no others.
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    /// Whether it answered the last time that it was asked.
+    pub fn is_up(&self) -> bool {
+        self.meters.reads.is_up() && self.meters.writes.is_up()
     }
 
     /// What other processes change from here on.
@@ -169,14 +177,14 @@ impl SqlStore {
         &self,
         work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.in_time(self.readers.read(work)).await
+        self.meters.reads.measure(self.in_time(self.readers.read(work))).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.in_time(self.writer.write(Lane::Configuration, work)).await
+        self.meters.writes.measure(self.in_time(self.writer.write(Lane::Configuration, work))).await
     }
 
     /// Writes what is no configuration: nobody else is told.
@@ -184,7 +192,7 @@ impl SqlStore {
         &self,
         work: impl FnOnce(&Session) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.in_time(self.writer.write(Lane::History, work)).await
+        self.meters.writes.measure(self.in_time(self.writer.write(Lane::History, work))).await
     }
 
     /// Whether other processes can use the same store.

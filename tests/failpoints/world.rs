@@ -325,5 +325,6 @@ fn endless() -> RunSpec {
         scope: RouteScope::default(),
         teller: None,
         chain: None,
+        is_stored: false,
     }
 }

@@ -198,7 +198,7 @@ async fn every_example_passes_its_cases_without_a_server_too() {
         let file = folder().join(format!("{name}.yaml"));
         let mut process = Process::spawn(&["chain", "test", file.to_str().unwrap()], &[]);
         let status = process.ended().await;
-        assert!(status.success(), "{name}: {status}\n{}{}", process.stdout(), process.stderr());
+        assert!(status.success(), "{name}: {status}\n{}{}", process.stdout(), process.log());
     }
 }
 

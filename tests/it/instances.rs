@@ -102,12 +102,12 @@ async fn one_instance_at_a_time_downloads_and_another_one_when_it_has_died() {
         }
     }
     assert_eq!(pulled(&sim), ["m1:1b", "m2:1b"], "each once");
-    assert!(one.process.stdout().contains("this instance keeps the models of backends in sync"));
-    assert!(!other.process.stdout().contains("this instance keeps the models of backends in sync"));
+    assert!(one.process.log().contains("this instance keeps the models of backends in sync"));
+    assert!(!other.process.log().contains("this instance keeps the models of backends in sync"));
 
     one.process.signal("KILL").await;
     eventually("the other one takes it over", || async {
-        let text = other.process.stdout();
+        let text = other.process.log();
         if text.contains("this instance keeps the models") { Ok(()) } else { Err(text) }
     })
     .await;
@@ -149,7 +149,7 @@ async fn what_was_cancelled_anywhere_is_not_begun_again_by_who_takes_over() {
     eventually("m2:1b", || asks(&other.client, "m2:1b")).await;
     one.process.signal("KILL").await;
     eventually("the other one takes it over", || async {
-        let text = other.process.stdout();
+        let text = other.process.log();
         if text.contains("this instance keeps the models") { Ok(()) } else { Err(text) }
     })
     .await;
@@ -234,7 +234,7 @@ async fn prompts_go_on_without_the_database_and_everything_is_back_with_it() {
     comes_back(&other.client, "after-the-cut").await;
     eventually("what was missed", || asks(&other.client, "missed")).await;
     for instance in [&one, &other] {
-        let wrote = instance.process.stdout();
+        let wrote = instance.process.log();
         assert!(!wrote.contains(loadtest::services::postgres::PASSWORD) && !wrote.contains(SECRET), "{wrote}");
     }
 }
@@ -304,7 +304,7 @@ async fn instances_talk_over_nats_and_do_without_it_while_it_is_away() {
     server.server().unwrap().thaw();
     talk(&instances).await;
     for instance in [&instances.0, &instances.1] {
-        assert!(!instance.process.stdout().contains(nats::PASSWORD));
+        assert!(!instance.process.log().contains(nats::PASSWORD));
     }
 }
 
@@ -327,7 +327,7 @@ async fn instances_talk_over_valkey_and_do_without_it_while_it_is_away() {
     server.server().unwrap().thaw();
     talk(&instances).await;
     for instance in [&instances.0, &instances.1] {
-        assert!(!instance.process.stdout().contains(valkey::PASSWORD));
+        assert!(!instance.process.log().contains(valkey::PASSWORD));
     }
 }
 
@@ -364,7 +364,7 @@ async fn a_start_waits_for_its_database() {
     let process = Process::spawn(&["serve"], &settings);
     let says = async |words: &str| {
         eventually(words, || async {
-            let text = process.stdout();
+            let text = process.log();
             if text.contains(words) { Ok(()) } else { Err(text) }
         })
         .await;
@@ -386,7 +386,7 @@ async fn a_start_without_its_database_ends_with_one_line() {
         let settings = [("DATABASE_URL", url.as_str()), ("DATABASE_WAIT", "1s"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
         let mut process = Process::spawn(&["serve"], &settings);
         assert_eq!(process.ended().await.code(), Some(status));
-        let (line, log) = (process.stderr(), process.stdout());
+        let (line, log) = (process.complaint(), process.log());
         assert!(line.contains(told) && line.trim_end().lines().count() == 1, "{line}");
         assert!(!line.contains("hush") && !log.contains("hush"), "{line}{log}");
     }
@@ -399,7 +399,7 @@ async fn a_signal_ends_a_start_that_waits() {
     let settings = [("DATABASE_URL", url.as_str()), ("DATABASE_WAIT", "1h"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
     let mut process = Process::spawn(&["serve"], &settings);
     eventually("its waiting", || async {
-        let text = process.stdout();
+        let text = process.log();
         if text.contains("waiting for the database") { Ok(()) } else { Err(text) }
     })
     .await;
@@ -419,7 +419,7 @@ async fn a_wrong_secret_refuses_to_start() {
     let settings = [("DATABASE_URL", url.as_str()), ("SECRET_KEY", "hush-hush"), ("PORT", "0"), ("ADDR", "127.0.0.1")];
     let mut process = Process::spawn(&["serve"], &settings);
     assert_eq!(process.ended().await.code(), Some(69));
-    let line = process.stderr();
+    let line = process.complaint();
     assert!(line.contains("SECRET_KEY does not fit") && !line.contains("hush"), "{line}");
 
     let both = [("DATABASE_URL", url.as_str()), ("SECRET_KEY", "new"), ("SECRET_KEY_PREVIOUS", SECRET)];

@@ -219,7 +219,7 @@ async fn nothing_shows(bus: &[(&str, &str)], bus_road: &Cuttable) {
 
     watched.process.signal("TERM").await;
     assert!(watched.process.ended().await.success());
-    assert!(watched.process.stdout().contains("\"level\":\"TRACE\""), "the log tells all there is");
+    assert!(watched.process.log().contains("\"level\":\"TRACE\""), "the log tells all there is");
     watched.check(&[&PLANTED[..], &[&token]].concat());
 }
 

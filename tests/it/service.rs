@@ -22,7 +22,7 @@ async fn health_and_readiness_answer_with_nothing() {
 async fn the_version_names_this_process_and_a_tenancy() {
     let (a, b) = (TestServer::start(&[]).await, TestServer::start(&[]).await);
     let (a, b) = (a.get("/version").await.expect(200).json(), b.get("/version").await.expect(200).json());
-    assert_keys(&a, "version nodeInstanceID tenancy");
+    assert_keys(&a, "version commit nodeInstanceID tenancy");
     assert_eq!(a["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((a["nodeInstanceID"].as_str().unwrap().len(), a["tenancy"].as_str().unwrap().len()), (8, 36));
     assert_ne!(a["nodeInstanceID"], b["nodeInstanceID"], "new at every start");

@@ -89,7 +89,7 @@ async fn without_the_valkey_each_instance_counts_by_itself_and_then_together_aga
             (here, there) = (next_here, next_there);
         }
         assert!(before.elapsed().as_secs() < 10, "{lost}: {:?}", before.elapsed());
-        assert!(one.stdout().contains("Valkey is away"), "{}", one.stdout());
+        assert!(one.log().contains("Valkey is away"), "{}", one.log());
         if turn == 0 {
             valkey.server().unwrap().thaw()
         } else {
@@ -99,7 +99,7 @@ async fn without_the_valkey_each_instance_counts_by_itself_and_then_together_aga
         eventually("the way back", || async {
             left(&first).await;
             left(&second).await;
-            if is_back(&one.stdout()) && is_back(&other.stdout()) { Ok(()) } else { Err(one.stdout()) }
+            if is_back(&one.log()) && is_back(&other.log()) { Ok(()) } else { Err(one.log()) }
         })
         .await;
     }

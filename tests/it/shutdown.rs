@@ -26,9 +26,9 @@ async fn a_signal_lets_running_requests_finish_and_then_ends_the_process() {
         client.wait_until_draining().await;
         gate.release_all();
         running.await.unwrap().expect(200);
-        assert_eq!(process.ended().await.code(), Some(0), "{}", process.stdout());
-        assert!(process.stdout().contains("penstock has stopped"), "{}", process.stdout());
-        assert_eq!(process.stderr(), "");
+        assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
+        assert!(process.log().contains("penstock has stopped"), "{}", process.log());
+        assert_eq!(process.stdout() + &process.complaint(), "");
     }
 }
 
@@ -65,7 +65,7 @@ async fn event_streams_and_idle_connections_do_not_hold_up_the_end() {
     let last = said.trim_end().rsplit("\n\n").next().unwrap();
     assert!(last.starts_with("event: error\ndata: {\"status\":503,") && last.contains("is stopping"), "{said:?}");
     assert_eq!(process.ended().await.code(), Some(0));
-    assert!(process.stdout().contains("penstock has stopped\""), "nothing was cut: {}", process.stdout());
+    assert!(process.log().contains("penstock has stopped\""), "nothing was cut: {}", process.log());
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_request_that_outlives_the_drain_is_told_so_and_aborted_upstream() {
     gate.wait_for_arrivals(1).await.unwrap();
     process.signal("TERM").await;
     assert_eq!(process.ended().await.code(), Some(0));
-    assert!(process.stdout().contains("some requests were ended at the deadline"), "{}", process.stdout());
+    assert!(process.log().contains("some requests were ended at the deadline"), "{}", process.log());
     let answer = running.await.unwrap().unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["x-penstock-reason"].as_bytes()), (503, &b"draining"[..]));
     sim.wait_for_aborts(1).await.unwrap();

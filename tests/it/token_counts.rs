@@ -102,13 +102,13 @@ async fn an_outage_of_the_service_is_logged_once() {
     client.add_ollama(&sim).await;
     eventually("the service's return", || async {
         client.post("/tasks", limited(100_000, "hi")).await.expect(200);
-        let log = process.stdout();
+        let log = process.log();
         if log.contains("the tokenizer service answers again") { Ok(()) } else { Err(log) }
     })
     .await;
     process.signal("TERM").await;
     process.ended().await;
-    let log = process.stdout();
+    let log = process.log();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("the tokenizer service fails")).collect();
     assert_eq!(warnings.len(), 1, "{log}");
     assert!(warnings[0].contains("WARN") && warnings[0].contains("answered 500"), "{}", warnings[0]);

@@ -219,7 +219,7 @@ async fn the_command_line_makes_lists_and_revokes_tokens_and_changes_the_secret(
     let (status, told, _) = keys(&["rotate"]).await;
     assert_eq!((status, told.as_str()), (0, "1 stored key encrypted with the new secret\n"));
     for secret in [token, OWNER, "sk-planted-0123456789"] {
-        assert!(!process.stdout().contains(secret) && !process.stderr().contains(secret));
+        assert!(!process.log().contains(secret) && !process.stdout().contains(secret));
     }
     drop(process);
     assert_eq!(keys(&["list"]).await.0, 3, "no server");

@@ -49,7 +49,7 @@ pub(super) struct Writer {
 impl Writer {
     /// How long a call waited that was served so.
     pub(super) fn waited(served: Option<&Served>) -> Duration {
-        Duration::from_millis(served.map_or(0, |served| served.queue_ms))
+        Duration::from_millis(served.map_or(0, Served::queue_ms))
     }
 
     pub(super) fn outcome(self, outcome: Outcome) -> Result<Reply, Error> {

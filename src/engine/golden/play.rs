@@ -15,6 +15,7 @@ use crate::{
         ids::{BackendId, PoolId, RequestId, RunId},
         message::{Completion, Served},
         time::Timestamp,
+        timing::CallTiming,
         value::{DataType, Value},
     },
     engine::{Effect, EngineSettings, Event, Machine, RunInfo, RunOutcome, StepId, compile, tokens},
@@ -248,7 +249,7 @@ fn answered(
         pool: PoolId::new("p1"),
         model: model.unwrap_or("qwen3:4b").to_owned(),
         attempts: 1,
-        queue_ms: 0,
+        timing: CallTiming::default(),
         is_shared: false,
         was_kept: None,
     };

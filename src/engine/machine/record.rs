@@ -65,14 +65,14 @@ impl Machine {
             output_type,
             transition,
             duration: settled.elapsed,
-            error: StateError { error },
+            error: StateError { error, class: settled.result.as_ref().err().map(|failure| failure.class) },
             input,
             output,
             backend: served.map(|served| served.backend.clone()),
             model: served.map(|served| served.model.clone()),
             input_tokens: settled.usage.input_tokens,
             output_tokens: settled.usage.output_tokens,
-            queue_ms: served.map(|served| served.queue_ms),
+            queue_ms: served.map(|served| served.queue_ms()),
         });
     }
 }

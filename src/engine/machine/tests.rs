@@ -21,6 +21,7 @@ use crate::{
         message::{ChatHistory, Completion, Constraint},
         provider::ProviderKind,
         route::{Capability, RoutingStrategy},
+        timing::CallTiming,
         value::DataType,
     },
     engine::{compile, state::visited, tokens},
@@ -112,7 +113,7 @@ fn served() -> Served {
         pool: PoolId::new("p1"),
         model: "qwen3:4b".to_owned(),
         attempts: 1,
-        queue_ms: 3,
+        timing: CallTiming { queued: Duration::from_millis(3), ..CallTiming::default() },
         is_shared: false,
         was_kept: None,
     }

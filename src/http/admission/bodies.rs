@@ -24,6 +24,11 @@ impl HeldBodies {
     pub(in crate::http) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { now: AtomicUsize::new(0), most })
     }
+
+    /// Bytes that are held now.
+    pub(in crate::http) fn held(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
 }
 
 /// What one request holds of it, until it is dropped.

@@ -26,6 +26,7 @@ use hyper::{
     http::uri::Authority,
 };
 use hyper_util::client::{legacy::connect::HttpConnector, proxy::matcher::Matcher};
+use tokio::time::Instant;
 use tower_service::Service;
 use url::{Position, Url};
 
@@ -33,6 +34,8 @@ use self::{
     connection::{Connection, ExchangeError},
     idle::IdleConnections,
 };
+use crate::telemetry::stages;
+
 use super::{USER_AGENT, answer::NoAnswer, root_cause, spliced::Spliced};
 
 /// How a server is noticed whose machine has gone while its answer is waited for; as reqwest does it.
@@ -109,7 +112,9 @@ impl DirectClient {
                 Err(ExchangeError::Broken) => return Err(NoAnswer::Closed),
             }
         }
+        let began = Instant::now();
         let mut fresh = self.connect(target.uri.clone()).await?;
+        stages::connected(began.elapsed());
         let answer = fresh.exchange(request()).await.map_err(|_| NoAnswer::Closed)?;
         Ok(self.answer(answer, fresh, target.origin))
     }

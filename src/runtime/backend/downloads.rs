@@ -79,17 +79,26 @@ impl Downloads {
 
     /// Notes the end of the running download; after a failure the model rests, longer each time. One that was stopped
     /// has not failed.
-    pub(super) fn finished(&mut self, model: &str, succeeded: bool, now: Instant) {
+    /// Says what it came to: `success`, `cancelled` or `failed`.
+    pub(super) fn finished(&mut self, model: &str, succeeded: bool, now: Instant) -> &'static str {
         let was_stopped = self.running.take().is_some_and(|running| running.cancel.is_cancelled());
+        let meters = &self.cell.meters;
+        let (status, count) = match (succeeded, was_stopped) {
+            (true, _) => ("success", &meters.downloads_ok),
+            (false, true) => ("cancelled", &meters.downloads_cancelled),
+            (false, false) => ("failed", &meters.downloads_failed),
+        };
+        count.increment(1);
         if succeeded {
             self.failed.remove(model);
         }
         if succeeded || was_stopped {
-            return;
+            return status;
         }
         let failed = self.failed.entry(model.to_owned()).or_insert(Failed { times: 0, not_before: now });
         failed.not_before = now + FIRST_RETRY.saturating_mul(1 << failed.times.min(6)).min(MAX_RETRY);
         failed.times += 1;
+        status
     }
 
     /// Cancels on a user's word: `model` or all; waiting jobs only if `waiting`. What was cancelled stays so until it is

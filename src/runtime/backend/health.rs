@@ -10,7 +10,7 @@ use super::{
     probe::{ProbeOutcome, Sight, Unseen, probe},
     report,
 };
-use crate::runtime::{directory::Health, task::caught};
+use crate::runtime::{directory::Health, feed::Happening, task::caught};
 
 /// Rest between the end of a probe and the next.
 const PROBE_INTERVAL: Duration =
@@ -106,12 +106,14 @@ impl BackendState {
     fn adopt_outcome(&mut self, outcome: ProbeOutcome) {
         match outcome {
             Ok(Sight { models: observed, load }) => {
+                self.cell.meters.probes_ok.increment(1);
                 if let Some(load) = load {
                     self.on_load(load);
                 }
                 if self.health != Health::Healthy {
                     let (backend, models) = (&self.goal.backend, observed.len());
                     tracing::info!(backend = %backend.id, name = %backend.name, models, "backend is healthy");
+                    self.tell_health(None);
                 }
                 self.health = Health::Healthy;
                 self.observed = observed;
@@ -120,17 +122,25 @@ impl BackendState {
             // It is busy and not gone: its calls are answered.
             Err(Unseen { words, is_late: true }) if self.is_answering() => {
                 let backend = &self.goal.backend;
+                self.cell.meters.probes_late.increment(1);
                 tracing::debug!(backend = %backend.id, name = %backend.name, error = words, "a busy backend was late");
             }
             Err(Unseen { words: error, .. }) => {
+                self.cell.meters.probes_failed.increment(1);
                 if self.health != Health::Failing(error.clone()) {
                     let backend = &self.goal.backend;
                     tracing::warn!(backend = %backend.id, name = %backend.name, %error, "backend is not usable");
+                    self.tell_health(Some(error.clone()));
                 }
                 self.health = Health::Failing(error);
                 self.observed = Vec::new();
             }
         }
+    }
+
+    fn tell_health(&self, error: Option<String>) {
+        let (name, healthy) = (self.goal.backend.name.clone(), error.is_none());
+        self.tell(|backend| Happening::Health { backend, name, healthy, error });
     }
 
     /// Whether calls were answered since the latest probe began, by a backend that was well before.

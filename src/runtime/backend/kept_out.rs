@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{BackendMsg, BackendState, TaskName, report};
+use crate::runtime::feed::Happening;
 
 impl BackendState {
     /// Calls are kept out: those who wait for the backend may have to do without it, and look again when that ends.
@@ -16,7 +17,15 @@ impl BackendState {
             let backend = &self.goal.backend;
             tracing::warn!(backend = %backend.id, name = %backend.name, opened = breaker.opened, "breaker is open");
         }
+        self.tell_breaker();
         self.look_again();
+    }
+
+    fn tell_breaker(&mut self) {
+        let state = self.cell.breaker().state;
+        if std::mem::replace(&mut self.breaker_told, state) != state {
+            self.tell(|backend| Happening::Breaker { backend, state });
+        }
     }
 
     /// Lets those who wait look, and again as long as only some calls are let in.
@@ -37,6 +46,7 @@ impl BackendState {
 
     pub(super) fn on_look_due(&mut self, timer: TaskName) {
         if timer == (TaskName { generation: self.generation, number: self.look_number }) {
+            self.tell_breaker();
             self.look_again();
         }
     }

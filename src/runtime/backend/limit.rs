@@ -4,7 +4,7 @@ use super::{
     BackendState,
     limiter::{CallSample, Limiter},
 };
-use crate::domain::load::LoadSignal;
+use crate::{domain::load::LoadSignal, runtime::feed::Happening};
 
 impl BackendState {
     /// A call has been answered.
@@ -37,6 +37,9 @@ impl BackendState {
         }
         let before = self.limiter.limit();
         let Some(limit) = of(&mut self.limiter) else { return };
+        let meters = &self.cell.meters;
+        if limit > before { &meters.limit_up } else { &meters.limit_down }.increment(1);
+        self.tell(|backend| Happening::Limit { backend, before, limit });
         tracing::debug!(backend = %self.goal.backend.id, before, limit, "the limit of calls at once is another one now");
         self.cell.set_found_limit(limit);
     }

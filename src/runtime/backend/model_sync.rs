@@ -9,6 +9,7 @@ use crate::{
     domain::{model::same_model, time::Timestamp},
     runtime::{
         ask::{Reply, answer},
+        feed::Happening,
         task::caught,
     },
 };
@@ -37,6 +38,7 @@ impl BackendState {
         let Ok(provider) = &self.provider else { return };
         let Some((model, cancelled)) = self.downloads.start_next() else { return };
         let (provider, events) = (Arc::clone(provider), self.deps.events.clone());
+        self.tell_download(&model, "started", None);
         let (handle, stop) = (self.handle().clone(), self.stop.clone());
         let (base_url, generation) = (self.goal.backend.base_url.clone(), self.generation);
         self.deps.tasks.spawn(async move {
@@ -58,9 +60,14 @@ impl BackendState {
             Ok(()) => tracing::info!(backend = %self.goal.backend.id, model, "model is downloaded"),
             Err(error) => tracing::warn!(backend = %self.goal.backend.id, model, %error, "model download failed"),
         }
-        self.downloads.finished(model, result.is_ok(), Instant::now());
+        let status = self.downloads.finished(model, result.is_ok(), Instant::now());
+        self.tell_download(model, status, result.err().filter(|_| status == "failed"));
         self.start_download();
         self.probe_soon();
+    }
+
+    fn tell_download(&self, model: &str, status: &'static str, error: Option<String>) {
+        self.tell(|backend| Happening::Download { backend, model: model.to_owned(), status, error });
     }
 
     pub(super) fn cancel_download(&mut self, model: Option<&str>, waiting: bool, reply: Reply<Vec<String>>) {

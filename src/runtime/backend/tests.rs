@@ -20,6 +20,7 @@ fn state() -> BackendState {
         deps: BackendDeps {
             transport: Transport::new(timeouts).unwrap(),
             events: EventsHandle::vacant(crate::runtime::peers::Peers::alone()),
+            feed: Feed::new(crate::domain::ids::InstanceId::new("me")),
             model_sync: ModelSync::Additive,
             duty: crate::runtime::duty::SyncDuty::alone(),
             tasks: TaskTracker::new(),

@@ -21,12 +21,14 @@ use crate::{
         ids::BackendId,
         message::ConstraintKind,
         model::{ObservedModel, normalised, normalised_stem, same_model, with_tag},
+        provider::ProviderKind,
         time::Timestamp,
     },
     providers::Provider,
     runtime::{
-        backend::{Access, BackendHandle, BreakerSnapshot, Effect, INITIAL_LIMIT},
+        backend::{Access, BackendHandle, BreakerPosition, BreakerSnapshot, Effect, INITIAL_LIMIT},
         lease::offer_free_slots,
+        meters::BackendMeters,
         pool::{BackendKey, stable_hash},
         slots::Slots,
         turns::Turns,
@@ -120,6 +122,11 @@ impl BackendView {
         }
     }
 
+    /// Whether it has a model of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.observed.iter().any(|observed| same_model(&observed.name, name))
+    }
+
     /// Whether new work may go to it. A restarted actor keeps what its predecessor saw until it has probed itself.
     pub(in crate::runtime) fn is_usable(&self) -> bool {
         self.backend.enabled && self.in_pool && !matches!(self.health, Health::Failing(_)) && self.provider.is_some()
@@ -159,6 +166,8 @@ pub struct BackendCell {
     pub(in crate::runtime) turns: Turns,
     /// Requests that got the answer of a call that was made there for another.
     pub(in crate::runtime) shared_calls: AtomicU64,
+    /// What is counted of its calls.
+    pub(in crate::runtime) meters: BackendMeters,
     /// Where leases settle.
     pub(in crate::runtime) tasks: TaskTracker,
     pub(in crate::runtime) handle: BackendHandle,
@@ -190,6 +199,7 @@ impl BackendCell {
             settling: AtomicU16::new(0),
             turns: Turns::default(),
             shared_calls: AtomicU64::new(0),
+            meters: BackendMeters::of(&id),
             tasks,
             handle: BackendHandle::vacant(),
             granted: AtomicU16::new(u16::MAX),
@@ -211,6 +221,11 @@ impl BackendCell {
     /// The latest published view.
     pub fn view(&self) -> Arc<BackendView> {
         self.view.load_full()
+    }
+
+    /// What kind of server it is.
+    pub(in crate::runtime) fn kind(&self) -> ProviderKind {
+        self.view.load().backend.kind
     }
 
     /// Waits until the view is as wanted.
@@ -265,6 +280,7 @@ impl BackendCell {
     pub fn reset_breaker(&self) {
         self.access.reset();
         self.turns.wake();
+        self.tell_kept_out();
     }
 
     /// What the end of a call has changed, for those who wait.
@@ -273,7 +289,12 @@ impl BackendCell {
             Effect::None => {}
             // The actor sees to it that who waits looks again at the right time.
             Effect::KeptOut => self.tell_kept_out(),
-            Effect::LetsIn => self.turns.wake(),
+            Effect::LetsIn => {
+                self.turns.wake();
+                if self.access.breaker().state == BreakerPosition::Closed {
+                    self.tell_kept_out();
+                }
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     },
     runtime::{
         mailbox::Lane,
+        meters::PoolMeters,
         pool::{Budget, Places, PoolHandle, PoolMsg, Ticket},
     },
 };
@@ -82,6 +83,8 @@ pub struct PoolCell {
     pub(in crate::runtime) sharing: AtomicU64,
     /// Pays for calls that are made again.
     pub(in crate::runtime) budget: Budget,
+    /// What is counted of its calls.
+    pub(in crate::runtime) meters: PoolMeters,
     /// Tickets drawn so far by requests that wait.
     tickets: AtomicU64,
     /// When the place was made: what times are counted from that are kept in one number.
@@ -109,6 +112,7 @@ impl PoolCell {
             places: Places::default(),
             sharing: AtomicU64::new(0),
             budget: Budget::new(),
+            meters: PoolMeters::of(&pool.id),
             tickets: AtomicU64::new(0),
             born: Instant::now(),
             oldest: AtomicU64::new(u64::MAX),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::Counter;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -18,6 +19,7 @@ use crate::{
         directory::PoolCell,
         lease::Announced,
         mailbox::SendError,
+        meters::PoolMeters,
         pool::{
             Candidate, Course, Grant, Load, ModelKey, ModelQuery, Pick, Prospect, Ticket, TooLate, WaitEnd, Waiter,
             first_lease, order, prospect, resolve,
@@ -106,6 +108,7 @@ impl Plan {
             let found = self.found.take().unwrap_or_else(|| Found::look_up(&self.pool, &self.query));
             let mut candidates = self.ranked(found.candidates, choice);
             if let Some((at, lease)) = first_lease(&candidates, may_bypass) {
+                self.pool.meters.picked(choice.policy);
                 let candidate = candidates.swap_remove(at);
                 return Ok(Admitted { grant: Grant { candidate, lease }, waited });
             }
@@ -117,6 +120,7 @@ impl Plan {
                     waited += admitted.waited;
                     // Where that is allowed no longer, another may take it.
                     if self.still_allows(&admitted.grant) {
+                        self.pool.meters.picked(choice.policy);
                         return Ok(Admitted { grant: admitted.grant, waited });
                     }
                 }
@@ -195,8 +199,11 @@ impl Plan {
             let message = format!("the queue of pool '{}' is full for {} requests", pool.id, priority.as_str());
             DispatchError::refused(RefusalReason::QueueFull, message)
         };
-        let mut place = WaitingPlace::take(pool, priority, limits.capacity).ok_or_else(full)?;
-        let since = Instant::now();
+        let mut place = WaitingPlace::take(pool, priority, limits.capacity).ok_or_else(|| {
+            pool.meters.full.increment(1);
+            full()
+        })?;
+        let since = place.since;
         // Announced first, queued second: a slot freed in between comes to the pool as a value, or is found free when it
         // looks.
         let announced = Announced::to(pool, candidates.iter().map(|candidate| &candidate.backend));
@@ -216,16 +223,26 @@ impl Plan {
             end,
         };
         if let Err(error) = pool.handle.enqueue(waiter) {
-            place.is_settled = true;
             return Err(match error {
-                SendError::Full => full(),
-                SendError::Gone => lost(pool),
+                SendError::Full => {
+                    place.settle(|meters| &meters.full);
+                    full()
+                }
+                SendError::Gone => {
+                    place.settle(|meters| &meters.lost);
+                    lost(pool)
+                }
             });
         }
         // The queue's own timer ends the wait: it is not looked at here.
         fault!("dispatch.queued", pool.id);
         let ended = ended.await;
-        place.is_settled = true;
+        place.settle(|meters| match &ended {
+            Ok(WaitEnd::Granted(_)) => &meters.granted,
+            Ok(WaitEnd::Refused(TooLate::Waited)) => &meters.timeout,
+            Ok(WaitEnd::Refused(TooLate::Passed | TooLate::OutOfReach)) => &meters.deadline,
+            Err(_) => &meters.lost,
+        });
         if let Some(course) = &spent.course {
             // What was foreseen was for this queue.
             course.foresee(None);
@@ -244,6 +261,7 @@ struct WaitingPlace {
     pool: Arc<PoolCell>,
     class: Priority,
     ticket: Ticket,
+    since: Instant,
     /// False while the request is still in the actor's queue: leaving then means that the queue must be cleared of it.
     is_settled: bool,
 }
@@ -251,14 +269,28 @@ struct WaitingPlace {
 impl WaitingPlace {
     fn take(pool: &Arc<PoolCell>, class: Priority, capacity: u32) -> Option<Self> {
         let taken = pool.places.take(class, capacity);
-        taken.then(|| Self { pool: Arc::clone(pool), class, ticket: pool.draw_ticket(), is_settled: false })
+        taken.then(|| Self {
+            pool: Arc::clone(pool),
+            class,
+            ticket: pool.draw_ticket(),
+            since: Instant::now(),
+            is_settled: false,
+        })
+    }
+
+    /// The wait has ended, in this way.
+    fn settle(&mut self, how: impl FnOnce(&PoolMeters) -> &Counter) {
+        self.is_settled = true;
+        how(&self.pool.meters).increment(1);
     }
 }
 
 impl Drop for WaitingPlace {
     fn drop(&mut self) {
         self.pool.places.leave(self.class);
+        self.pool.meters.waited(self.class, self.since.elapsed());
         if !self.is_settled {
+            self.pool.meters.left.increment(1);
             self.pool.abandon(self.ticket);
         }
     }

@@ -12,22 +12,31 @@ use super::{
 #[cfg(feature = "faults")]
 use crate::domain::ids::BackendId;
 use crate::{
-    domain::chat::Usage,
+    domain::{chat::Usage, timing::CallTiming},
     faults::fault,
     providers::{ProviderError, ProviderErrorKind},
     runtime::{
         backend::CallSample,
         lease::Lease,
+        meters::{CallOutcome, EndedCall, Operation},
         pool::{Candidate, Grant},
     },
+    telemetry::stages::{self, Stages},
 };
 
 /// A call that has its slot. Dropping it gives the call up; the slot is free when the backend will have noticed.
 pub(super) struct Attempt {
     candidate: Candidate,
     lease: Lease,
+    operation: Operation,
     began: Instant,
     has_ended: bool,
+    is_counted: bool,
+    /// Until a stream began.
+    first_words: Option<Duration>,
+    stages: Stages,
+    /// Until it was answered or failed.
+    took: Duration,
     watched: Option<Watched>,
 }
 
@@ -36,14 +45,41 @@ struct Watched {
     /// Calls that ran there when it began, itself included.
     in_flight: u16,
     prompt_tokens: u32,
-    /// Until a stream began.
-    first_token: Option<Duration>,
 }
 
 impl Attempt {
-    pub(super) fn begin(grant: Grant) -> Self {
+    pub(super) fn begin(grant: Grant, operation: Operation) -> Self {
         let Grant { candidate, lease } = grant;
-        Self { candidate, lease, began: Instant::now(), has_ended: false, watched: None }
+        Self {
+            candidate,
+            lease,
+            operation,
+            began: Instant::now(),
+            has_ended: false,
+            is_counted: false,
+            first_words: None,
+            stages: Stages::default(),
+            took: Duration::ZERO,
+            watched: None,
+        }
+    }
+
+    /// Where its time went so far.
+    pub(super) fn timing(&self) -> CallTiming {
+        let began = self.began.into_std();
+        let connect = self.stages.connect.unwrap_or_default();
+        let answered = match (self.first_words, self.stages.answered_at) {
+            (Some(first), _) => first,
+            (None, Some(at)) => at.saturating_duration_since(began).min(self.took),
+            (None, None) => self.took,
+        };
+        CallTiming {
+            began: Some(began),
+            connect,
+            first_byte: answered.saturating_sub(connect),
+            rest: self.took.saturating_sub(answered),
+            ..CallTiming::default()
+        }
     }
 
     pub(super) const fn candidate(&self) -> &Candidate {
@@ -57,9 +93,13 @@ impl Attempt {
         self.watched = backend.finds_limit().then(|| Watched {
             in_flight: backend.slots.counts().in_use,
             prompt_tokens: u32::try_from(call.sent_bytes() / BYTES_A_TOKEN).unwrap_or(u32::MAX),
-            first_token: None,
         });
-        let outcome = urgency.in_time(pin!(asked(call, &self.candidate))).await;
+        let outcome = urgency.in_time(pin!(stages::watched(asked(call, &self.candidate)))).await;
+        let outcome = outcome.map(|(outcome, seen)| {
+            self.stages = seen;
+            self.candidate.backend.meters.seen(seen);
+            outcome
+        });
         match &outcome {
             Some(Ok(answer)) => self.answered(C::is_stream(answer)),
             Some(Err(error)) => self.failed(error),
@@ -71,9 +111,8 @@ impl Attempt {
     fn answered(&mut self, is_stream: bool) {
         self.has_ended = true;
         let took = self.began.elapsed();
-        if let Some(watched) = self.watched.as_mut().filter(|_| is_stream) {
-            watched.first_token = Some(took);
-        }
+        self.took = took;
+        self.first_words = is_stream.then_some(took);
         let (backend, entry) = self.lease.entry();
         let effect = backend.access.answered(entry, took, backend.slots.counts().limit);
         backend.heed(effect);
@@ -85,6 +124,8 @@ impl Attempt {
             self.lease.end();
         }
         let took = self.began.elapsed();
+        self.took = took;
+        self.count(CallOutcome::Failed(error.kind), Usage::default());
         let (backend, entry) = self.lease.entry();
         let model = &self.candidate.model;
         tracing::debug!(backend = %backend.id, %model, kind = ?error.kind, %error, "call failed");
@@ -96,6 +137,25 @@ impl Attempt {
         if matches!(error.kind, ProviderErrorKind::Connect | ProviderErrorKind::Cut | ProviderErrorKind::Timeout) {
             backend.handle.call_failed();
         }
+    }
+}
+
+impl Attempt {
+    /// Counts it, once: a stream that broke has been answered before.
+    fn count(&mut self, outcome: CallOutcome, usage: Usage) {
+        if std::mem::replace(&mut self.is_counted, true) {
+            return;
+        }
+        let Candidate { backend, model, .. } = &self.candidate;
+        backend.meters.ended(&EndedCall {
+            kind: backend.kind(),
+            model,
+            operation: self.operation,
+            outcome,
+            took: self.began.elapsed(),
+            first_words: self.first_words,
+            usage,
+        });
     }
 }
 
@@ -124,6 +184,7 @@ pub(super) type Outcome<C> = Option<Result<<C as Call>::Answer, ProviderError>>;
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        self.count(CallOutcome::Left, Usage::default());
         if !self.has_ended {
             self.candidate.backend.access.late(self.began.elapsed());
         }
@@ -164,13 +225,15 @@ impl HeldCall {
         self.0.failed(error);
     }
 
-    /// All has been read: the slot is free as soon as it is let go. `usage` is asked where it matters.
+    /// All has been read: the slot is free as soon as it is let go.
     pub(super) fn is_read(&mut self, usage: impl FnOnce() -> Usage) {
         fault!("dispatch.read", self.0.candidate.backend.id, else |_|);
-        let Attempt { candidate, lease, began, watched, .. } = &mut self.0;
+        let usage = usage();
+        self.0.count(CallOutcome::Ok, usage);
+        let Attempt { candidate, lease, began, watched, first_words, .. } = &mut self.0;
         lease.end();
-        if let Some(Watched { in_flight, prompt_tokens, first_token }) = watched.take() {
-            let (worked, total) = (usage().worked, began.elapsed());
+        if let Some(Watched { in_flight, prompt_tokens }) = watched.take() {
+            let (first_token, worked, total) = (*first_words, usage.worked, began.elapsed());
             candidate.backend.handle.call_ended(CallSample { in_flight, prompt_tokens, first_token, worked, total });
         }
     }

@@ -235,7 +235,9 @@ impl Dispatcher {
                 () = all_gone(&mut members) => return,
             };
             match outcome {
-                Ok((held, served)) => share(members, held.release(|_| Usage::default()), &served),
+                Ok((held, served)) => {
+                    share(members, held.release(|embedded| Usage::of_texts(embedded.input_tokens)), &served)
+                }
                 // One bad text must not be the others' failure.
                 Err(error) if members.len() > 1 && is_callers_fault(&error) => dispatcher.send_each(&kind, members),
                 Err(error) => members.into_iter().for_each(|member| answer(member.reply, Err(error.clone()))),
@@ -252,7 +254,12 @@ impl Dispatcher {
                     outcome = dispatcher.run(&kind.route, Embed(&call)) => outcome,
                     () = member.reply.closed() => return,
                 };
-                answer(member.reply, outcome.map(|(held, served)| (held.release(|_| Usage::default()), served)));
+                answer(
+                    member.reply,
+                    outcome.map(|(held, served)| {
+                        (held.release(|embedded| Usage::of_texts(embedded.input_tokens)), served)
+                    }),
+                );
             });
         }
     }

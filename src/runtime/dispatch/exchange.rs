@@ -117,7 +117,7 @@ impl Dispatcher {
         match &begun {
             Begun::Pieces(_) | Begun::RelayedStream(_) => {}
             Begun::Whole(reply) => call.is_read(|| reply.usage),
-            Begun::Embedded(_) => call.is_read(Usage::default),
+            Begun::Embedded(embedded) => call.is_read(|| Usage::of_texts(embedded.input_tokens)),
             Begun::RelayedWhole(body) => call.is_read(|| exchange.usage_of(body)),
         }
         let tab = Tab::open(&route.spending, || exchange.sent());

@@ -30,6 +30,7 @@ pub(super) struct Memory(Option<Place>);
 
 /// Where it is kept.
 struct Place {
+    pool: Arc<PoolCell>,
     answers: Arc<dyn AnswerCache>,
     key: [u8; 32],
     settings: AnswerKeeping,
@@ -48,7 +49,7 @@ impl Memory {
     /// Of a question that has one answer, and may be answered with one that is kept.
     pub(super) fn of(
         answers: &Arc<dyn AnswerCache>,
-        pool: &PoolCell,
+        pool: &Arc<PoolCell>,
         route: &ModelRoute,
         question: &Question<'_>,
     ) -> Self {
@@ -56,6 +57,7 @@ impl Memory {
             return Self(None);
         }
         let place = question.key(pool, route).map(|key| Place {
+            pool: Arc::clone(pool),
             answers: Arc::clone(answers),
             key: key.fingerprint(),
             settings: pool.calls().cache,
@@ -70,6 +72,7 @@ impl Memory {
         let bytes = place.answers.get(&place.key).await?;
         // What another version has kept in another form is made again.
         let (kept, served) = Kept::read(&bytes)?;
+        place.pool.meters.kept_hits.increment(1);
         Some(Known(kept, Served { was_kept: Some(true), ..served }))
     }
 
@@ -77,6 +80,7 @@ impl Memory {
     pub(super) fn keep(self, served: &mut Served, kept: impl FnOnce() -> Option<Kept>) {
         let Some(place) = self.0 else { return };
         served.was_kept = Some(false);
+        place.pool.meters.kept_misses.increment(1);
         if served.is_shared {
             return;
         }

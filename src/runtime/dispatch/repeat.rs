@@ -20,6 +20,8 @@ pub(super) const MAX_ATTEMPTS_IN_ALL: u32 = 10;
 pub(super) struct Spent {
     pub(super) attempts: u32,
     pub(super) waited: Duration,
+    /// With backends that failed.
+    pub(super) called: Duration,
     /// Where others read how far it has come, until its first slot.
     pub(super) course: Option<Arc<Course>>,
 }

@@ -38,6 +38,7 @@ use super::{
 use crate::{
     domain::{
         chat::ChatCall, embedding::EmbedCall, failure::Failure, ledger::Spending, message::Served, route::ModelRoute,
+        timing::CallTiming,
     },
     faults::fault,
     runtime::{
@@ -278,7 +279,8 @@ impl Dispatcher {
             backend.shared_calls.fetch_add(1, Ordering::Relaxed);
         }
         served.is_shared = true;
-        served.queue_ms = served.queue_ms.min(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        // The rest of the time is the other request's.
+        served.timing = CallTiming { queued: served.timing.queued.min(waited), ..CallTiming::default() };
         served
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     engine::{Effect, Event, StepId},
     faults::fault,
     runtime::{ask::answer, counter::built_in, dispatch::DispatchError, mailbox::Lane, task::caught},
+    telemetry::log::PRINT,
 };
 
 /// What a delay may take beyond its time.
@@ -30,6 +31,7 @@ const SLACK: Duration = Duration::from_secs(60);
 impl RunState {
     /// Carries out effects; true when the run is over.
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        self.tally.steps(self.machine.state());
         self.watch = self.watch.take().and_then(|watch| watch.after_turn(&self.machine, &effects));
         let task = self.machine.current().map(|current| current.task);
         self.live.show(Progress { task, steps: self.machine.state().len() });
@@ -112,7 +114,7 @@ impl RunState {
                     timestamp: raised.timestamp,
                 }),
                 Effect::Print { task, text: Ok(text) } => {
-                    tracing::info!(request_id = %self.request_id, run = %self.id, %task, "{text}");
+                    tracing::info!(target: PRINT, request_id = %self.request_id, run = %self.id, %task, "{text}");
                 }
                 Effect::Print { task, text: Err(error) } => {
                     let request_id = &self.request_id;
@@ -122,6 +124,7 @@ impl RunState {
                 Effect::Finish(outcome) => {
                     // Whoever is told of the run sees that end before this one.
                     self.teller = None;
+                    self.tally.ended(&outcome);
                     if let Some(sender) = self.outcome.take() {
                         answer(sender, *outcome);
                     }

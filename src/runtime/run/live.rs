@@ -19,7 +19,7 @@ use crate::{
         priority::Priority,
         time::Timestamp,
     },
-    runtime::mailbox::{Address, Lane, SendError},
+    runtime::mailbox::{Address, Lane, MailboxSnapshot, SendError},
 };
 
 /// Longest wait for a run that was told to stop.
@@ -116,6 +116,11 @@ impl LiveRun {
             calls: self.calls(),
             priority: self.priority,
         }
+    }
+
+    /// How full its actor's mailbox is.
+    pub(in crate::runtime) fn mailbox(&self) -> Option<MailboxSnapshot> {
+        self.address.snapshot()
     }
 
     pub(super) fn show(&self, progress: Progress) {

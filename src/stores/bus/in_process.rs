@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::broadcast;
 
-use super::{BEHIND, Bus, Heard, Listening, on_the_way};
+use super::{BEHIND, Bus, BusStanding, Heard, Listening, on_the_way};
 use crate::domain::{
     cluster::{ClusterEvent, Told},
     ids::InstanceId,
@@ -68,6 +68,10 @@ impl Bus for InProcessBus {
 
     fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    fn standing(&self) -> BusStanding {
+        BusStanding { kind: "in_process", is_connected: true }
     }
 
     fn has_others(&self) -> bool {

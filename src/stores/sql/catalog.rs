@@ -22,11 +22,11 @@ use crate::{
         token::{Token, TokenSpec, TokenText},
     },
     stores::{
-        catalog::{CatalogStore, SeedModel, SeedPool, StoreError},
+        catalog::{CatalogStore, SeedModel, SeedPool, StoreError, StoreStanding},
         leases::LeaseStore,
         sql::{
             SqlStore, aliases, associations, backends, chains, hooks, intent, leases, models, pools, providers, seed,
-            tokens, unlock,
+            session::Statements, tokens, unlock,
         },
     },
 };
@@ -39,6 +39,18 @@ impl CatalogStore for SqlStore {
 
     async fn intent(&self) -> Result<Intent, StoreError> {
         self.read(intent::read).await
+    }
+
+    fn standing(&self) -> StoreStanding {
+        StoreStanding { kind: if self.has_others() { "postgresql" } else { "sqlite" }, is_up: self.is_up() }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|session| {
+            session.exists("SELECT 1", ())?;
+            Ok(())
+        })
+        .await
     }
 
     async fn rotate_secret(&self) -> Result<u64, StoreError> {

@@ -21,7 +21,7 @@ use tokio_util::{
 use super::{Ended, ValkeyError, ValkeySettings};
 use crate::{
     domain::{cluster::ClusterEvent, ids::InstanceId},
-    stores::bus::{Bus, Ends, Listening},
+    stores::bus::{Bus, BusStanding, Ends, Listening},
 };
 
 /// Longest time until something is sent.
@@ -64,6 +64,10 @@ impl Bus for ValkeyBus {
     fn lost(&self) -> u64 {
         self.ends.lost()
     }
+
+    fn standing(&self) -> BusStanding {
+        self.ends.standing_of("valkey")
+    }
 }
 
 async fn run(
@@ -91,16 +95,19 @@ async fn run(
         tokio::select! {
             () = &mut subscribing, if !is_subscribed => {
                 tracing::info!("the event bus is there");
+                ends.connected(true);
                 is_subscribed = true;
             }
             // A new connection listens to nothing yet.
             again = back.recv() => if again.is_ok() {
+                ends.connected(false);
                 subscribing = Box::pin(subscribe());
                 is_subscribed = false;
             },
             trouble = troubles.recv() => if let Ok((error, _)) = trouble
                 && is_subscribed
             {
+                ends.connected(false);
                 tracing::warn!(%error, "the event bus is away; other instances are not heard");
             },
             message = heard.recv() => match message {

@@ -16,9 +16,11 @@ use fred::{
     prelude::Error,
     types::{FromValue, MultipleKeys, scripts::Script},
 };
+use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout};
 
 use super::{Ended, ValkeyError, ValkeySettings};
+use crate::telemetry::families::{VALKEY_COMMANDS, VALKEY_DURATION};
 
 /// Longest wait for an answer on the way of a request.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -37,6 +39,10 @@ struct Inner {
     /// Milliseconds from the origin, until which nobody asks.
     rests_until: AtomicU64,
     is_away: AtomicBool,
+    ok: Counter,
+    failed: Counter,
+    skipped: Counter,
+    duration: Histogram,
 }
 
 impl ValkeyClient {
@@ -51,6 +57,10 @@ impl ValkeyClient {
             origin: Instant::now(),
             rests_until: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
+            ok: VALKEY_COMMANDS.count(&["ok"]),
+            failed: VALKEY_COMMANDS.count(&["failed"]),
+            skipped: VALKEY_COMMANDS.count(&["skipped"]),
+            duration: VALKEY_DURATION.spread(&[]),
         })))
     }
 
@@ -76,13 +86,17 @@ impl ValkeyClient {
 
     /// The answer to a command, unless the server is away or slow.
     pub(super) async fn ask<T>(&self, command: impl Future<Output = Result<T, Error>>) -> Option<T> {
+        let inner = &*self.0;
         if !self.may_ask() {
+            inner.skipped.increment(1);
             return None;
         }
-        let inner = &*self.0;
+        let began = Instant::now();
         let failed = if self.client().is_connected() {
             match timeout(PATIENCE, command).await {
                 Ok(Ok(answer)) => {
+                    inner.ok.increment(1);
+                    inner.duration.record(began.elapsed());
                     inner.rests_until.store(0, Ordering::Release);
                     if inner.is_away.swap(false, Ordering::AcqRel) {
                         tracing::info!("Valkey is used again");
@@ -95,6 +109,7 @@ impl ValkeyClient {
         } else {
             "not connected".to_owned()
         };
+        inner.failed.increment(1);
         let now = u64::try_from(inner.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         inner.rests_until.store(now + millis(REST), Ordering::Release);
         if !inner.is_away.swap(true, Ordering::AcqRel) {

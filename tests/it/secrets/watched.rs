@@ -112,8 +112,8 @@ impl Watched {
 
     /// Panics where a secret was seen, as it is or as programs write bytes.
     pub fn check(&self, secrets: &[&str]) {
-        self.note("its log", self.process.stdout());
-        self.note("its standard error", self.process.stderr());
+        self.note("its log", self.process.log());
+        self.note("what it printed", self.process.stdout() + &self.process.complaint());
         let mut found = Vec::new();
         for secret in secrets {
             let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();

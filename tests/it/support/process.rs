@@ -16,6 +16,9 @@ use tokio::{
 
 use super::{Client, TASKS, eventually, soon};
 
+/// How a line begins that is no part of the log.
+const COMPLAINT: &str = "penstock: ";
+
 /// A process that may live or have ended; killed when dropped.
 pub struct Process {
     child: Child,
@@ -75,7 +78,7 @@ impl Process {
 
     /// The address its log names once it is ready.
     async fn address(&mut self) -> String {
-        let (log, child) = (self.log.path().join("stdout"), &mut self.child);
+        let (log, child) = (self.log.path().join("stderr"), &mut self.child);
         let ended = std::cell::RefCell::new(child);
         eventually("the server's readiness", || async {
             let text = fs::read_to_string(&log).unwrap();
@@ -109,12 +112,31 @@ impl Process {
         soon("the end of the process", self.child.wait()).await.unwrap()
     }
 
+    /// What chains have printed, or a command's answer.
     pub fn stdout(&self) -> String {
-        fs::read_to_string(self.log.path().join("stdout")).unwrap()
+        self.written("stdout")
     }
 
-    pub fn stderr(&self) -> String {
-        fs::read_to_string(self.log.path().join("stderr")).unwrap()
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.written("stderr")
+            .lines()
+            .filter(|line| !line.starts_with(COMPLAINT))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    /// What it has said when it could not go on.
+    pub fn complaint(&self) -> String {
+        self.written("stderr")
+            .lines()
+            .filter(|line| line.starts_with(COMPLAINT))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    fn written(&self, name: &str) -> String {
+        fs::read_to_string(self.log.path().join(name)).unwrap()
     }
 }
 

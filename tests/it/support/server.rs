@@ -80,6 +80,8 @@ impl TestServer {
     async fn start_as(config: Config) -> Result<Self, StartError> {
         // The TLS provider is installed with the first client.
         let early = Client::new(String::new());
+        // One recorder for all servers of this process: what they count apart has labels that no other has.
+        penstock::telemetry::install().unwrap();
         let app = App::start(config).await?;
         drop(early);
         Ok(Self {

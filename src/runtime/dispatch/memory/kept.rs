@@ -9,6 +9,7 @@ use crate::{
         embedding::Embedded,
         ids::{BackendId, PoolId},
         message::{Completion, Served},
+        timing::CallTiming,
     },
     runtime::dispatch::exchange::{Answer, RelayedBody, RelayedReply},
 };
@@ -114,13 +115,23 @@ impl Kept {
             }
             Kind::Relayed { content_type } => Self::Relayed(RelayedBody { content_type, bytes: body }),
         };
-        let served = Served { backend, pool, model, attempts: 0, queue_ms: 0, is_shared: false, was_kept: Some(true) };
+        let served = Served {
+            backend,
+            pool,
+            model,
+            attempts: 0,
+            timing: CallTiming::default(),
+            is_shared: false,
+            was_kept: Some(true),
+        };
         Some((kept, served))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::chat::{Finish, Said, ToolCall, Usage};
 
@@ -130,7 +141,7 @@ mod tests {
             pool: PoolId::new("p"),
             model: "m".to_owned(),
             attempts: 2,
-            queue_ms: 7,
+            timing: CallTiming { queued: Duration::from_millis(7), ..CallTiming::default() },
             is_shared: false,
             was_kept: Some(false),
         }
@@ -158,7 +169,7 @@ mod tests {
         for kept in all {
             let (read, by) = Kept::read(&kept.written(&served()).unwrap()).unwrap();
             assert_eq!(read, kept);
-            assert_eq!(by, Served { attempts: 0, queue_ms: 0, was_kept: Some(true), ..served() });
+            assert_eq!(by, Served { attempts: 0, timing: CallTiming::default(), was_kept: Some(true), ..served() });
         }
     }
 

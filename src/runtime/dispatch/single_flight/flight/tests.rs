@@ -5,6 +5,7 @@ use crate::domain::{
     ids::{BackendId, PoolId},
     pool::{CallSettings, Policy, Pool, QueueLimits},
     time::Timestamp,
+    timing::CallTiming,
 };
 
 fn pool() -> Arc<PoolCell> {
@@ -27,7 +28,7 @@ fn served() -> Served {
         pool: PoolId::new("p"),
         model: "m".to_owned(),
         attempts: 1,
-        queue_ms: 0,
+        timing: CallTiming::default(),
         is_shared: false,
         was_kept: None,
     }
