@@ -71,6 +71,8 @@ install_missing() {
         compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null || packages+=(postgresql)
         command -v valkey-server >/dev/null || command -v redis-server >/dev/null || packages+=(redis-server)
         command -v nats-server >/dev/null || [[ -x /usr/sbin/nats-server ]] || packages+=(nats-server)
+        # promtool checks the rules that are deployed.
+        command -v promtool >/dev/null || packages+=(prometheus)
     fi
     ((${#packages[@]})) || return 0
     local -a as_root=()

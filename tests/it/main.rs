@@ -34,6 +34,7 @@ mod client_gone;
 mod cloud;
 mod constraints;
 mod deadlines;
+mod deploy;
 mod disk_full;
 mod downloads;
 mod drain;

@@ -103,7 +103,8 @@ async fn calls_are_counted_by_their_backend_with_what_came_of_them_and_what_they
     assert_eq!(of("penstock_backend_call_duration_seconds_count", ""), 3.0);
     assert!(of("penstock_backend_tokens_total", ",direction=\"input\"") > 0.0, "{told:?}");
     assert!(of("penstock_backend_tokens_total", ",direction=\"output\"") > 0.0, "{told:?}");
-    assert!(of("penstock_backend_connect_seconds_count", "") >= 1.0, "{told:?}");
+    // A look at the backend may have made the connection.
+    assert!(told.contains_key(&format!("penstock_backend_connect_seconds_count{{backend=\"{id}\"}}")), "{told:?}");
     assert_eq!(of("penstock_backend_up", ""), 1.0);
     assert_eq!(of("penstock_backend_breaker_state", ",state=\"closed\""), 1.0);
     assert!(of("penstock_backend_probes_total", ",outcome=\"ok\"") >= 1.0, "{told:?}");
