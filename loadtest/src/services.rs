@@ -1,4 +1,5 @@
-//! Private instances of the services that Penstock stands on in production: PostgreSQL, Valkey (or Redis), NATS.
+//! Private instances of the services that Penstock stands on in production: PostgreSQL, Valkey (or Redis), NATS,
+//! and of Prometheus, which watches it.
 //!
 //! Each is the real server of the system's packages, on a free port of the loopback interface, with its files in a
 //! temporary folder. It ends, and its folder goes, when the value is dropped or the process ends, however that happens.
@@ -6,6 +7,7 @@
 mod guarded;
 pub mod nats;
 pub mod postgres;
+pub mod prometheus;
 pub mod small_disk;
 pub mod valkey;
 

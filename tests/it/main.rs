@@ -71,6 +71,7 @@ mod other_dialects;
 mod paging;
 mod parsing;
 mod pools;
+mod prometheus;
 mod providers;
 mod queue_answers;
 mod real_model;
