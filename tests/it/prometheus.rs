@@ -131,6 +131,9 @@ async fn the_story_of_a_loaded_server_can_be_read_back_and_its_alerts_come_and_g
     until_alert(&prometheus, "PenstockBackendDown", true).await;
     sim.clear_script();
     sim.restart().await.unwrap();
+    // What is changed is looked at at once.
+    let again = json!({"name": "again", "baseUrl": sim.url(), "type": "ollama"});
+    client.put(&format!("/backends/{id}"), again).await.expect(200);
     client.post(&format!("/backends/{id}/breaker/reset"), Value::Null).await.expect(200);
     until_alert(&prometheus, "PenstockBackendDown", false).await;
     until_alert(&prometheus, "PenstockBreakerOpen", false).await;
