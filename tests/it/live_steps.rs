@@ -1,10 +1,10 @@
 //! `POST /tasks` with `Accept: text/event-stream`: the steps of a run while it runs (`docs/api.md`, live steps).
 
 use loadtest::sim::{Route, Rule};
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Scene, eventually, soon};
+use crate::support::{Answer, EventStream, Scene, eventually};
 
 /// Two questions and something between them.
 fn chain() -> Value {
@@ -17,38 +17,18 @@ fn chain() -> Value {
     ]})
 }
 
-/// A stream of events, read as they come.
-struct Events {
-    response: Response,
-    unread: String,
-}
+/// The events of a run.
+struct Events(EventStream);
 
 impl Events {
     async fn of(scene: &Scene, body: &Value) -> Self {
         let request = scene.server.request(Method::POST, "/tasks").header("accept", "text/event-stream, */*");
-        let response = soon("the headers of the stream", request.body(body.to_string()).send()).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self { response, unread: String::new() }
+        Self(EventStream::of(request.body(body.to_string())).await)
     }
 
     /// The next event's name and data; `None` at the end of the stream.
     async fn next(&mut self) -> Option<(String, Value)> {
-        loop {
-            if let Some((event, rest)) = self.unread.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.unread = rest;
-                if event.starts_with(':') {
-                    continue;
-                }
-                let (name, data) = event.split_once('\n').expect("a name and data");
-                let name = name.strip_prefix("event: ").expect("a name").to_owned();
-                return Some((name, serde_json::from_str(data.strip_prefix("data: ").expect("data")).unwrap()));
-            }
-            let chunk = soon("an event", self.response.chunk()).await.unwrap()?;
-            self.unread.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
+        self.0.next().await.map(|event| (event.name, event.data))
     }
 
     async fn rest(mut self) -> Vec<(String, Value)> {

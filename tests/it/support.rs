@@ -5,6 +5,7 @@ pub mod calls;
 mod client;
 mod cuttable;
 pub mod dialects;
+mod events;
 pub mod one_backend;
 mod process;
 pub mod raw;
@@ -16,6 +17,7 @@ use std::{future::Future, time::Duration};
 
 pub use client::{Answer, Client};
 pub use cuttable::Cuttable;
+pub use events::{EventStream, StreamEvent};
 pub use process::{Process, left, spawn_chain, spawn_command};
 pub use scene::{EMBED, README_CHAIN, Scene, TASKS, in_background};
 pub use server::TestServer;
