@@ -1,13 +1,14 @@
 //! A real Prometheus that scrapes a loaded server: the story is read back through its own language, and its alerts come and go
 //! (`docs/operations.md`, metrics and alerts).
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use loadtest::{
     services::prometheus::Prometheus,
     sim::{Routes, Rule, SimBackend},
 };
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::support::{Client, Process, TASKS, eventually, in_background};
 
@@ -45,6 +46,16 @@ async fn until_alert(prometheus: &Client, name: &str, fires: bool) {
         if found.is_empty() != fires { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+}
+
+/// What Prometheus' own tool says of metrics.
+async fn complaints(metrics: &str) -> String {
+    let mut tool = Command::new("promtool");
+    tool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tool = tool.spawn().unwrap();
+    tool.stdin.take().unwrap().write_all(metrics.as_bytes()).await.unwrap();
+    let said = tool.wait_with_output().await.unwrap();
+    String::from_utf8([said.stdout, said.stderr].concat()).unwrap()
 }
 
 #[tokio::test]
@@ -93,6 +104,9 @@ async fn the_story_of_a_loaded_server_can_be_read_back_and_its_alerts_come_and_g
     let named = "sum by (name) (penstock_backend_calls_total{outcome=\"ok\"} * on (instance, backend) group_left (name) \
          penstock_backend_info)";
     until(&prometheus, named, |calls| calls >= 60.0).await;
+
+    let told = Client::new(format!("http://{metrics}")).get("/metrics").await.expect(200).text;
+    assert_eq!(complaints(&told).await, "", "what is told keeps the rules of Prometheus");
 
     // A queue fills, and empties.
     let queue = json!({"queue": {"capacity": 4, "maxWaitMs": 600_000}});
