@@ -6,8 +6,8 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    io::{AsyncBufReadExt, AsyncRead, BufReader, Lines},
+    process::{Child, Command},
 };
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const MODEL: &str = "chat:1b";
 /// The same model to the server, and another text: its name must be put into the body.
 pub(crate) const ALIAS: &str = "Chat:1B";
+
+/// What is read of a process.
+type Output = Box<dyn AsyncRead + Send + Unpin>;
+
+/// Where a process tells its address.
+#[derive(Clone, Copy)]
+enum Tells {
+    /// On its standard output.
+    Output,
+    /// In its log, which is on its standard error.
+    Log,
+}
 
 /// A server in a process of its own; it ends with this value.
 pub(crate) struct Served {
@@ -36,14 +48,14 @@ impl Served {
     pub(crate) async fn floor(to: &str) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor", "--to", to]);
-        Self::start(command, |line| line.strip_prefix("listening ").map(str::to_owned)).await
+        Self::start(command, Tells::Output, |line| line.strip_prefix("listening ").map(str::to_owned)).await
     }
 
     /// The simulated backends of a scenario, and the line in which they tell where they are.
     pub(crate) async fn fleet(scenario: &Path, port: u16) -> io::Result<(Self, String)> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("fleet").arg("--spec").arg(scenario).args(["--port", &port.to_string()]);
-        let served = Self::start(command, |line| line.starts_with('{').then(|| line.to_owned())).await?;
+        let served = Self::start(command, Tells::Output, |line| line.starts_with('{').then(|| line.to_owned())).await?;
         let line = served.url.clone();
         Ok((served, line))
     }
@@ -61,7 +73,7 @@ impl Served {
             ("EMBED_MODEL", "embed:1b"),
         ]);
         command.envs(settings.iter().copied());
-        let served = Self::start(command, |line| {
+        let served = Self::start(command, Tells::Log, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "penstock is ready")
                 .then(|| format!("http://{}", line["address"].as_str().unwrap_or("")))
@@ -70,21 +82,36 @@ impl Served {
         Ok(Self { _data: Some(data), ..served })
     }
 
-    /// Starts a process and reads its log until a line tells where it listens.
-    async fn start(mut command: Command, address_in: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = child.stdout.take().ok_or_else(|| io::Error::other("the process has no output"))?;
+    /// Starts a process and reads what it says until a line tells where it listens.
+    async fn start(
+        mut command: Command,
+        tells: Tells,
+        address_in: impl Fn(&str) -> Option<String>,
+    ) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).kill_on_drop(true);
+        match tells {
+            Tells::Output => command.stdout(Stdio::piped()),
+            Tells::Log => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+        };
+        let mut child = command.spawn()?;
+        let output: Option<Output> = match tells {
+            Tells::Output => child.stdout.take().map(|output| Box::new(output) as Output),
+            Tells::Log => child.stderr.take().map(|output| Box::new(output) as Output),
+        };
+        let output = output.ok_or_else(|| io::Error::other("the process has no output"))?;
         let mut lines = BufReader::new(output).lines();
+        let mut last = "nothing".to_owned();
         let url = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await? {
                 if let Some(url) = address_in(&line) {
                     return Ok(url);
                 }
+                last = line;
             }
-            Err(io::Error::other("the process ended before it was ready"))
+            Err(io::Error::other(format!("the process ended before it was ready; it said at last: {last}")))
         })
         .await
-        .map_err(io::Error::other)??;
+        .map_err(|_| io::Error::other("the process does not tell that it is ready"))??;
         Ok(Self { child, url, _log: TaskTracker::new().spawn(drain(lines)), _data: None })
     }
 
@@ -106,7 +133,7 @@ impl Served {
     }
 }
 
-async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
+async fn drain(mut lines: Lines<BufReader<Output>>) {
     while let Ok(Some(_)) = lines.next_line().await {}
 }
 
