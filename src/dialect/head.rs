@@ -256,18 +256,6 @@ impl Head {
     }
 }
 
-/// The value of a field at the top of a JSON object, found at the speed of memory; of one that stands twice the last.
-pub fn member<'a>(json: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut members = Members::of_document(json, 0).ok()??;
-    let mut found = None;
-    while let Ok(Some((key, value))) = members.next() {
-        if is_key(&json[key], name) {
-            found = Some(&json[value]);
-        }
-    }
-    found
-}
-
 /// Whether a line of JSON has this field with this very value at its top.
 pub fn has_member(line: &[u8], name: &str, value: &[u8]) -> bool {
     let Ok(Some(mut members)) = Members::of_document(line, 0) else { return false };

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Dialect, head::member, lenient, ollama, openai};
+use super::{Dialect, lenient, ollama, openai};
 use crate::domain::chat::Usage;
 
 /// Of a chunk of OpenAI's; `None` where it tells none.
@@ -23,20 +23,54 @@ pub(super) fn ollama(line: &[u8]) -> Usage {
     serde_json::from_slice::<OllamaCounts>(line).unwrap_or_default().into()
 }
 
-/// Of a whole answer, of which nothing else is decoded: vectors are large.
-pub fn of_whole(dialect: Dialect, answer: &[u8]) -> Usage {
-    if dialect == Dialect::Ollama {
-        let count = |name: &str| member(answer, name).and_then(|value| serde_json::from_slice(value).ok());
-        let (input_tokens, output_tokens) = (count("prompt_eval_count"), count("eval_count"));
-        let [load_duration, prompt_eval_duration, eval_duration] =
-            ["load_duration", "prompt_eval_duration", "eval_duration"].map(count);
-        let work = ollama::WorkTimes { load_duration, prompt_eval_duration, eval_duration };
-        return Usage { input_tokens, output_tokens, worked: work.worked(), ..Usage::default() };
+/// What a whole answer tells of its tokens, gathered while somebody walks over its members: nothing else of it is decoded.
+pub(super) enum Told<'a> {
+    Openai { usage: Option<&'a [u8]>, timings: Option<&'a [u8]> },
+    Ollama(OllamaCounts),
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Ollama => Self::Ollama(OllamaCounts::default()),
+            // Answers of Gemini are never passed on as they are.
+            Dialect::Openai | Dialect::Gemini => Self::Openai { usage: None, timings: None },
+        }
     }
-    let counts = member(answer, "usage").and_then(|value| serde_json::from_slice::<OpenaiCounts>(value).ok());
-    let timings = member(answer, "timings").and_then(|value| serde_json::from_slice::<openai::Timings>(value).ok());
-    let worked = timings.and_then(|timings| timings.worked());
-    Usage { worked, ..counts.map(Usage::from).unwrap_or_default() }
+
+    /// A member of the answer, the quotes of its key included. Of those that stand twice, the last one is true.
+    pub(super) fn note(&mut self, key: &[u8], value: &'a [u8]) {
+        match self {
+            Self::Openai { usage, timings } => match key {
+                b"\"usage\"" => *usage = Some(value),
+                b"\"timings\"" => *timings = Some(value),
+                _ => {}
+            },
+            Self::Ollama(counts) => {
+                let place = match key {
+                    b"\"prompt_eval_count\"" => &mut counts.prompt_eval_count,
+                    b"\"eval_count\"" => &mut counts.eval_count,
+                    b"\"load_duration\"" => &mut counts.load_duration,
+                    b"\"prompt_eval_duration\"" => &mut counts.prompt_eval_duration,
+                    b"\"eval_duration\"" => &mut counts.eval_duration,
+                    _ => return,
+                };
+                *place = serde_json::from_slice(value).ok();
+            }
+        }
+    }
+
+    pub(super) fn usage(self) -> Usage {
+        match self {
+            Self::Openai { usage, timings } => {
+                let counts = usage.and_then(|value| serde_json::from_slice::<OpenaiCounts>(value).ok());
+                let timings = timings.and_then(|value| serde_json::from_slice::<openai::Timings>(value).ok());
+                let worked = timings.and_then(|timings| timings.worked());
+                Usage { worked, ..counts.map(Usage::from).unwrap_or_default() }
+            }
+            Self::Ollama(counts) => counts.into(),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -74,7 +108,7 @@ impl From<OpenaiCounts> for Usage {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct OllamaCounts {
+pub(super) struct OllamaCounts {
     prompt_eval_count: Option<u64>,
     eval_count: Option<u64>,
     load_duration: Option<u64>,
@@ -88,36 +122,5 @@ impl From<OllamaCounts> for Usage {
         let OllamaCounts { load_duration, prompt_eval_duration, eval_duration, .. } = counts;
         let worked = ollama::WorkTimes { load_duration, prompt_eval_duration, eval_duration }.worked();
         Self { input_tokens, output_tokens, worked, ..Self::default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tokens_of_whole_answers_are_found_at_their_top_alone() {
-        let told = |dialect, answer: &str| {
-            let usage = of_whole(dialect, answer.as_bytes());
-            (usage.input_tokens, usage.output_tokens)
-        };
-        for (answer, tokens) in [
-            (
-                r#"{"choices":[{"message":{"content":"\"usage\":{}"}}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
-                (Some(7), Some(3)),
-            ),
-            (
-                r#"{"data":[{"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":5,"total_tokens":5}}"#,
-                (Some(5), None),
-            ),
-            (r#"{"usage":null}"#, (None, None)),
-            (r#"[{"usage":{"prompt_tokens":7}}]"#, (None, None)),
-            ("no json", (None, None)),
-        ] {
-            assert_eq!(told(Dialect::Openai, answer), tokens, "{answer}");
-        }
-        let answer = r#"{"response":"a","done":true,"prompt_eval_count":5,"eval_count":1}"#;
-        assert_eq!(told(Dialect::Ollama, answer), (Some(5), Some(1)));
-        assert_eq!(told(Dialect::Ollama, r#"{"embeddings":[[0.5]],"prompt_eval_count":2}"#), (Some(2), None));
     }
 }

@@ -82,17 +82,18 @@ impl HttpMeters {
         self.refusals[reason.index()].increment(1);
     }
 
-    /// Follows a request from its arrival to the last byte of its answer.
-    pub(super) fn follow(self: &Arc<Self>, method: &Method, arrived: Instant) -> Followed {
-        Followed {
+    /// Follows a request from its arrival to the last byte of its answer. Boxed, because it goes through many hands.
+    pub(super) fn follow(self: &Arc<Self>, method: &Method, arrived: Instant) -> Box<Followed> {
+        Box::new(Followed {
             meters: Arc::clone(self),
             method: method_name(method),
             route: UNKNOWN,
             arrived,
             code: CLIENT_LEFT,
+            counted: None,
             stages: None,
             span: tracing::Span::current(),
-        }
+        })
     }
 
     fn of(&self, method: &'static str, route: &'static str) -> Option<Arc<RouteMeters>> {
@@ -113,6 +114,8 @@ pub(super) struct Followed {
     route: &'static str,
     arrived: Instant,
     code: u16,
+    /// Where it is counted, once its route is known.
+    counted: Option<Arc<RouteMeters>>,
     stages: Option<Stages>,
     span: tracing::Span,
 }
@@ -178,8 +181,9 @@ impl Stages {
 
 impl Followed {
     /// Its route is known.
-    pub(super) const fn routed(&mut self, route: Route) {
+    pub(super) fn routed(&mut self, route: Route) {
         self.route = route.template();
+        self.counted = self.meters.of(self.method, self.route);
     }
 
     /// Its answer begins, with what is known of the call behind it.
@@ -189,7 +193,7 @@ impl Followed {
         let now = tokio::time::Instant::now().into_std();
         self.stages = Stages::of(timing, received, self.arrived, now);
         if let Some(stages) = &self.stages
-            && let Some(meters) = self.meters.of(self.method, self.route)
+            && let Some(meters) = &self.counted
         {
             let overhead = || f::HTTP_OVERHEAD.spread(&[meters.method, meters.route]);
             meters.overhead.get_or_init(overhead).record(stages.overhead(timing));
@@ -204,12 +208,16 @@ impl Followed {
     fn write(&self, took: Duration) {
         let (method, route, status) = (self.method, self.route, self.code);
         let elapsed_ms = took.as_secs_f64() * 1e3;
-        let stages = self.stages.as_ref().map(Stages::header);
         let AccessLogConfig { sample, slow } = self.meters.log;
+        let is_slow = slow.is_some_and(|slow| took >= slow);
+        if !is_slow && (sample <= 0.0 || fastrand::f64() >= sample) {
+            return;
+        }
+        let stages = self.stages.as_ref().map(Stages::header);
         self.span.in_scope(|| {
-            if slow.is_some_and(|slow| took >= slow) {
+            if is_slow {
                 tracing::warn!(method, route, status, elapsed_ms, stages, "slow request");
-            } else if sample > 0.0 && fastrand::f64() < sample {
+            } else {
                 tracing::info!(method, route, status, elapsed_ms, stages, "request");
             }
         });
@@ -219,7 +227,8 @@ impl Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         let took = tokio::time::Instant::now().into_std().saturating_duration_since(self.arrived);
-        if let Some(meters) = self.meters.of(self.method, self.route) {
+        // What was turned away before has none.
+        if let Some(meters) = self.counted.take().or_else(|| self.meters.of(self.method, self.route)) {
             let code = self.code;
             let made = || f::HTTP_REQUESTS.count(&[meters.method, meters.route, &code.to_string()]);
             if let Some(count) = meters.codes.get(&code, made) {

@@ -15,11 +15,11 @@ use super::{admission::Place, meters::Followed, respond::Outgoing};
 pub(super) struct Placed {
     body: Outgoing,
     _place: Option<Place>,
-    _followed: Followed,
+    _followed: Box<Followed>,
 }
 
 impl Placed {
-    pub(super) const fn new(body: Outgoing, place: Option<Place>, followed: Followed) -> Self {
+    pub(super) const fn new(body: Outgoing, place: Option<Place>, followed: Box<Followed>) -> Self {
         Self { body, _place: place, _followed: followed }
     }
 }

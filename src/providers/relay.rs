@@ -17,7 +17,7 @@ use crate::{
         Dialect,
         head::{Head, Replies},
         openai::{self, Server},
-        told_usage, whole_answer,
+        whole_answer,
     },
     domain::chat::Usage,
 };
@@ -103,13 +103,8 @@ pub struct RelayedBody {
     pub content_type: String,
     /// As the backend sent them.
     pub bytes: Bytes,
-}
-
-impl RelayedBody {
-    /// Tokens, as far as the backend tells them to this route.
-    pub fn usage(&self, route: RelayRoute) -> Usage {
-        told_usage::of_whole(route.dialect(), &self.bytes)
-    }
+    /// Tokens, as far as the backend tells them; nothing where it was not asked now.
+    pub usage: Usage,
 }
 
 /// Where an original goes.
@@ -131,8 +126,8 @@ pub(super) async fn relay(
     let relayed = async {
         if !wants_stream {
             let (content_type, bytes) = transport.send_pieces(to.url, to.credential, body).await?;
-            whole_answer::check(&bytes)?;
-            return Ok::<_, ProviderError>(Relayed::Whole(RelayedBody { content_type, bytes }));
+            let usage = whole_answer::check(original.route.dialect(), &bytes)?;
+            return Ok::<_, ProviderError>(Relayed::Whole(RelayedBody { content_type, bytes, usage }));
         }
         let pieces = transport.stream_pieces(to.url, to.credential, body).await?;
         let dialect = original.route.dialect();

@@ -9,10 +9,16 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use tracing::{Metadata, Subscriber};
+use tracing::{
+    Event, Subscriber,
+    span::{Attributes, Id, Record},
+};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, registry::LookupSpan, reload,
+    EnvFilter, Layer, Registry,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -56,10 +62,13 @@ pub fn start(config: &LogConfig) -> LogGuard {
     let (print, print_worker) = writer(io::stdout());
     let dropped = vec![log.error_counter(), print.error_counter()];
     let (filter, handle) = reload::Layer::new(directives(&config.filter));
-    let is_print = |metadata: &Metadata<'_>| metadata.target() == PRINT;
-    let log = lines(config.format, is_terminal, log).with_filter(filter_fn(move |metadata| !is_print(metadata)));
-    let print = lines(config.format, prints_to_terminal, print).with_filter(filter_fn(is_print));
-    tracing_subscriber::registry().with(filter).with(log).with(print).init();
+    let (log_form, print_form) = (Form::of(config.format, is_terminal), Form::of(config.format, prints_to_terminal));
+    let parted = Parted {
+        log: log_form.lines(is_terminal, log),
+        print: print_form.lines(prints_to_terminal, print),
+        have_one_form: log_form == print_form,
+    };
+    tracing_subscriber::registry().with(filter).with(parted).init();
     LEVEL.get_or_init(|| Level { filter: handle, asked: Mutex::new(config.filter.clone()), dropped });
     LogGuard { _workers: [log_worker, print_worker] }
 }
@@ -90,20 +99,65 @@ pub fn tell(now: &mut Now) {
     }
 }
 
+type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// Lines of the log, and what chains print. A filter for each of the two would do the same, and make every span of every request
+/// dearer.
+struct Parted<S> {
+    log: Lines<S>,
+    print: Lines<S>,
+    /// The ids of a request are written into its span in the form of its lines: once, where both have the same.
+    have_one_form: bool,
+}
+
+impl<S: Subscriber> Layer<S> for Parted<S> {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        self.log.on_new_span(attributes, id, context.clone());
+        if !self.have_one_form {
+            self.print.on_new_span(attributes, id, context);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        self.log.on_record(id, values, context.clone());
+        if !self.have_one_form {
+            self.print.on_record(id, values, context);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let part = if event.metadata().target() == PRINT { &self.print } else { &self.log };
+        part.on_event(event, context);
+    }
+}
+
 fn writer(stream: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().buffered_lines_limit(LINES).thread_name("log").finish(stream)
 }
 
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
-    format: Option<LogFormat>,
-    is_terminal: bool,
-    writer: NonBlocking,
-) -> Box<dyn Layer<S> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(writer);
-    match format {
-        Some(LogFormat::Json) => lines.json().flatten_event(true).with_span_list(false).boxed(),
-        None if !is_terminal => lines.json().flatten_event(true).with_span_list(false).boxed(),
-        Some(LogFormat::Text) | None => lines.with_ansi(is_terminal).boxed(),
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+}
+
+impl Form {
+    const fn of(asked: Option<LogFormat>, is_terminal: bool) -> Self {
+        match asked {
+            Some(LogFormat::Json) => Self::Json,
+            Some(LogFormat::Text) => Self::Text,
+            None if is_terminal => Self::Text,
+            None => Self::Json,
+        }
+    }
+
+    fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(self, is_terminal: bool, writer: NonBlocking) -> Lines<S> {
+        let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(writer);
+        match self {
+            Self::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+            Self::Text => lines.with_ansi(is_terminal).boxed(),
+        }
     }
 }
 

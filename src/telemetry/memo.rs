@@ -8,10 +8,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+
+/// Hashed quickly: there are too few keys for anybody to make them collide to an effect.
+type Known<K, H> = HashMap<K, Arc<H>, RandomState>;
 
 /// See the module. Reading it takes no lock.
 pub struct Memo<K, H> {
-    known: ArcSwap<HashMap<K, Arc<H>>>,
+    known: ArcSwap<Known<K, H>>,
     growing: Mutex<()>,
     most: usize,
 }
@@ -40,7 +44,7 @@ impl<K: Clone + Eq + Hash, H> Memo<K, H> {
             return None;
         }
         let made = Arc::new(make());
-        let mut grown = HashMap::clone(&known);
+        let mut grown = Known::clone(&known);
         grown.insert(key.to_owned(), Arc::clone(&made));
         self.known.store(Arc::new(grown));
         Some(made)

@@ -1,72 +1,116 @@
 //! What `deploy/` brings for those who run Penstock: rules and dashboards ask for metrics that there are, and every alert is
 //! explained (`docs/operations.md`, alerts).
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+mod promql;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use penstock::telemetry::{Kind, families::ALL};
+use serde_json::Value as Json;
+
+use self::promql::{Labels, Metric, Metrics, asked_for, labels_of};
 
 fn deployed(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Every name under which Prometheus has a metric.
-fn names() -> BTreeSet<String> {
-    let of = |family: &&penstock::telemetry::Family| match family.kind {
-        Kind::Counter | Kind::Gauge => vec![family.name.to_owned()],
-        Kind::Histogram(_) => ["bucket", "sum", "count"].map(|end| format!("{}_{end}", family.name)).to_vec(),
+/// What Prometheus has of the server: each metric with its labels and those of the scrape, and what the recording rules make of
+/// them.
+fn metrics() -> Metrics {
+    let scraped = ["instance", "job"];
+    let labels = |own: &[&str], more: &[&str]| {
+        own.iter().chain(more).chain(&scraped).map(|label| (*label).to_owned()).collect::<Labels>()
     };
-    ALL.iter().flat_map(of).collect()
+    let mut known = Metrics::default();
+    known.0.insert("up".to_owned(), Metric { labels: labels(&[], &[]), is_counter: false });
+    for family in ALL {
+        let own = family.labels;
+        let found = match family.kind {
+            Kind::Counter => vec![(family.name.to_owned(), Metric { labels: labels(own, &[]), is_counter: true })],
+            Kind::Gauge => vec![(family.name.to_owned(), Metric { labels: labels(own, &[]), is_counter: false })],
+            Kind::Histogram(_) => [("bucket", &["le"][..]), ("sum", &[]), ("count", &[])]
+                .map(|(end, more)| {
+                    (format!("{}_{end}", family.name), Metric { labels: labels(own, more), is_counter: true })
+                })
+                .to_vec(),
+        };
+        known.0.extend(found);
+    }
+    for rule in rules("prometheus/recording.yml") {
+        let labels = labels_of(&rule.expr, &known).unwrap();
+        known.0.insert(rule.record.unwrap(), Metric { labels, is_counter: false });
+    }
+    known
 }
 
-/// The metrics that a text asks for: words that look like one.
-fn asked_for(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
-    let is_metric =
-        |word: &&str| ["penstock_", "gen_ai_", "process_", "penstock:"].iter().any(|start| word.starts_with(start));
-    // Labels of OpenTelemetry begin as its metrics do.
-    let labels: BTreeSet<&str> = ALL.iter().flat_map(|family| family.labels).copied().collect();
-    words.filter(is_metric).filter(|word| !labels.contains(word)).map(str::to_owned).collect()
+/// A file of rules, as Prometheus reads it.
+#[derive(serde::Deserialize)]
+struct Rules {
+    groups: Vec<Group>,
 }
 
-/// The values of a field of YAML, one a line.
-fn fields<'a>(yaml: &'a str, name: &str) -> Vec<&'a str> {
-    yaml.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix(name)).map(str::trim).collect()
+#[derive(serde::Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+#[derive(serde::Deserialize)]
+struct Rule {
+    record: Option<String>,
+    alert: Option<String>,
+    expr: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+fn rules(path: &str) -> Vec<Rule> {
+    let rules: Rules = serde_saphyr::from_str(&deployed(path)).unwrap();
+    rules.groups.into_iter().flat_map(|group| group.rules).collect()
+}
+
+/// The names between these two in a text, without the blanks around them.
+fn between<'a>(text: &'a str, before: &str, behind: &str) -> Vec<&'a str> {
+    text.split(before).skip(1).map(|rest| rest.split(behind).next().unwrap().trim()).collect()
 }
 
 #[test]
-fn rules_ask_for_metrics_that_there_are() {
-    let (recording, alerts) = (deployed("prometheus/recording.yml"), deployed("prometheus/alerts.yml"));
-    let mut known = names();
-    known.extend(fields(&recording, "record:").into_iter().map(str::to_owned));
-    for rules in [&recording, &alerts] {
-        for expression in fields(rules, "expr:") {
-            let asked = asked_for(expression);
-            assert!(asked.is_subset(&known), "{:?}", asked.difference(&known).collect::<Vec<_>>());
+fn alerts_ask_for_what_there_is_and_tell_labels_that_they_have() {
+    let known = metrics();
+    for rule in rules("prometheus/alerts.yml") {
+        let name = rule.alert.unwrap();
+        let labels = labels_of(&rule.expr, &known).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        for text in rule.annotations.values() {
+            for told in between(text, "$labels.", " ") {
+                assert!(labels.contains(told), "{name} tells '{told}' and has {labels:?}");
+            }
         }
     }
 }
 
-/// The expressions of a dashboard, panel by panel.
-fn expressions(value: &serde_json::Value) -> Vec<String> {
-    let panels = value["panels"].as_array().unwrap().iter();
-    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
-    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
-}
-
 #[test]
-fn dashboards_ask_for_metrics_that_there_are() {
-    let recording = deployed("prometheus/recording.yml");
-    let mut known = names();
-    known.extend(fields(&recording, "record:").into_iter().map(str::to_owned));
-    let mut shown = asked_for(&recording);
+fn dashboards_ask_for_what_there_is_and_name_their_lines_by_labels_that_they_have() {
+    let known = metrics();
+    let mut shown = BTreeSet::new();
+    for rule in rules("prometheus/recording.yml") {
+        shown.extend(asked_for(&rule.expr));
+    }
     for name in ["overview", "backends", "chains", "runtime"] {
-        let dashboard: serde_json::Value =
-            serde_json::from_str(&deployed(&format!("grafana/dashboards/{name}.json"))).unwrap();
-        for expression in expressions(&dashboard) {
-            let asked = asked_for(&expression);
-            assert!(asked.is_subset(&known), "{name}: {expression}");
-            shown.extend(asked);
+        let dashboard: Json = serde_json::from_str(&deployed(&format!("grafana/dashboards/{name}.json"))).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap().iter();
+        for target in panels.flat_map(|panel| panel["targets"].as_array().unwrap()) {
+            // What Grafana puts in place of its variables.
+            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "1m");
+            let labels = labels_of(&expression, &known).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+            for told in between(target["legendFormat"].as_str().unwrap_or_default(), "{{", "}}") {
+                assert!(labels.contains(told), "{name}: '{told}' in the legend of {expression}, which has {labels:?}");
+            }
+            shown.extend(asked_for(&expression));
         }
     }
     assert!(shown.len() > 60, "{}", shown.len());
@@ -88,10 +132,10 @@ fn every_panel_that_an_alert_names_is_there() {
 
 #[test]
 fn every_alert_is_explained_and_tested() {
-    let (alerts, tests) = (deployed("prometheus/alerts.yml"), deployed("prometheus/tests.yml"));
+    let tests = deployed("prometheus/tests.yml");
     let documented = include_str!("../../docs/operations.md").split("\n## Alerts\n").nth(1).unwrap();
     let documented = documented.split("\n## ").next().unwrap();
-    let names = fields(&alerts, "alert:");
+    let names: Vec<String> = rules("prometheus/alerts.yml").into_iter().filter_map(|rule| rule.alert).collect();
     assert!(names.len() > 20, "{names:?}");
     for name in &names {
         assert!(documented.contains(&format!("| `{name}` |")), "{name} has no row");

@@ -94,7 +94,11 @@ impl Attempt {
             in_flight: backend.slots.counts().in_use,
             prompt_tokens: u32::try_from(call.sent_bytes() / BYTES_A_TOKEN).unwrap_or(u32::MAX),
         });
-        let outcome = urgency.in_time(pin!(stages::watched(asked(call, &self.candidate)))).await;
+        let outcome = {
+            // In one place: handed on as a value, it would be held twice.
+            let asked = pin!(asked(call, &self.candidate));
+            urgency.in_time(pin!(stages::watched(asked))).await
+        };
         let outcome = outcome.map(|(outcome, seen)| {
             self.stages = seen;
             self.candidate.backend.meters.seen(seen);

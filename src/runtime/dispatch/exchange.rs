@@ -118,7 +118,7 @@ impl Dispatcher {
             Begun::Pieces(_) | Begun::RelayedStream(_) => {}
             Begun::Whole(reply) => call.is_read(|| reply.usage),
             Begun::Embedded(embedded) => call.is_read(|| Usage::of_texts(embedded.input_tokens)),
-            Begun::RelayedWhole(body) => call.is_read(|| exchange.usage_of(body)),
+            Begun::RelayedWhole(body) => call.is_read(|| body.usage),
         }
         let tab = Tab::open(&route.spending, || exchange.sent());
         let answer = match begun {
@@ -142,16 +142,11 @@ impl Dispatcher {
 }
 
 impl Exchange<'_> {
-    /// What a backend told in an answer that is passed on.
-    fn usage_of(&self, body: &RelayedBody) -> Usage {
-        self.original.map_or_else(Usage::default, |original| body.usage(original.route))
-    }
-
     /// Writes down what an answer has cost that is passed on whole.
     pub(super) fn settle(&self, tab: Option<Tab>, body: &RelayedBody) {
         if let Some((tab, original)) = tab.zip(self.original) {
             let words = if original.route.gives_vectors() { 0 } else { body.bytes.len() };
-            tab.unread(words, self.usage_of(body));
+            tab.unread(words, body.usage);
         }
     }
 

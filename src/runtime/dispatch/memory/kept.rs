@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        chat::ChatReply,
+        chat::{ChatReply, Usage},
         embedding::Embedded,
         ids::{BackendId, PoolId},
         message::{Completion, Served},
@@ -81,7 +81,7 @@ impl Kept {
                 let numbers = vectors.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
                 (Kind::Vectors { lengths, input_tokens: *input_tokens }, numbers)
             }
-            Self::Relayed(RelayedBody { content_type, bytes }) => {
+            Self::Relayed(RelayedBody { content_type, bytes, .. }) => {
                 (Kind::Relayed { content_type: content_type.clone() }, bytes.clone())
             }
         };
@@ -113,7 +113,9 @@ impl Kept {
                 let is_whole = vectors.iter().map(Vec::len).eq(lengths) && numbers.next().is_none() && rest.is_empty();
                 is_whole.then_some(Self::Vectors(Embedded { vectors, input_tokens }))?
             }
-            Kind::Relayed { content_type } => Self::Relayed(RelayedBody { content_type, bytes: body }),
+            Kind::Relayed { content_type } => {
+                Self::Relayed(RelayedBody { content_type, bytes: body, usage: Usage::default() })
+            }
         };
         let served = Served {
             backend,
@@ -133,7 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::chat::{Finish, Said, ToolCall, Usage};
+    use crate::domain::chat::{Finish, Said, ToolCall};
 
     fn served() -> Served {
         Served {
@@ -164,6 +166,7 @@ mod tests {
             Kept::Relayed(RelayedBody {
                 content_type: "application/json".to_owned(),
                 bytes: Bytes::from_static(b"{\n\"a\": 1.50}\n"),
+                usage: Usage::default(),
             }),
         ];
         for kept in all {
@@ -181,7 +184,8 @@ mod tests {
             assert_eq!(Kept::read(&whole.slice(..end)), None, "{end}");
         }
         assert_eq!(Kept::read(&Bytes::from([&whole[..], b"12345678"].concat())), None);
-        let body = RelayedBody { content_type: "text/plain".to_owned(), bytes: Bytes::from_static(b"x") };
+        let (content_type, bytes) = ("text/plain".to_owned(), Bytes::from_static(b"x"));
+        let body = RelayedBody { content_type, bytes, usage: Usage::default() };
         let whole = Kept::Relayed(body).written(&served()).unwrap();
         let later = String::from_utf8(whole.to_vec()).unwrap().replace("\"form\":1", "\"form\":2");
         assert_eq!(Kept::read(&Bytes::from(later)), None, "of another version");
