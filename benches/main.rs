@@ -3,12 +3,14 @@
 
 mod admission;
 mod chain;
+mod client;
 mod count;
 mod envelope;
 mod hand_over;
 mod head;
 mod http;
 mod lease;
+mod metrics;
 mod pool;
 mod reply;
 mod request;
@@ -46,8 +48,11 @@ const GROUPS: [fn(); 15] = [
 
 fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("--count", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return count::run(rest);
+    match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("--count", rest)) => return count::run(rest),
+        // Cargo adds one of its own.
+        Some(("--metrics", rest)) => return metrics::run(rest.strip_suffix(&["--bench".to_owned()]).unwrap_or(rest)),
+        _ => {}
     }
     GROUPS.iter().for_each(|group| group());
     criterion::Criterion::default().configure_from_args().final_summary();
