@@ -234,6 +234,24 @@ clients() {
     exec "$CLIENTS_DIR/bin/python" tests/clients/main.py "${CARGO_TARGET_DIR:-target}/debug"
 }
 
+# What `deploy/` brings, as those see it who read it: the schema of compose files, and systemd.
+deployed() {
+    clients_setup
+    "$CLIENTS_DIR/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose.yaml
+    if ! command -v systemd-analyze >/dev/null; then
+        say "systemd-analyze is not installed: the unit was not read"
+        return
+    fi
+    cargo build --quiet --locked --workspace --bins
+    local target=${CARGO_TARGET_DIR:-target}
+    # Where this machine has a binary.
+    sed "s#/usr/local/bin/penstock#$(realpath "$target")/debug/penstock#" deploy/systemd/penstock.service \
+        >"$SCRATCH/penstock.service"
+    systemd-analyze verify "$SCRATCH/penstock.service"
+    # Of ten, which is a service that may do everything.
+    systemd-analyze security --offline=yes --threshold=20 "$SCRATCH/penstock.service" | tail -n 1
+}
+
 install_missing
 require_rust
 say "stages run one after another; the first run compiles everything and takes its time"
@@ -262,6 +280,7 @@ stage "faults" faults
 
 if [[ $QUICK == no ]]; then
     stage "official clients" clients
+    stage "deploy" deployed
     # With the profile that the quickstart is built with next, so that the dependencies are compiled once for both.
     stage "benches build" cargo bench --bench penstock --no-run --profile ci --locked
     stage "instruction counts" benches/gate.sh
